@@ -1,0 +1,138 @@
+"""MIL Blob Storage, version 2: the ``weight.bin`` of a package.
+
+The file opens with a 64-byte header (blob count, version). Each blob is a 64-byte record (sentinel, type, byte size,
+offset of the payload, bits of padding) followed by its payload; records and payloads start on multiples of 64 bytes. A
+program's ``BLOBFILE`` offset is that of the record. Source: ``mlmodel/src/MILBlob`` in apple/coremltools (BSD-3-Clause).
+"""
+
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from sdbuild.errors import UserError
+
+_ALIGNMENT = 64
+_SENTINEL = 0xDEADBEEF
+_VERSION = 2
+_HEADER = struct.Struct("<II56x")
+_RECORD = struct.Struct("<IIQQQ32x")
+
+
+class BlobType(IntEnum):
+    """Element types; sub-byte ones are packed from the lowest bit, across byte borders."""
+
+    FLOAT16 = 1
+    FLOAT32 = 2
+    UINT8 = 3
+    INT8 = 4
+    BFLOAT16 = 5
+    INT16 = 6
+    UINT16 = 7
+    INT4 = 8
+    UINT1 = 9
+    UINT2 = 10
+    UINT4 = 11
+    UINT3 = 12
+    UINT6 = 13
+    INT32 = 14
+    UINT32 = 15
+
+
+_TYPES = frozenset(int(kind) for kind in BlobType)
+
+
+class BlobError(UserError):
+    """A weight file that does not hold what the program says it does."""
+
+
+@dataclass(frozen=True)
+class Blob:
+    """One blob: ``data`` is its payload, uint8 [bytes], mapped from the file; ``padding_bits`` of it are unused."""
+
+    type: BlobType
+    data: "np.memmap[Any, np.dtype[np.uint8]]"
+    padding_bits: int
+
+
+class BlobReader:
+    """Random access to a weight file; payloads are memory-mapped and read when touched.
+
+    Raises:
+        BlobError: the file is missing, of another version, or too short to be one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Map ``path``."""
+        self.path = path
+        try:
+            self._bytes = np.memmap(path, np.uint8, mode="r")
+        except (OSError, ValueError) as error:
+            raise BlobError(f"{path}: cannot be read as a weight file ({error})") from None
+        if len(self._bytes) < _HEADER.size or _HEADER.unpack_from(self._bytes)[1] != _VERSION:
+            raise BlobError(f"{path}: not a MIL blob storage file of version {_VERSION}")
+
+    def read(self, offset: int) -> Blob:
+        """The blob whose record is at ``offset``.
+
+        Raises:
+            BlobError: no record there, or a payload that reaches past the end of the file.
+        """
+        end = len(self._bytes)
+        if not 0 <= offset <= end - _RECORD.size:
+            raise BlobError(f"{self.path}: offset {offset} is outside the file ({end} bytes): truncated or mismatched")
+        sentinel, kind, size, start, padding = _RECORD.unpack_from(self._bytes, offset)
+        if sentinel != _SENTINEL or kind not in _TYPES:
+            raise BlobError(f"{self.path}: no weight record at offset {offset}: damaged or mismatched")
+        if start + size > end:
+            raise BlobError(f"{self.path}: the weight at offset {offset} ends at {start + size}, the file at {end}")
+        return Blob(BlobType(kind), self._bytes[start : start + size], padding)
+
+
+class BlobWriter:
+    """Write a weight file blob after blob; only one chunk need be in memory at a time."""
+
+    def __init__(self, path: Path) -> None:
+        """Create ``path``."""
+        self._file = path.open("wb")
+        self._count = 0
+        self._file.write(_HEADER.pack(0, _VERSION))
+
+    def add(self, kind: BlobType, size: int, chunks: Iterable[Any], padding_bits: int = 0) -> int:
+        """Append a blob of ``size`` bytes from buffers; returns the offset of its record."""
+        self._align()
+        offset = self._file.tell()
+        start = offset + _RECORD.size
+        self._file.write(_RECORD.pack(_SENTINEL, kind, size, start, padding_bits))
+        for chunk in chunks:
+            self._file.write(chunk)
+        written = self._file.tell() - start
+        if written != size:
+            raise ValueError(f"blob {self._count}: {written} bytes given, {size} announced")
+        self._count += 1
+        return offset
+
+    def close(self) -> None:
+        """Finish the file: its header counts the blobs."""
+        self._file.seek(0)
+        self._file.write(_HEADER.pack(self._count, _VERSION))
+        self._file.close()
+
+    def _align(self) -> None:
+        self._file.write(bytes(-self._file.tell() % _ALIGNMENT))
+
+    def __enter__(self) -> Self:
+        """Use as a context manager: closed on the way out."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Finish the file, or only release it after an error."""
+        if error is None:
+            self.close()
+        else:
+            self._file.close()

@@ -1,0 +1,260 @@
+"""Write a MIL function straight into protobuf, one operation after another.
+
+Everything in MIL is an operation, constants too: an argument such as ``axis=1`` is a ``const`` operation that the user of
+it names. Weights are kept as promises (`Weight`) until the package is written, so that a program of any size is built
+without holding one of them. Source: ``MIL.proto`` in apple/coremltools, and what its converter writes.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sdbuild.coreml.blob import BlobType, BlobWriter
+from sdbuild.coreml.package import WEIGHT_FILE
+from sdbuild.coreml.proto import MIL_pb2
+from sdbuild.errors import UserError
+
+FLOAT16, FLOAT32, INT32 = MIL_pb2.FLOAT16, MIL_pb2.FLOAT32, MIL_pb2.INT32
+BOOL, STRING = MIL_pb2.BOOL, MIL_pb2.STRING
+
+_NUMPY = {FLOAT16: np.float16, FLOAT32: np.float32, INT32: np.int32, BOOL: np.bool_}
+_BLOB = {FLOAT16: BlobType.FLOAT16, FLOAT32: BlobType.FLOAT32}
+_CAST_NAME = {FLOAT16: "fp16", FLOAT32: "fp32", INT32: "int32", BOOL: "bool"}
+
+INLINE_LIMIT = 10
+"""Float constants of fewer elements are written into the program, others into the weight file (as coremltools does)."""
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True)
+class Value:
+    """A tensor in the program: its name, static shape and MIL data type."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: int
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A tensor that will be read when the package is written: its name in the checkpoint, and its shape there or here."""
+
+    name: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """A constant of a data type that does not follow the program's precision."""
+
+    content: Any
+    dtype: int
+
+
+Argument = Value | Weight | Fixed | Array | bool | int | float | str | Sequence[Any]
+LoadWeight = Callable[[str], Array]
+"""Reads the named tensor of a checkpoint: float16 or float32, C-contiguous."""
+
+
+class Builder:
+    """A function under construction.
+
+    ``float_type`` (FLOAT16 or FLOAT32) is what floating-point constants and weights become.
+    """
+
+    def __init__(self, opset: str, float_type: int, outputs: Sequence[str] = ()) -> None:
+        """Start ``main`` for the opset, e.g. "CoreML6"; no operation but an output's own takes a name of ``outputs``."""
+        self.opset = opset
+        self.float_type = float_type
+        self._program = MIL_pb2.Program(version=1)
+        self._function = self._program.functions["main"]
+        self._function.opset = opset
+        self._block = self._function.block_specializations[opset]
+        self._names: set[str] = set(outputs)
+        self._casts: dict[tuple[str, int], Value] = {}
+        self._blobs: list[tuple[Any, int, Weight | Array]] = []
+        self._weights: dict[Weight, Value] = {}
+
+    def input(self, name: str, shape: Sequence[int], dtype: int) -> Value:
+        """Declare an input of the function."""
+        value = Value(self._name(name), tuple(shape), dtype)
+        _set_type(self._function.inputs.add(name=value.name).type, value.shape, dtype)
+        return value
+
+    def op(
+        self,
+        kind: str,
+        name: str,
+        arguments: Mapping[str, Argument | Sequence[Value]],
+        shape: Sequence[int],
+        dtype: int | None = None,
+    ) -> Value:
+        """Append an operation with one output; arguments that are not values become constants of their own."""
+        return self.multi_op(kind, name, arguments, [shape], dtype)[0]
+
+    def multi_op(
+        self,
+        kind: str,
+        name: str,
+        arguments: Mapping[str, Argument | Sequence[Value]],
+        shapes: Sequence[Sequence[int]],
+        dtype: int | None = None,
+    ) -> list[Value]:
+        """Append an operation with an output for each shape."""
+        name = self._name(name)
+        bound = {key: self._bind(f"{name}_{key}_0", argument) for key, argument in arguments.items()}
+        operation = self._block.operations.add(type=kind)
+        for key, values in bound.items():
+            for value in values:
+                operation.inputs[key].arguments.add(name=value.name)
+        outputs = []
+        for index, shape in enumerate(shapes):
+            output = Value(
+                name if len(shapes) == 1 else self._name(f"{name}_{index}"),
+                tuple(shape),
+                self.float_type if dtype is None else dtype,
+            )
+            _set_type(operation.outputs.add(name=output.name).type, output.shape, output.dtype)
+            outputs.append(output)
+        _set_string(operation.attributes["name"], name)
+        return outputs
+
+    def cast(self, value: Value, dtype: int) -> Value:
+        """Convert to another data type, once for all uses; the same value where nothing changes."""
+        if value.dtype == dtype:
+            return value
+        key = (value.name, dtype)
+        if key not in self._casts:
+            kind = _CAST_NAME[dtype]
+            self._casts[key] = self.op("cast", f"{value.name}_to_{kind}", {"x": value, "dtype": kind}, value.shape, dtype)
+        return self._casts[key]
+
+    def output(self, value: Value, name: str, dtype: int) -> None:
+        """Make ``value`` an output of the function, under the reserved ``name`` and as ``dtype``."""
+        self._names.discard(name)
+        if value.dtype == dtype:
+            self.op("identity", name, {"x": value}, value.shape, dtype)
+        else:
+            self.op("cast", name, {"x": value, "dtype": _CAST_NAME[dtype]}, value.shape, dtype)
+        self._block.outputs.append(name)
+
+    def finish(self, weights: Path, load: LoadWeight, progress: Callable[[int, int], None]) -> Any:
+        """Write every promised weight to the file ``weights``, one at a time, and return the ``MILSpec.Program``.
+
+        ``progress`` is called with (tensors done, tensors in all).
+
+        Raises:
+            UserError: a weight of another shape than promised, or one that overflows the program's precision.
+        """
+        with BlobWriter(weights) as writer:
+            for done, (proto, dtype, source) in enumerate(self._blobs):
+                progress(done, len(self._blobs))
+                data = _materialise(source, dtype, load)
+                proto.blobFileValue.fileName = WEIGHT_FILE
+                proto.blobFileValue.offset = writer.add(_BLOB[dtype], data.nbytes, [data.reshape(-1).view(np.uint8)])
+        progress(len(self._blobs), len(self._blobs))
+        return self._program
+
+    def _bind(self, name: str, argument: Argument | Sequence[Value]) -> list[Value]:
+        if isinstance(argument, Value):
+            return [argument]
+        if isinstance(argument, Sequence) and argument and isinstance(argument[0], Value):
+            return list(argument)
+        if isinstance(argument, Weight):
+            return [self._weight(argument)]
+        return [self._constant(name, argument)]
+
+    def _weight(self, weight: Weight) -> Value:
+        if weight not in self._weights:
+            suffix = "_to_fp16" if self.float_type == FLOAT16 else ""
+            name = weight.name.replace(".", "_") + suffix
+            value, proto = self._const(name, weight.shape, self.float_type)
+            self._blobs.append((proto, self.float_type, weight))
+            self._weights[weight] = value
+        return self._weights[weight]
+
+    def _constant(self, name: str, content: Any) -> Value:
+        fixed = content.dtype if isinstance(content, Fixed) else None
+        content = content.content if isinstance(content, Fixed) else content
+        if isinstance(content, str):
+            value, proto = self._const(name, (), STRING)
+            proto.immediateValue.tensor.strings.values.append(content)
+            return value
+        array = np.asarray(content)
+        if array.size == 0 and array.dtype == np.float64:  # an empty list has no type of its own: MIL's are of integers
+            array = array.astype(np.int32)
+        kind = fixed or {"b": BOOL, "i": INT32, "u": INT32, "f": self.float_type}[array.dtype.kind]
+        value, proto = self._const(name, array.shape, kind)
+        if kind in _BLOB and array.size >= INLINE_LIMIT:
+            self._blobs.append((proto, kind, array))
+        else:
+            _set_immediate(proto, kind, array.astype(_NUMPY[kind]).reshape(-1))
+        return value
+
+    def _const(self, name: str, shape: tuple[int, ...], dtype: int) -> tuple[Value, Any]:
+        value = Value(self._name(name), shape, dtype)
+        operation = self._block.operations.add(type="const")
+        _set_type(operation.outputs.add(name=value.name).type, shape, dtype)
+        _set_string(operation.attributes["name"], value.name)
+        proto = operation.attributes["val"]
+        _set_type(proto.type, shape, dtype)
+        return value, proto
+
+    def _name(self, wanted: str) -> str:
+        """A free name: ``wanted``, or ``wanted`` with a number."""
+        name, number = wanted, 0
+        while name in self._names:
+            number += 1
+            name = f"{wanted}_{number}"
+        self._names.add(name)
+        return name
+
+
+def _materialise(source: Weight | Array, dtype: int, load: LoadWeight) -> Array:
+    if isinstance(source, Weight):
+        loaded = load(source.name)
+        # Reshaping is allowed where only ones differ: a linear layer's matrix is a 1×1 convolution's kernel.
+        if [n for n in loaded.shape if n != 1] != [n for n in source.shape if n != 1]:
+            raise UserError(
+                f"weights: {source.name} has shape {list(loaded.shape)}, the model's configuration says "
+                f"{list(source.shape)}; the weights and config.json are not of the same model"
+            )
+        array, name = loaded, source.name
+    else:
+        array, name = source, "a constant"
+    with np.errstate(over="ignore"):
+        data: Array = np.ascontiguousarray(array, dtype=_NUMPY[dtype])
+    if not np.isfinite(data).all():
+        why = "overflows float16" if np.isfinite(array).all() else "holds infinities or NaNs"
+        raise UserError(f"weights: {name} {why}; the model would draw black images. Use other weights for this component")
+    return data
+
+
+def _set_type(proto: Any, shape: Sequence[int], dtype: int) -> None:
+    proto.tensorType.dataType = dtype
+    proto.tensorType.rank = len(shape)
+    for size in shape:
+        proto.tensorType.dimensions.add().constant.size = size
+
+
+def _set_string(proto: Any, text: str) -> None:
+    proto.type.tensorType.dataType = STRING
+    proto.immediateValue.tensor.strings.values.append(text)
+
+
+def _set_immediate(proto: Any, kind: int, flat: Array) -> None:
+    tensor = proto.immediateValue.tensor
+    if kind == FLOAT16:
+        tensor.bytes.values = flat.tobytes()
+    elif kind == FLOAT32:
+        tensor.floats.values.extend(flat.tolist())
+    elif kind == INT32:
+        tensor.ints.values.extend(flat.tolist())
+    else:
+        tensor.bools.values.extend(flat.tolist())
+
+

@@ -1,0 +1,167 @@
+"""Walk a traced graph and lower each ATen operation to MIL.
+
+The registry maps an ATen overload, such as ``aten.linear.default``, to a function that receives the arguments as operands:
+a `Value` of the program, a NumPy array for what is known now, a `Weight`, or plain Python for the rest. What depends on no
+input is computed now, with torch, and becomes a constant.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.export.graph_signature import InputKind
+from torch.fx import Node
+
+from sdbuild.coreml.convert.builder import FLOAT16, FLOAT32, INT32, Array, Builder, Value, Weight
+from sdbuild.errors import UserError
+
+Operand = Any
+Lower = Callable[..., Operand]
+
+LOWERINGS: dict[str, Lower] = {}
+"""By ATen overload; the files ``ops_*.py`` fill it."""
+
+_SKIPPED = frozenset({"aten._assert_tensor_metadata.default", "aten.sym_constrain_range_for_size.default"})
+_FOLD_LIMIT = 1 << 22
+"""Elements of the largest constant that is computed ahead; a mask of 77×77 tokens is far below."""
+
+
+def lowers(*overloads: str) -> Callable[[Lower], Lower]:
+    """Register a lowering for ATen overloads."""
+
+    def register(function: Lower) -> Lower:
+        for overload in overloads:
+            LOWERINGS[overload] = function
+        return function
+
+    return register
+
+
+class Context:
+    """What a lowering works with: the builder, the node it lowers, and operands as values."""
+
+    def __init__(self, builder: Builder) -> None:
+        """Lower into ``builder``."""
+        self.builder = builder
+        self.node: Node
+
+    @property
+    def name(self) -> str:
+        """The name of the node that is being lowered."""
+        return self.node.name
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The static shape of its result."""
+        return tuple(self.node.meta["val"].shape)
+
+    @property
+    def is_float(self) -> bool:
+        """Whether its result is floating point."""
+        return bool(self.node.meta["val"].dtype.is_floating_point)
+
+    def tensor(self, operand: Operand) -> Any:
+        """An operand fit to be an argument: float32 inputs of a float16 program are cast, the rest is as it stands."""
+        if isinstance(operand, Value) and operand.dtype in (FLOAT16, FLOAT32):
+            return self.builder.cast(operand, self.builder.float_type)
+        return operand
+
+    def op(
+        self, kind: str, arguments: Mapping[str, Any], shape: Sequence[int] | None = None, part: str = "", dtype: int | None = None
+    ) -> Value:
+        """Append an operation named after the node (and ``part`` of it); its shape is the node's unless given."""
+        name = f"{self.name}_{part}" if part else self.name
+        bound = {key: self.tensor(operand) for key, operand in arguments.items()}
+        return self.builder.op(kind, name, bound, self.shape if shape is None else shape, dtype)
+
+
+def lower_graph(
+    exported: torch.export.ExportedProgram, builder: Builder, inputs: Mapping[str, int], prefix: str
+) -> list[Value]:
+    """Lower every node; returns the values of the graph's outputs.
+
+    Args:
+        exported: a program traced without decomposition, all shapes static.
+        builder: receives the operations.
+        inputs: MIL data type by input name, in the order of the traced function's arguments.
+        prefix: what the wrapper put before the checkpoint's own parameter names.
+
+    Raises:
+        UserError: an operation that has no lowering; it is named, with the place in the model it comes from.
+    """
+    context = Context(builder)
+    operands: dict[Node, Operand] = {}
+    specs = {spec.arg.name: spec for spec in exported.graph_signature.input_specs}
+    names = iter(inputs.items())
+    outputs: list[Value] = []
+    for node in exported.graph.nodes:
+        context.node = node
+        if node.op == "placeholder":
+            spec = specs[node.name]
+            if spec.kind is InputKind.USER_INPUT:
+                name, dtype = next(names)
+                operands[node] = builder.input(name, context.shape, dtype)
+            else:
+                operands[node] = Weight(str(spec.target).removeprefix(prefix), context.shape)
+        elif node.op == "call_function":
+            if str(node.target) not in _SKIPPED:
+                operands[node] = _lower_node(context, node, operands)
+        elif node.op == "output":
+            outputs = [operands[result] for result in node.args[0]]
+    return outputs
+
+
+def _lower_node(context: Context, node: Node, operands: Mapping[Node, Operand]) -> Operand:
+    target = str(node.target)
+    arguments = [_resolve(argument, operands) for argument in node.args]
+    keywords = {key: _resolve(argument, operands) for key, argument in node.kwargs.items()}
+    if target == "<built-in function getitem>":
+        return arguments[0][arguments[1]]
+    if _is_constant(arguments) and _is_constant(list(keywords.values())) and "val" in node.meta:
+        folded = _fold(node, arguments, keywords)
+        if folded is not None:
+            return folded
+    lower = LOWERINGS.get(target)
+    if lower is None:
+        raise UserError(f"convert: no lowering for {target} (node {node.name}); the model uses an operation sdbuild does not know")
+    return lower(context, *arguments, **keywords)
+
+
+def _resolve(argument: Any, operands: Mapping[Node, Operand]) -> Any:
+    if isinstance(argument, Node):
+        return operands[argument]
+    if isinstance(argument, (list, tuple)):
+        return [_resolve(item, operands) for item in argument]
+    return argument
+
+
+def _is_constant(operand: Any) -> bool:
+    if isinstance(operand, list):
+        return all(_is_constant(item) for item in operand)
+    return not isinstance(operand, (Value, Weight))
+
+
+def _fold(node: Node, arguments: list[Any], keywords: dict[str, Any]) -> Array | None:
+    """Compute a node of known arguments with torch on the CPU; None where the result would be large."""
+    value = node.meta["val"]
+    if not isinstance(value, torch.Tensor) or value.numel() > _FOLD_LIMIT:
+        return None
+    result = node.target(*[_to_torch(a) for a in arguments], **{k: _to_torch(a) for k, a in keywords.items()})  # type: ignore[operator]
+    array: Array = result.numpy()
+    return array
+
+
+def _to_torch(argument: Any) -> Any:
+    if isinstance(argument, np.ndarray):
+        return torch.from_numpy(argument)
+    if isinstance(argument, torch.device):  # traced on the meta device, computed on the CPU
+        return torch.device("cpu")
+    if isinstance(argument, list):
+        return [_to_torch(item) for item in argument]
+    return argument
+
+
+def mil_type(dtype: torch.dtype, float_type: int) -> int:
+    """The MIL type that stands for a torch type: every float is the program's float, every integer int32."""
+    return float_type if dtype.is_floating_point else INT32

@@ -1,0 +1,104 @@
+"""Simplify a traced graph before lowering: what torch had to spell out and MIL need not.
+
+Rewrites of ``torch.fx`` nodes, none looking at a weight:
+
+- a layer norm over channels, which torch can only say as permute → layer_norm → permute, becomes one ``layer_norm``
+  whose node carries ``meta["axes"]``;
+- a matrix product of a transposed operand transposes by itself: ``meta["transposed"]`` says which of the two;
+- reshapes that together change nothing are dropped;
+- equal operations on equal operands become one (every residual block computes the same ``silu`` of the time embedding);
+- what nothing uses is dropped.
+"""
+
+from typing import Any
+
+import torch
+from torch.fx import Graph, Node
+
+_PERMUTE = torch.ops.aten.permute.default
+_LAYER_NORM = torch.ops.aten.layer_norm.default
+_TRANSPOSE = torch.ops.aten.transpose.int
+_MATMUL = torch.ops.aten.matmul.default
+_RESHAPES = frozenset(
+    {
+        torch.ops.aten.view.default,
+        torch.ops.aten.reshape.default,
+        torch.ops.aten.flatten.using_ints,
+        torch.ops.aten.unsqueeze.default,
+        torch.ops.aten.squeeze.dim,
+    }
+)
+
+
+def normalize(exported: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
+    """Rewrite the program's graph in place, and return the program."""
+    graph = exported.graph
+    _merge_equal(graph)
+    _fold_channel_norms(graph)
+    _fold_transposes(graph)
+    _drop_idle_reshapes(graph)
+    for node in reversed(graph.nodes):
+        if node.op == "call_function" and not node.users:
+            graph.erase_node(node)
+    return exported
+
+
+def _merge_equal(graph: Graph) -> None:
+    seen: dict[Any, Node] = {}
+    for node in list(graph.nodes):
+        if node.op != "call_function" or not isinstance(node.meta.get("val"), torch.Tensor):
+            continue
+        key = (node.target, _freeze(node.args), _freeze(node.kwargs))
+        twin = seen.setdefault(key, node)
+        if twin is not node:
+            node.replace_all_uses_with(twin)
+            graph.erase_node(node)
+
+
+def _freeze(argument: Any) -> Any:
+    """A hashable stand-in; types are part of it, since 1, 1.0 and True are equal to Python."""
+    if isinstance(argument, (list, tuple)):
+        return tuple(_freeze(item) for item in argument)
+    if isinstance(argument, dict):
+        return tuple((key, _freeze(item)) for key, item in argument.items())
+    return (type(argument), argument)
+
+
+def _fold_channel_norms(graph: Graph) -> None:
+    for norm in list(graph.find_nodes(op="call_function", target=_LAYER_NORM)):
+        before, users = norm.args[0], list(norm.users)
+        if len(norm.args[1]) != 1 or before.target is not _PERMUTE or any(user.target is not _PERMUTE for user in users):
+            continue
+        order = [axis % len(before.args[1]) for axis in before.args[1]]
+        inverse = [order.index(axis) for axis in range(len(order))]
+        if any([axis % len(order) for axis in user.args[1]] != inverse for user in users):
+            continue
+        norm.args = (before.args[0], *norm.args[1:])
+        norm.meta["axes"] = [order[-1]]
+        norm.meta["val"] = before.args[0].meta["val"]
+        for user in users:
+            user.replace_all_uses_with(norm)
+            graph.erase_node(user)
+
+
+def _fold_transposes(graph: Graph) -> None:
+    for product in graph.find_nodes(op="call_function", target=_MATMUL):
+        operands, transposed = list(product.args), [False, False]
+        for side, operand in enumerate(operands):
+            if operand.target is _TRANSPOSE:
+                rank = operand.meta["val"].dim()
+                if {axis % rank for axis in operand.args[1:]} == {rank - 2, rank - 1}:
+                    operands[side], transposed[side] = operand.args[0], True
+        product.args = tuple(operands)
+        product.meta["transposed"] = transposed
+
+
+def _drop_idle_reshapes(graph: Graph) -> None:
+    for node in list(graph.nodes):
+        if node.target not in _RESHAPES:
+            continue
+        origin = node.args[0]
+        while origin.target in _RESHAPES and origin.meta["val"].shape != node.meta["val"].shape:
+            origin = origin.args[0]
+        if origin.meta["val"].shape == node.meta["val"].shape:
+            node.replace_all_uses_with(origin)

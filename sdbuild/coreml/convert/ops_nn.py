@@ -1,0 +1,157 @@
+"""Lowerings of layers: convolution, linear, normalisation, attention, resizing, activations with parameters."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from sdbuild.coreml.convert.builder import FLOAT32, Fixed, Value
+from sdbuild.coreml.convert.lowering import Context, Operand, lowers
+
+_MASKED = -1e4
+"""What a masked score gets added: exp() of it is 0 in every precision, and unlike -inf it cannot make a NaN of a row."""
+
+
+@lowers("aten.linear.default")
+def _linear(context: Context, x: Value, weight: Operand, bias: Operand | None = None) -> Value:
+    arguments = {"x": x, "weight": weight}
+    if bias is not None:
+        arguments["bias"] = bias
+    return context.op("linear", arguments)
+
+
+@lowers("aten.conv2d.default", "aten.conv2d.padding")
+def _conv2d(
+    context: Context,
+    x: Value,
+    weight: Operand,
+    bias: Operand | None = None,
+    stride: Sequence[int] = (1, 1),
+    padding: Sequence[int] | str = (0, 0),
+    dilation: Sequence[int] = (1, 1),
+    groups: int = 1,
+) -> Value:
+    arguments: dict[str, Any] = {"x": x, "weight": weight}
+    if bias is not None:
+        arguments["bias"] = bias
+    pads = [0, 0] if padding == "valid" else [int(n) for n in padding] if not isinstance(padding, str) else None
+    if pads is None:
+        raise NotImplementedError(f"conv2d padding {padding!r}")
+    arguments |= {
+        "strides": list(stride),
+        "pad_type": "custom" if any(pads) else "valid",
+        "pad": [pads[0], pads[0], pads[1], pads[1]],
+        "dilations": list(dilation),
+        "groups": groups,
+    }
+    return context.op("conv", arguments)
+
+
+@lowers("aten.layer_norm.default")
+def _layer_norm(
+    context: Context,
+    x: Value,
+    normalized: Sequence[int],
+    gamma: Operand | None = None,
+    beta: Operand | None = None,
+    epsilon: float = 1e-5,
+    *_: Any,
+) -> Value:
+    rank = len(x.shape)
+    axes = context.node.meta.get("axes", list(range(rank - len(normalized), rank)))
+    arguments: dict[str, Any] = {"x": x, "axes": axes, "epsilon": epsilon}
+    if gamma is not None:
+        arguments["gamma"] = gamma
+    if beta is not None:
+        arguments["beta"] = beta
+    return context.op("layer_norm", arguments)
+
+
+@lowers("aten.group_norm.default")
+def _group_norm(
+    context: Context,
+    x: Value,
+    groups: int,
+    gamma: Operand | None = None,
+    beta: Operand | None = None,
+    epsilon: float = 1e-5,
+    *_: Any,
+) -> Value:
+    """MIL has no group normalisation: normalise a [batch, groups, channels / groups, …] view, then scale by channel.
+
+    Scaling is a ``batch_norm`` of mean 0 and variance 1, the form that coremltools arrives at and Apple's compilers fuse.
+    """
+    batch, channels, *spatial = x.shape
+    shape = (batch, groups, channels // groups, *spatial)
+    axes = list(range(2, len(shape)))
+    reduced = (batch, groups, *(1 for _ in axes))
+    grouped = context.op("reshape", {"x": x, "shape": list(shape)}, shape, "grouped")
+    mean = context.op("reduce_mean", {"x": grouped, "axes": axes, "keep_dims": True}, reduced, "mean")
+    centred = context.op("sub", {"x": grouped, "y": mean}, shape, "centred")
+    squared = context.op("square", {"x": centred}, shape, "squared")
+    variance = context.op("reduce_mean", {"x": squared, "axes": axes, "keep_dims": True}, reduced, "variance")
+    safe = context.op("add", {"x": variance, "y": float(epsilon)}, reduced, "epsilon")
+    deviation = context.op("sqrt", {"x": safe}, reduced, "deviation")
+    normal = context.op("real_div", {"x": centred, "y": deviation}, shape, "normal")
+    if gamma is None or beta is None:
+        return context.op("reshape", {"x": normal, "shape": list(x.shape)})
+    flat = context.op("reshape", {"x": normal, "shape": list(x.shape)}, part="flat")
+    return context.op(
+        "batch_norm",
+        {
+            "x": flat,
+            "mean": np.zeros(channels, np.float32),
+            "variance": np.ones(channels, np.float32),
+            "gamma": gamma,
+            "beta": beta,
+            "epsilon": 0.0,
+        },
+    )
+
+
+@lowers("aten.scaled_dot_product_attention.default")
+def _attention(
+    context: Context,
+    query: Value,
+    key: Value,
+    value: Value,
+    mask: Operand | None = None,
+    dropout: float = 0.0,
+    is_causal: bool = False,
+    *,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Value:
+    """Scores, softmax, weighted sum: matrices that every opset has (iOS 18 alone has the operation itself)."""
+    if enable_gqa:
+        raise NotImplementedError("attention with grouped queries")
+    length, size = query.shape[-2:]
+    keys = key.shape[-2]
+    if is_causal:
+        mask = np.tril(np.ones((length, keys), np.bool_))
+    factor = size**-0.5 if scale is None else scale
+    scaled = context.op("mul", {"x": query, "y": float(factor)}, query.shape, "scaled")
+    shape = (*query.shape[:-1], keys)
+    scores = context.op("matmul", {"x": scaled, "y": key, "transpose_x": False, "transpose_y": True}, shape, "scores")
+    if mask is not None:
+        if not isinstance(mask, np.ndarray):
+            raise NotImplementedError("attention with a mask that depends on the input")
+        added = np.where(mask, 0.0, _MASKED) if mask.dtype == np.bool_ else np.maximum(mask, _MASKED)
+        scores = context.op("add", {"x": scores, "y": added.astype(np.float32)}, shape, "masked")
+    weights = context.op("softmax", {"x": scores, "axis": len(shape) - 1}, shape, "weights")
+    return context.op("matmul", {"x": weights, "y": value, "transpose_x": False, "transpose_y": False})
+
+
+@lowers("aten.gelu.default")
+def _gelu(context: Context, x: Value, approximate: str = "none") -> Value:
+    return context.op("gelu", {"x": x, "mode": "EXACT" if approximate == "none" else "TANH_APPROXIMATION"})
+
+
+@lowers("aten.upsample_nearest2d.vec")
+def _upsample(context: Context, x: Value, size: Any, scales: Any) -> Value:
+    height, width = (new / old for new, old in zip(context.shape[2:], x.shape[2:], strict=True))
+    factors = {"scale_factor_height": Fixed(height, FLOAT32), "scale_factor_width": Fixed(width, FLOAT32)}
+    arguments: dict[str, Any] = {"x": x, **factors}
+    return context.op("upsample_nearest_neighbor", arguments)
+
+

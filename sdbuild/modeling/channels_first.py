@@ -1,0 +1,154 @@
+"""Turn diffusers' UNet into the form that Apple's hardware likes, by replacing modules and keeping their names.
+
+Linear layers become 1×1 convolutions, sequences lie in [batch, channels, 1, sequence], layer norms run over channels. The
+parameters keep their names, so any checkpoint of the original fits; only a kernel's shape gains two ones.
+"""
+
+from typing import Any
+
+from diffusers.models.attention import BasicTransformerBlock
+from diffusers.models.embeddings import TimestepEmbedding
+from diffusers.models.resnet import ResnetBlock2D
+from diffusers.models.transformers.transformer_2d import Transformer2DModel
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sdbuild.errors import UserError
+from sdbuild.modeling.attention import Attend
+
+
+def channels_first(model: nn.Module, attend: Attend) -> None:
+    """Replace the transformers and the time projections in ``model``, in place.
+
+    Args:
+        model: a diffusers UNet on the meta device.
+        attend: how attention is computed.
+
+    Raises:
+        UserError: a transformer block of a kind that Stable Diffusion 1, 2 and XL do not have.
+    """
+    for name, child in list(model.named_children()):
+        if isinstance(child, Transformer2DModel):
+            setattr(model, name, _Transformer(child, attend))
+            continue
+        if isinstance(child, TimestepEmbedding):
+            setattr(model, name, _TimeEmbedding(child))
+            continue
+        if isinstance(child, ResnetBlock2D) and child.time_emb_proj is not None:
+            child.time_emb_proj = _TimeProjection(child.time_emb_proj)
+        channels_first(child, attend)
+
+
+def _pointwise(layer: nn.Module) -> nn.Conv2d:
+    """The 1×1 convolution that computes what a linear layer does, on the same device."""
+    if isinstance(layer, nn.Conv2d):
+        return layer
+    if not isinstance(layer, nn.Linear):
+        raise UserError(f"trace: expected a linear layer, found {type(layer).__name__}; sdbuild does not know this UNet")
+    weight, bias = layer.weight, layer.bias is not None
+    return nn.Conv2d(layer.in_features, layer.out_features, 1, bias=bias, device=weight.device, dtype=weight.dtype)
+
+
+class _ChannelNorm(nn.Module):
+    """Layer norm over the channels of [B, C, 1, S]."""
+
+    def __init__(self, norm: nn.LayerNorm) -> None:
+        super().__init__()
+        self.weight, self.bias = norm.weight, norm.bias
+        self.shape, self.epsilon = tuple(norm.normalized_shape), norm.eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        last = functional.layer_norm(x.permute(0, 2, 3, 1), self.shape, self.weight, self.bias, self.epsilon)
+        return last.permute(0, 3, 1, 2)
+
+
+class _Attention(nn.Module):
+    def __init__(self, layer: Any, attend: Attend) -> None:
+        super().__init__()
+        self.to_q, self.to_k, self.to_v = _pointwise(layer.to_q), _pointwise(layer.to_k), _pointwise(layer.to_v)
+        self.to_out = nn.ModuleList([_pointwise(layer.to_out[0])])
+        self.heads, self.attend = layer.heads, attend
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        attended = self.attend(self.to_q(x), self.to_k(context), self.to_v(context), self.heads)
+        return self.to_out[0](attended)  # type: ignore[no-any-return]
+
+
+class _GatedGelu(nn.Module):
+    def __init__(self, proj: nn.Module) -> None:
+        super().__init__()
+        self.proj = _pointwise(proj)
+
+    def forward(self, x: Tensor) -> Tensor:
+        content, gate = self.proj(x).chunk(2, dim=1)
+        return content * functional.gelu(gate)
+
+
+class _FeedForward(nn.Module):
+    def __init__(self, layer: Any) -> None:
+        super().__init__()
+        self.net = nn.ModuleList([_GatedGelu(layer.net[0].proj), nn.Identity(), _pointwise(layer.net[2])])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net[2](self.net[0](x))  # type: ignore[no-any-return]
+
+
+class _Block(nn.Module):
+    def __init__(self, block: BasicTransformerBlock, attend: Attend) -> None:
+        super().__init__()
+        if block.norm_type != "layer_norm" or block.attn2 is None or not hasattr(block.ff.net[0], "proj"):
+            raise UserError(f"trace: transformer blocks with norm_type {block.norm_type!r} are not Stable Diffusion 1, 2 or XL")
+        self.norm1, self.norm2, self.norm3 = (_ChannelNorm(norm) for norm in (block.norm1, block.norm2, block.norm3))
+        self.attn1, self.attn2 = _Attention(block.attn1, attend), _Attention(block.attn2, attend)
+        self.ff = _FeedForward(block.ff)
+        self.only_cross_attention = block.only_cross_attention
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        normal = self.norm1(x)
+        x = self.attn1(normal, context if self.only_cross_attention else normal) + x
+        x = self.attn2(self.norm2(x), context) + x
+        return self.ff(self.norm3(x)) + x  # type: ignore[no-any-return]
+
+
+class _Transformer(nn.Module):
+    """Stands where diffusers calls a Transformer2DModel, and takes the context as [B, D, 1, tokens]."""
+
+    def __init__(self, layer: Any, attend: Attend) -> None:
+        super().__init__()
+        self.norm = layer.norm
+        self.proj_in, self.proj_out = _pointwise(layer.proj_in), _pointwise(layer.proj_out)
+        self.transformer_blocks = nn.ModuleList([_Block(block, attend) for block in layer.transformer_blocks])
+
+    def forward(self, hidden_states: Tensor, encoder_hidden_states: Tensor, **_: Any) -> tuple[Tensor]:
+        x = self.proj_in(self.norm(hidden_states))
+        batch, channels, height, width = x.shape
+        x = x.view(batch, channels, 1, height * width)
+        for block in self.transformer_blocks:
+            x = block(x, encoder_hidden_states)
+        x = x.view(batch, channels, height, width)
+        return (self.proj_out(x) + hidden_states,)
+
+
+class _TimeEmbedding(nn.Module):
+    """[B, C] → [B, D, 1, 1]."""
+
+    def __init__(self, layer: Any) -> None:
+        super().__init__()
+        self.linear_1, self.linear_2 = _pointwise(layer.linear_1), _pointwise(layer.linear_2)
+        self.act = layer.act
+
+    def forward(self, sample: Tensor, condition: Tensor | None = None) -> Tensor:
+        return self.linear_2(self.act(self.linear_1(sample[:, :, None, None])))  # type: ignore[no-any-return]
+
+
+class _TimeProjection(nn.Conv2d):
+    """[B, D, 1, 1] → [B, C], to which diffusers' residual block appends two axes; they cancel in the converted graph."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        weight = layer.weight
+        super().__init__(layer.in_features, layer.out_features, 1, device=weight.device, dtype=weight.dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).flatten(1)
+
+

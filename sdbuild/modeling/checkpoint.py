@@ -1,0 +1,101 @@
+"""Read tensors of a checkpoint one at a time, by the names that today's model classes use.
+
+safetensors files are memory-mapped; pickled ones are opened only on request, with ``weights_only``.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+
+from sdbuild.errors import UserError
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+_OLD_NAMES = (
+    # diffusers before 0.18 named the attention of a VAE differently; Stable Diffusion 1.x checkpoints still do.
+    (re.compile(r"(attentions\.\d+)\.to_q\."), r"\1.query."),
+    (re.compile(r"(attentions\.\d+)\.to_k\."), r"\1.key."),
+    (re.compile(r"(attentions\.\d+)\.to_v\."), r"\1.value."),
+    (re.compile(r"(attentions\.\d+)\.to_out\.0\."), r"\1.proj_attn."),
+    # transformers 5 dropped a level of CLIP's text model that checkpoints keep, or the other way round.
+    (re.compile(r"^text_model\."), ""),
+    (re.compile(r"^(?!text_model\.)"), "text_model."),
+)
+
+
+class Checkpoint:
+    """The tensors of one component, in however many files they lie."""
+
+    def __init__(self, files: list[Path]) -> None:
+        """Index the files; nothing is read but their headers.
+
+        Raises:
+            UserError: a file that is not a checkpoint.
+        """
+        self._where: dict[str, Callable[[], torch.Tensor]] = {}
+        for file in files:
+            if file.suffix == ".safetensors":
+                self._index_safetensors(file)
+            else:
+                self._index_pickle(file)
+        self._files = files
+
+    def names(self) -> list[str]:
+        """The names in the files, sorted."""
+        return sorted(self._where)
+
+    def load(self, name: str) -> Array:
+        """The tensor of that name: float16 or float32, C-contiguous; bfloat16 and float64 come as float32.
+
+        Raises:
+            UserError: no such tensor.
+        """
+        read = self._where.get(name)
+        for pattern, replacement in () if read else _OLD_NAMES:
+            read = read or self._where.get(pattern.sub(replacement, name, count=1))
+        if read is None:
+            near = get_close_matches(name, self._where, 1)
+            hint = f"; the nearest is {near[0]}" if near else ""
+            files = ", ".join(file.name for file in self._files)
+            raise UserError(f"weights: {name} is not in {files}{hint}. The weights and config.json are not of the same model")
+        tensor = read().contiguous()
+        if tensor.dtype not in (torch.float16, torch.float32):
+            tensor = tensor.float()
+        array: Array = tensor.numpy()
+        return array
+
+    def _index_safetensors(self, file: Path) -> None:
+        try:
+            handle = safe_open(file, framework="pt")
+            for name in handle.keys():  # noqa: SIM118  (not a dict)
+                self._where[name] = lambda handle=handle, name=name: handle.get_tensor(name)  # type: ignore[misc]
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"{file}: not a safetensors file, or damaged ({error}); download it again") from None
+
+    def _index_pickle(self, file: Path) -> None:
+        try:
+            state = torch.load(file, map_location="cpu", mmap=True, weights_only=True)
+            state = state.get("state_dict", state)
+            for name, tensor in state.items():
+                self._where[name] = lambda tensor=tensor: tensor
+        except Exception as error:
+            first = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise UserError(f"{file}: cannot be loaded as plain weights ({first})") from None
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The weight files of a folder, shards in the order of their names."""
+    return sorted(path for path in folder.iterdir() if path.suffix in (".safetensors", ".bin", ".pt", ".ckpt"))
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A component's ``config.json``."""
+    config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return config

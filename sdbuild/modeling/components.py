@@ -1,0 +1,186 @@
+"""The components of a pipeline as modules to trace: tensors in, tensors out, as the Swift package calls them.
+
+Each is built on the meta device from its configuration: no weight is read or made. `KINDS` maps the kind that a family
+file names to its builder.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+from sdbuild.errors import UserError
+from sdbuild.modeling.attention import VARIANTS
+from sdbuild.modeling.channels_first import channels_first
+
+PREFIX = "model."
+"""Under this name each wrapper holds its model; the rest of a parameter's name is the checkpoint's."""
+
+Config = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What the user chose of a model's shape.
+
+    ``height`` and ``width`` are the image's in pixels, ``tokens`` the prompt's length, ``batch`` the UNet's.
+    """
+
+    height: int = 0
+    width: int = 0
+    batch: int = 1
+    tokens: int = 77
+    vae_factor: int = 8
+    attention: str = "original"
+
+
+@dataclass(frozen=True)
+class Component:
+    """A module without weights, and arguments to trace it with; all float32, on the meta device."""
+
+    module: nn.Module
+    arguments: tuple[Tensor, ...]
+
+
+class _TextEncoder(nn.Module):
+    """input_ids float32 [1, tokens] → last_hidden_state [1, tokens, D], pooled_outputs [1, D]."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def run(self, input_ids: Tensor, **options: Any) -> Any:
+        ids = input_ids.to(torch.int32)
+        # Positions are given, for the model's own buffer of them has no content on the meta device.
+        positions = torch.arange(ids.shape[1], device=ids.device)[None]
+        return self.model(ids, position_ids=positions, return_dict=True, **options)
+
+    def forward(self, input_ids: Tensor) -> tuple[Tensor, Tensor]:
+        result = self.run(input_ids)
+        return result.last_hidden_state, result.pooler_output
+
+
+class _PooledTextEncoder(_TextEncoder):
+    """SDXL: input_ids float32 [1, tokens] → hidden_embeds [1, tokens, D] (of the last layer but one), pooled_outputs [1, N]."""
+
+    def forward(self, input_ids: Tensor) -> tuple[Tensor, Tensor]:
+        result = self.run(input_ids, output_hidden_states=True)
+        pooled = result.text_embeds if hasattr(result, "text_embeds") else result.pooler_output
+        return result.hidden_states[-2], pooled
+
+
+class _UNet(nn.Module):
+    """sample [B, 4, h, w], timestep [B], encoder_hidden_states [B, D, 1, tokens] → noise_pred [B, 4, h, w]."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor) -> tuple[Tensor]:
+        return (self.model(sample, timestep, encoder_hidden_states, return_dict=False)[0],)
+
+
+class _UNetXL(_UNet):
+    """As the UNet, with time_ids [B, 6] and text_embeds [B, N]."""
+
+    def forward(  # type: ignore[override]
+        self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor, time_ids: Tensor, text_embeds: Tensor
+    ) -> tuple[Tensor]:
+        added = {"time_ids": time_ids, "text_embeds": text_embeds}
+        result = self.model(sample, timestep, encoder_hidden_states, added_cond_kwargs=added, return_dict=False)
+        return (result[0],)
+
+
+class _VAEDecoder(nn.Module):
+    """z [1, 4, h, w], already divided by the VAE's scale → image [1, 3, H, W] in [-1, 1]."""
+
+    def __init__(self, model: AutoencoderKL) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, z: Tensor) -> tuple[Tensor]:
+        if self.model.post_quant_conv is not None:
+            z = self.model.post_quant_conv(z)
+        return (self.model.decoder(z),)
+
+
+class _VAEEncoder(_VAEDecoder):
+    """z (the image) [1, 3, H, W] in [-1, 1] → latent: 4 mean and 4 log-variance channels [1, 8, h, w]."""
+
+    def forward(self, z: Tensor) -> tuple[Tensor]:
+        moments = self.model.encoder(z)
+        return (self.model.quant_conv(moments) if self.model.quant_conv is not None else moments,)
+
+
+def _example(*shape: int) -> Tensor:
+    return torch.empty(shape, dtype=torch.float32, device="meta")
+
+
+def _text_encoder(config: Config, shape: Shape) -> Component:
+    return Component(_TextEncoder(CLIPTextModel(CLIPTextConfig(**config))), (_example(1, shape.tokens),))
+
+
+def _pooled_text_encoder(config: Config, shape: Shape) -> Component:
+    projected = "CLIPTextModelWithProjection" in config.get("architectures", ())
+    model = (CLIPTextModelWithProjection if projected else CLIPTextModel)(CLIPTextConfig(**config))
+    return Component(_PooledTextEncoder(model), (_example(1, shape.tokens),))
+
+
+def _unet_model(config: Config, shape: Shape) -> tuple[UNet2DConditionModel, tuple[Tensor, ...]]:
+    model = UNet2DConditionModel.from_config(dict(config))
+    channels_first(model, VARIANTS[shape.attention])
+    height, width = shape.height // shape.vae_factor, shape.width // shape.vae_factor
+    batch, context = shape.batch, config["cross_attention_dim"]
+    if not isinstance(context, int):
+        raise UserError(f"trace: a UNet with cross_attention_dim {context} is not Stable Diffusion 1, 2 or XL")
+    sample = _example(batch, config["in_channels"], height, width)
+    return model, (sample, _example(batch), _example(batch, context, 1, shape.tokens))
+
+
+def _unet(config: Config, shape: Shape) -> Component:
+    model, arguments = _unet_model(config, shape)
+    return Component(_UNet(model), arguments)
+
+
+def _unet_xl(config: Config, shape: Shape) -> Component:
+    model, arguments = _unet_model(config, shape)
+    ids = 6  # original size, crop, target size: two numbers each
+    embeds = config["projection_class_embeddings_input_dim"] - ids * config["addition_time_embed_dim"]
+    return Component(_UNetXL(model), (*arguments, _example(shape.batch, ids), _example(shape.batch, embeds)))
+
+
+def _vae_decoder(config: Config, shape: Shape) -> Component:
+    model = AutoencoderKL.from_config(dict(config))
+    latents = _example(1, config["latent_channels"], shape.height // shape.vae_factor, shape.width // shape.vae_factor)
+    return Component(_VAEDecoder(model), (latents,))
+
+
+def _vae_encoder(config: Config, shape: Shape) -> Component:
+    model = AutoencoderKL.from_config(dict(config))
+    return Component(_VAEEncoder(model), (_example(1, config["in_channels"], shape.height, shape.width),))
+
+
+KINDS: dict[str, Callable[[Config, Shape], Component]] = {
+    "clip_text": _text_encoder,
+    "clip_text_pooled": _pooled_text_encoder,
+    "unet": _unet,
+    "unet_xl": _unet_xl,
+    "vae_decoder": _vae_decoder,
+    "vae_encoder": _vae_encoder,
+}
+
+
+def build(kind: str, config: Config, shape: Shape) -> Component:
+    """Build a component of the given kind on the meta device, in inference mode.
+
+    Raises:
+        UserError: a configuration that the kind cannot be.
+    """
+    with torch.device("meta"):
+        component = KINDS[kind](config, shape)
+    component.module.eval()
+    return component
