@@ -1,0 +1,1 @@
+"""Compression as arithmetic: arrays in, smaller arrays out, nothing of any file format."""
