@@ -1,0 +1,78 @@
+"""Scaled-down models with the real block structure and seeded weights, for tests of every room."""
+
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+TOKENS = 77
+
+TEXT: dict[str, Any] = {
+    "architectures": ["CLIPTextModel"],
+    "vocab_size": 600,
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": TOKENS,
+    "bos_token_id": 598,
+    "eos_token_id": 599,
+    "pad_token_id": 599,
+}
+TEXT_XL = TEXT | {"architectures": ["CLIPTextModelWithProjection"], "projection_dim": 48, "hidden_act": "gelu"}
+UNET: dict[str, Any] = {
+    "sample_size": 16,
+    "block_out_channels": [32, 64],
+    "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"],
+    "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"],
+    "cross_attention_dim": 64,
+    "attention_head_dim": 4,
+    "layers_per_block": 1,
+    "norm_num_groups": 8,
+}
+UNET_2 = UNET | {"use_linear_projection": True, "attention_head_dim": [2, 4], "upcast_attention": True}
+UNET_XL = UNET_2 | {
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 8,
+    "projection_class_embeddings_input_dim": 48 + 6 * 8,
+    "transformer_layers_per_block": [1, 2],
+    "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"],
+    "up_block_types": ["CrossAttnUpBlock2D", "UpBlock2D"],
+}
+VAE: dict[str, Any] = {
+    "block_out_channels": [8, 16, 16, 16],
+    "down_block_types": ["DownEncoderBlock2D"] * 4,
+    "up_block_types": ["UpDecoderBlock2D"] * 4,
+    "latent_channels": 4,
+    "norm_num_groups": 4,
+}
+
+CONFIGS: dict[str, dict[str, Any]] = {
+    "clip_text": TEXT,
+    "clip_text_pooled": TEXT_XL,
+    "unet": UNET,
+    "unet_xl": UNET_XL,
+    "vae_decoder": VAE,
+    "vae_encoder": VAE,
+}
+
+
+def make(kind: str, config: dict[str, Any]) -> nn.Module:
+    """The library's own model with seeded weights; norms' scales and shifts are not left at one and zero."""
+    torch.manual_seed(0)
+    model: nn.Module
+    if kind.startswith("clip_text"):
+        projected = "CLIPTextModelWithProjection" in config["architectures"]
+        model = (CLIPTextModelWithProjection if projected else CLIPTextModel)(CLIPTextConfig(**config))
+    elif kind.startswith("unet"):
+        model = UNet2DConditionModel.from_config(config)
+    else:
+        model = AutoencoderKL.from_config(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() == 1:
+                parameter.add_(torch.randn_like(parameter) * 0.1)
+            parameter.copy_(parameter.half().float())  # as shipped: conversion to float16 loses nothing
+    return model.eval()

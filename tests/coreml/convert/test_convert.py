@@ -1,0 +1,232 @@
+"""What convert writes computes what the library's own module computes."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from sdbuild.coreml.convert import Metadata, Port, convert
+from sdbuild.coreml.package import Package, read_package
+from sdbuild.coreml.proto import FeatureTypes_pb2
+from sdbuild.coreml.runtime import load
+from sdbuild.errors import UserError
+from sdbuild.modeling.components import PREFIX, Component, Shape, build
+from sdbuild.modeling.tracing import load_trace, trace
+from tests.architectures import CONFIGS, UNET, UNET_2, make
+
+ARRAY = FeatureTypes_pb2.ArrayFeatureType
+INPUTS = {
+    "clip_text": ["input_ids"],
+    "clip_text_pooled": ["input_ids"],
+    "unet": ["sample", "timestep", "encoder_hidden_states"],
+    "unet_xl": ["sample", "timestep", "encoder_hidden_states", "time_ids", "text_embeds"],
+    "vae_decoder": ["z"],
+    "vae_encoder": ["z"],
+}
+OUTPUTS = {
+    "clip_text": ["last_hidden_state", "pooled_outputs"],
+    "clip_text_pooled": ["hidden_embeds", "pooled_outputs"],
+    "unet": ["noise_pred"],
+    "unet_xl": ["noise_pred"],
+    "vae_decoder": ["image"],
+    "vae_encoder": ["latent"],
+}
+SHAPE = Shape(height=64, width=128, batch=2)
+
+
+def psnr(reference: np.ndarray, result: np.ndarray) -> float:
+    noise = np.sqrt(np.mean((reference.astype(np.float64) - result) ** 2))
+    return float(20 * np.log10(np.abs(reference).max() / (noise + 1e-30)))
+
+
+def convert_component(
+    path: Path, kind: str, config: dict[str, Any], shape: Shape = SHAPE, target: str = "iOS16", precision: str = "float16"
+) -> tuple[Package, Component, torch.nn.Module]:
+    model = make(kind, config)
+    component = build(kind, config, shape)
+    trace(component, path / "graph.pt2")
+    state = model.state_dict()
+    dtype = "float32" if kind.startswith("clip") else precision
+    package = convert(
+        load_trace(path / "graph.pt2"),
+        lambda name: state[name].numpy(),
+        path / "model.mlpackage",
+        inputs=[Port(name, dtype, f"the {name}") for name in INPUTS[kind]],
+        outputs=[Port(name, "float32") for name in OUTPUTS[kind]],
+        target=target,
+        precision=precision,
+        metadata=Metadata(description="a model", author="somebody", license="MIT", version="1", user={"key": "value"}),
+        prefix=PREFIX,
+    )
+    return package, component, model
+
+
+def arguments(kind: str, component: Component) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    if kind.startswith("clip"):
+        ids = torch.randint(0, 590, (1, 77), generator=generator).float()
+        ids[0, 0], ids[0, 9:] = 598, 599
+        return [ids]
+    tensors = [torch.randn(tuple(a.shape), generator=generator).half().float() for a in component.arguments]
+    if kind.startswith("unet"):
+        tensors[1] = torch.full((tensors[0].shape[0],), 37.0)
+    return tensors
+
+
+def reference(kind: str, model: Any, args: list[torch.Tensor]) -> list[torch.Tensor]:
+    """The library's own forward, called as its pipelines call it."""
+    with torch.no_grad():
+        if kind == "clip_text":
+            result = model(args[0].long())
+            return [result.last_hidden_state, result.pooler_output]
+        if kind == "clip_text_pooled":
+            result = model(args[0].long(), output_hidden_states=True)
+            return [result.hidden_states[-2], result.text_embeds]
+        if kind == "vae_decoder":
+            return [model.decode(args[0]).sample]
+        if kind == "vae_encoder":
+            return [model.encode(args[0]).latent_dist.parameters]
+        added = dict(zip(("time_ids", "text_embeds"), args[3:], strict=False)) or None
+        context = args[2].squeeze(2).transpose(1, 2)
+        return [model(args[0], args[1], context, added_cond_kwargs=added).sample]
+
+
+@pytest.mark.parametrize("kind", list(CONFIGS))
+def test_a_converted_component_computes_what_the_library_does(kind: str, tmp_path: Path) -> None:
+    package, component, model = convert_component(tmp_path, kind, CONFIGS[kind])
+    args = arguments(kind, component)
+    result = load(package.path).predict(_feed(kind, args, package))
+    for name, expected in zip(OUTPUTS[kind], reference(kind, model, args), strict=True):
+        assert result[name].dtype == np.float32
+        assert psnr(expected.numpy(), result[name]) > 60
+
+
+@pytest.mark.parametrize("attention", ["original", "split_einsum", "split_einsum_v2"])
+@pytest.mark.parametrize("config", [UNET, UNET_2], ids=["sd1", "sd2"])
+def test_every_attention_variant_computes_the_same(attention: str, config: dict[str, Any], tmp_path: Path) -> None:
+    shape = Shape(height=256, width=192, batch=1, attention=attention)  # 768 queries: split_einsum_v2 chunks them
+    package, component, model = convert_component(tmp_path, "unet", config, shape)
+    args = arguments("unet", component)
+    result = load(package.path).predict(_feed("unet", args, package))["noise_pred"]
+    assert psnr(reference("unet", model, args)[0].numpy(), result) > 60
+
+
+@pytest.mark.parametrize("target", ["iOS15", "iOS16", "iOS17", "iOS18"])
+def test_every_target_gets_its_opset_and_float32_is_exact(target: str, tmp_path: Path) -> None:
+    package, component, model = convert_component(tmp_path, "vae_decoder", CONFIGS["vae_decoder"], target=target, precision="float32")
+    assert package.spec.specificationVersion == {"iOS15": 6, "iOS16": 7, "iOS17": 8, "iOS18": 9}[target]
+    args = arguments("vae_decoder", component)
+    result = load(package.path).predict({"z": args[0].numpy()})["image"]
+    assert psnr(reference("vae_decoder", model, args)[0].numpy(), result) > 100
+
+
+def test_boundaries_are_as_the_swift_package_wants_them(tmp_path: Path) -> None:
+    package, _, _ = convert_component(tmp_path, "unet_xl", CONFIGS["unet_xl"])
+    description = package.spec.description
+    assert [(f.name, f.type.multiArrayType.dataType) for f in description.input] == [
+        (name, ARRAY.FLOAT16) for name in INPUTS["unet_xl"]
+    ]
+    assert [(f.name, f.type.multiArrayType.dataType) for f in description.output] == [("noise_pred", ARRAY.FLOAT32)]
+    assert list(description.input[0].type.multiArrayType.shape) == [2, 4, 8, 16]
+    assert description.input[0].shortDescription == "the sample"
+    assert (description.metadata.author, description.metadata.userDefined["key"]) == ("somebody", "value")
+
+
+def test_structure_is_that_of_plain_coremltools(tmp_path: Path) -> None:
+    """The same module through coremltools' own converter gives the same operations, save the linear layers' form."""
+    ct = pytest.importorskip("coremltools")
+    package, component, model = convert_component(tmp_path, "vae_decoder", CONFIGS["vae_decoder"])
+
+    class Wrapper(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, z: torch.Tensor) -> torch.Tensor:
+            return self.model.decoder(self.model.post_quant_conv(z))
+
+    with torch.no_grad():
+        traced = torch.jit.trace(Wrapper(), arguments("vae_decoder", component)[0])
+    theirs = ct.convert(
+        traced,
+        inputs=[ct.TensorType("z", tuple(component.arguments[0].shape), dtype=np.float16)],
+        outputs=[ct.TensorType("image", dtype=np.float32)],
+        minimum_deployment_target=ct.target.iOS16,
+        skip_model_load=True,
+    )
+    count = Counter(op.op_type for op in theirs._mil_program.functions["main"].operations)
+    ours = Counter(op.type for op in operations(package))
+    del count["const"], ours["const"]
+    assert ours == count
+
+
+def test_coremltools_reloads_the_package(tmp_path: Path) -> None:
+    ct = pytest.importorskip("coremltools")
+    from coremltools.converters.mil.frontend.milproto.load import load as load_mil
+
+    package, _, model = convert_component(tmp_path, "unet", UNET)
+    reloaded = ct.models.MLModel(str(package.path), skip_model_load=True)
+    program = load_mil(reloaded.get_spec(), reloaded.get_spec().specificationVersion, reloaded.weights_dir)
+    weights = {op.outputs[0].name: op.outputs[0].val for op in program.functions["main"].operations if op.op_type == "const"}
+    expected = model.state_dict()["conv_in.weight"].half().numpy()
+    np.testing.assert_array_equal(weights["conv_in_weight_to_fp16"], expected)
+
+
+def test_the_same_bytes_whatever_the_hash_seed(tmp_path: Path) -> None:
+    first, _, _ = convert_component(tmp_path / _made(tmp_path, "a"), "unet", UNET)
+    second, _, _ = convert_component(tmp_path / _made(tmp_path, "b"), "unet", UNET)
+    for file in ("Manifest.json", "Data/com.apple.CoreML/model.mlmodel", "Data/com.apple.CoreML/weights/weight.bin"):
+        assert (first.path / file).read_bytes() == (second.path / file).read_bytes()
+    assert (tmp_path / "a/graph.pt2").read_bytes() == (tmp_path / "b/graph.pt2").read_bytes()
+
+
+def test_a_weight_of_another_shape_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"conv_in\.weight has shape \[32, 9, 3, 3\].*says \[32, 4, 3, 3\]"):
+        _convert_with(tmp_path, "conv_in.weight", torch.zeros(32, 9, 3, 3))
+
+
+@pytest.mark.parametrize(("value", "why"), [(1e6, "overflows float16"), (float("nan"), "holds infinities or NaNs")])
+def test_a_weight_that_cannot_be_float16_is_named(value: float, why: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=rf"conv_in\.bias {why}"):
+        _convert_with(tmp_path, "conv_in.bias", torch.full((32,), value))
+
+
+def test_an_unknown_operation_is_named(tmp_path: Path) -> None:
+    class Odd(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor]:
+            return (torch.erfinv(x),)
+
+    exported = torch.export.export(Odd(), (torch.zeros(2, 2),), strict=False)
+    with pytest.raises(UserError, match=r"no lowering for aten\.erfinv\.default \(node erfinv\)"):
+        convert(
+            exported, lambda name: np.zeros(1), tmp_path / "m.mlpackage", inputs=[Port("x", "float32")],
+            outputs=[Port("y", "float32")], target="iOS16", precision="float32", metadata=Metadata(),
+        )  # fmt: skip
+
+
+def _convert_with(path: Path, name: str, tensor: torch.Tensor) -> None:
+    state = make("unet", UNET).state_dict() | {name: tensor}
+    trace(build("unet", UNET, SHAPE), path / "graph.pt2")
+    convert(
+        load_trace(path / "graph.pt2"), lambda key: state[key].numpy(), path / "m.mlpackage",
+        inputs=[Port(key, "float16") for key in INPUTS["unet"]], outputs=[Port("noise_pred", "float32")],
+        target="iOS16", precision="float16", metadata=Metadata(), prefix=PREFIX,
+    )  # fmt: skip
+
+
+def _made(path: Path, name: str) -> str:
+    (path / name).mkdir()
+    return name
+
+
+def _feed(kind: str, args: list[torch.Tensor], package: Package) -> dict[str, np.ndarray]:
+    types = {f.name: np.float16 if f.type.multiArrayType.dataType == ARRAY.FLOAT16 else np.float32 for f in package.spec.description.input}
+    return {name: tensor.numpy().astype(types[name]) for name, tensor in zip(INPUTS[kind], args, strict=True)}
+
+
+def operations(package: Package) -> Any:
+    function = read_package(package.path).spec.mlProgram.functions["main"]
+    return function.block_specializations[function.opset].operations

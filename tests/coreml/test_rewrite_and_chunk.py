@@ -1,0 +1,91 @@
+"""Compressed and chunked packages compute what they should, and coremltools reads them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sdbuild.compress.palettize import palettize
+from sdbuild.coreml.chunk import chunk
+from sdbuild.coreml.package import Package, read_package
+from sdbuild.coreml.rewrite import LookupTable, Weight, rewrite
+from sdbuild.coreml.runtime import load
+from sdbuild.errors import UserError
+from tests.architectures import CONFIGS
+from tests.coreml.convert.test_convert import _feed, arguments, convert_component, psnr
+
+
+def compress(source: Package, path: Path, bits: int) -> Package:
+    def encode(weight: Weight) -> LookupTable | None:
+        if weight.data.size < 512 or "gather" in weight.users:
+            return None
+        palette = palettize(weight.data, bits, weight.name)
+        return LookupTable(palette.bits, palette.table, palette.packed)
+
+    return rewrite(source, path, encode, lambda done, total: None)
+
+
+@pytest.mark.parametrize("target", ["iOS16", "iOS18"])
+@pytest.mark.parametrize("bits", [1, 2, 4, 6, 8])
+def test_coremltools_decodes_the_palettes_to_the_nearest_entries(target: str, bits: int, tmp_path: Path) -> None:
+    ct = pytest.importorskip("coremltools")
+    from coremltools.converters.mil.frontend.milproto.load import load as load_mil
+
+    package, _, model = convert_component(tmp_path, "vae_decoder", CONFIGS["vae_decoder"], target=target)
+    small = compress(package, tmp_path / "small.mlpackage", bits)
+    reloaded = ct.models.MLModel(str(small.path), skip_model_load=True)
+    program = load_mil(reloaded.get_spec(), reloaded.get_spec().specificationVersion, reloaded.weights_dir)
+    decoded = {op.outputs[0].name: op for op in program.functions["main"].operations if op.op_type == "constexpr_lut_to_dense"}
+    name = "decoder_conv_in_weight_to_fp16"
+    weight = model.state_dict()["decoder.conv_in.weight"].half().numpy()
+    palette = palettize(weight, bits, name)
+    values = decoded[name].materialized_val_inference()
+    nearest = np.abs(weight.astype(np.float64).reshape(-1, 1) - palette.table.astype(np.float64)).min(axis=1)
+    np.testing.assert_array_equal(np.abs(weight.astype(np.float64) - values).reshape(-1), nearest)
+
+
+def test_the_rest_of_the_package_stays_as_it_was(tmp_path: Path) -> None:
+    package, _, _ = convert_component(tmp_path, "clip_text", CONFIGS["clip_text"])
+    same = rewrite(package, tmp_path / "same.mlpackage", lambda weight: None, lambda done, total: None)
+    assert same.weights is not None
+    assert package.weights is not None
+    assert same.weights.read_bytes() == package.weights.read_bytes()
+    assert same.spec == package.spec
+
+
+def test_eight_bits_are_close_and_one_bit_is_not(tmp_path: Path) -> None:
+    package, component, _ = convert_component(tmp_path, "unet", CONFIGS["unet"])
+    feed = _feed("unet", arguments("unet", component), package)
+    whole = load(package.path).predict(feed)["noise_pred"]
+    eight = load(compress(package, tmp_path / "8.mlpackage", 8).path).predict(feed)["noise_pred"]
+    one = load(compress(package, tmp_path / "1.mlpackage", 1).path).predict(feed)["noise_pred"]
+    assert psnr(whole, eight) > 40 > psnr(whole, one) + 10
+
+
+@pytest.mark.parametrize("compressed", [False, True], ids=["float", "palettized"])
+def test_two_chunks_compute_what_the_whole_does(compressed: bool, tmp_path: Path) -> None:
+    package, component, _ = convert_component(tmp_path, "unet", CONFIGS["unet"])
+    if compressed:
+        package = compress(package, tmp_path / "small.mlpackage", 6)
+    first, second = chunk(package, tmp_path / "1.mlpackage", tmp_path / "2.mlpackage", lambda done, total: None)
+    feed = _feed("unet", arguments("unet", component), package)
+    linked = load(first.path).predict({name: feed[name] for name in inputs(first)})
+    between = {name: array.astype(np.float16) for name, array in linked.items()} | feed
+    result = load(second.path).predict({name: between[name] for name in inputs(second)})
+    assert psnr(load(package.path).predict(feed)["noise_pred"], result["noise_pred"]) > 60
+    assert inputs(first)[0] == "sample"
+    assert set(inputs(second)) <= set(feed) | set(linked)
+    sizes = [part.weights.stat().st_size for part in (first, second) if part.weights]
+    assert 0.4 < sizes[0] / sum(sizes) < 0.6
+
+
+def test_a_model_without_weights_is_not_cut(tmp_path: Path) -> None:
+    package, _, _ = convert_component(tmp_path, "vae_decoder", CONFIGS["vae_decoder"])
+    assert package.weights is not None
+    package.weights.unlink()
+    with pytest.raises(UserError, match="has no weight file"):
+        chunk(read_package(package.path), tmp_path / "1.mlpackage", tmp_path / "2.mlpackage", lambda done, total: None)
+
+
+def inputs(package: Package) -> list[str]:
+    return [feature.name for feature in package.spec.description.input]

@@ -1,0 +1,70 @@
+"""Tensors by today's names from yesterday's files."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from sdbuild.errors import UserError
+from sdbuild.modeling.checkpoint import Checkpoint, weight_files
+
+
+def test_shards_are_one_checkpoint(tmp_path: Path) -> None:
+    save_file({"a": torch.ones(2, 3)}, tmp_path / "m-00001-of-00002.safetensors")
+    save_file({"b": torch.zeros(4, dtype=torch.float16)}, tmp_path / "m-00002-of-00002.safetensors")
+    (tmp_path / "config.json").write_text("{}")
+    checkpoint = Checkpoint(weight_files(tmp_path))
+    assert checkpoint.names() == ["a", "b"]
+    np.testing.assert_array_equal(checkpoint.load("a"), np.ones((2, 3), np.float32))
+    assert checkpoint.load("b").dtype == np.float16
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("decoder.mid_block.attentions.0.query.weight", "decoder.mid_block.attentions.0.to_q.weight"),
+        ("encoder.mid_block.attentions.0.proj_attn.bias", "encoder.mid_block.attentions.0.to_out.0.bias"),
+        ("embeddings.token_embedding.weight", "text_model.embeddings.token_embedding.weight"),
+        ("text_model.final_layer_norm.bias", "final_layer_norm.bias"),
+    ],
+)
+def test_old_names_are_found(old: str, new: str, tmp_path: Path) -> None:
+    save_file({old: torch.arange(3.0)}, tmp_path / "m.safetensors")
+    np.testing.assert_array_equal(Checkpoint(weight_files(tmp_path)).load(new), [0, 1, 2])
+
+
+def test_bfloat16_comes_as_float32(tmp_path: Path) -> None:
+    save_file({"a": torch.tensor([1.5, 3e38], dtype=torch.bfloat16)}, tmp_path / "m.safetensors")
+    loaded = Checkpoint(weight_files(tmp_path)).load("a")
+    assert loaded.dtype == np.float32
+    assert loaded[0] == 1.5
+    assert np.isfinite(loaded).all()
+
+
+def test_pickled_weights_load_as_weights_only(tmp_path: Path) -> None:
+    torch.save({"state_dict": {"a": torch.ones(2)}}, tmp_path / "m.bin")
+    np.testing.assert_array_equal(Checkpoint(weight_files(tmp_path)).load("a"), [1, 1])
+
+    class Evil:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return print, ("executed",)
+
+    torch.save({"a": Evil()}, tmp_path / "m.bin")
+    with pytest.raises(UserError, match=r"m\.bin: cannot be loaded as plain weights"):
+        Checkpoint(weight_files(tmp_path))
+
+
+def test_a_missing_tensor_is_named_with_the_nearest(tmp_path: Path) -> None:
+    save_file({"conv_in.weight": torch.ones(1)}, tmp_path / "m.safetensors")
+    with pytest.raises(UserError, match=r"conv_in\.bias is not in m\.safetensors; the nearest is conv_in\.weight"):
+        Checkpoint(weight_files(tmp_path)).load("conv_in.bias")
+
+
+def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+    save_file({"a": torch.ones(100)}, tmp_path / "m.safetensors")
+    whole = (tmp_path / "m.safetensors").read_bytes()
+    (tmp_path / "m.safetensors").write_bytes(whole[:-10])
+    with pytest.raises(UserError, match=r"m\.safetensors: not a safetensors file, or damaged"):
+        Checkpoint(weight_files(tmp_path))
