@@ -13,13 +13,13 @@ def error(values: np.ndarray, counts: np.ndarray, centres: np.ndarray) -> float:
     return float((counts * distance**2).sum())
 
 
-@pytest.mark.parametrize("clusters", [2, 4, 16, 64])
+@pytest.mark.parametrize("clusters", [2, 4, 16, 64, 256])
 def test_near_the_exact_optimum(clusters: int) -> None:
     kmeans1d = pytest.importorskip("coremltools._deps.kmeans1d")
     values = np.sort(np.unique(np.random.default_rng(0).standard_normal(4000)))
     counts = np.ones(len(values))
     exact = np.array(kmeans1d.cluster(values, clusters).centroids)
-    assert error(values, counts, cluster(values, counts, clusters)) <= 1.02 * error(values, counts, exact)
+    assert error(values, counts, cluster(values, counts, clusters)) <= 1.001 * error(values, counts, exact)
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
