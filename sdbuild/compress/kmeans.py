@@ -15,7 +15,7 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 
 _BINS_PER_CLUSTER = 32
-_MIN_BINS = 2048
+_MIN_BINS = 4096
 _ITERATIONS = 1000
 
 
@@ -28,8 +28,8 @@ def cluster(values: Floats, counts: Floats, clusters: int) -> Floats:
         clusters: how many centres are wanted.
 
     Returns:
-        The centres, ascending, float64 [min(clusters, n)]; optimal where n is at most 2,048 or 32 a cluster, else
-        within a thousandth of it on what weights look like.
+        The centres, ascending, float64 [min(clusters, n)]; optimal where n is at most 4,096 or 32 a cluster, else
+        within three thousandths of the optimum on normal and Laplace weights (measured up to 256 clusters).
     """
     if len(values) <= clusters:
         return values
@@ -122,8 +122,7 @@ def _add_cluster(sums: _Sums, best: Floats, layer: int) -> tuple[Floats, Ints]:
         chosen = candidates[hits[np.searchsorted(hits, offsets[:-1])]]
         after[middle], start[middle] = least, chosen
         low, high, first, last = (
-            np.concatenate(pair)
-            for pair in ((low, middle + 1), (middle - 1, high), (first, chosen), (chosen, last))
+            np.concatenate(pair) for pair in ((low, middle + 1), (middle - 1, high), (first, chosen), (chosen, last))
         )
         kept = low <= high
         low, high, first, last = low[kept], high[kept], first[kept], last[kept]

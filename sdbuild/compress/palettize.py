@@ -40,7 +40,9 @@ def palettize(tensor: Array, bits: int, name: str) -> Palette:
     used = np.flatnonzero(counts)
     values = used.astype(np.uint16).view(np.float16).astype(np.float64)
     if not np.isfinite(values).all():
-        raise UserError(f"compress: {name} holds infinities or NaNs, which no palette can hold; check the model's weights")
+        raise UserError(
+            f"compress: {name} holds infinities or NaNs, which no palette can hold; check the model's weights"
+        )
     order = np.argsort(values, kind="stable")
     centres = cluster(values[order], counts[used][order].astype(np.float64), 1 << bits)
     table = np.sort(centres.astype(np.float16))

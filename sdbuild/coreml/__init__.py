@@ -1,0 +1,1 @@
+"""Core ML packages: written, rewritten, divided, compiled and run, on any system."""

@@ -17,6 +17,8 @@ import numpy as np
 
 from sdbuild.errors import UserError
 
+Bytes = np.ndarray[Any, np.dtype[np.uint8]]
+
 _ALIGNMENT = 64
 _SENTINEL = 0xDEADBEEF
 _VERSION = 2
@@ -56,7 +58,7 @@ class Blob:
     """One blob: ``data`` is its payload, uint8 [bytes], mapped from the file; ``padding_bits`` of it are unused."""
 
     type: BlobType
-    data: "np.memmap[Any, np.dtype[np.uint8]]"
+    data: Bytes
     padding_bits: int
 
 
@@ -71,10 +73,10 @@ class BlobReader:
         """Map ``path``."""
         self.path = path
         try:
-            self._bytes = np.memmap(path, np.uint8, mode="r")
+            self._bytes: Bytes = np.memmap(path, np.uint8, mode="r")
         except (OSError, ValueError) as error:
             raise BlobError(f"{path}: cannot be read as a weight file ({error})") from None
-        if len(self._bytes) < _HEADER.size or _HEADER.unpack_from(self._bytes)[1] != _VERSION:
+        if len(self._bytes) < _HEADER.size or _HEADER.unpack_from(self._bytes.data)[1] != _VERSION:
             raise BlobError(f"{path}: not a MIL blob storage file of version {_VERSION}")
 
     def read(self, offset: int) -> Blob:
@@ -86,7 +88,7 @@ class BlobReader:
         end = len(self._bytes)
         if not 0 <= offset <= end - _RECORD.size:
             raise BlobError(f"{self.path}: offset {offset} is outside the file ({end} bytes): truncated or mismatched")
-        sentinel, kind, size, start, padding = _RECORD.unpack_from(self._bytes, offset)
+        sentinel, kind, size, start, padding = _RECORD.unpack_from(self._bytes.data, offset)
         if sentinel != _SENTINEL or kind not in _TYPES:
             raise BlobError(f"{self.path}: no weight record at offset {offset}: damaged or mismatched")
         if start + size > end:
@@ -130,7 +132,9 @@ class BlobWriter:
         """Use as a context manager: closed on the way out."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Finish the file, or only release it after an error."""
         if error is None:
             self.close()

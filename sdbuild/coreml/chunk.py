@@ -85,7 +85,9 @@ def _best_cut(block: Any, reader: BlobReader, path: Path) -> Cut:
             if best is None or rank < best[0]:
                 best = (rank, Cut(position + 1, tuple(alive)))
     if best is None:
-        raise UserError(f"chunk: {path.name} has no place to cut within {_BALANCE:.0%} of half its weight; build it whole")
+        raise UserError(
+            f"chunk: {path.name} has no place to cut within {_BALANCE:.0%} of half its weight; build it whole"
+        )
     return best[1]
 
 

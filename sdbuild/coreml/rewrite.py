@@ -75,7 +75,9 @@ def rewrite(source: Package, path: Path, encode: Encode, progress: Callable[[int
                         data = blob.data.view(np.float16).reshape(shape_of(value.type))
                         encoded = encode(Weight(name, data, users.get(name, frozenset())))
                     if encoded is None:
-                        value.blobFileValue.offset = writer.add(blob.type, len(blob.data), [blob.data], blob.padding_bits)
+                        value.blobFileValue.offset = writer.add(
+                            blob.type, len(blob.data), [blob.data], blob.padding_bits
+                        )
                     else:
                         _become_lookup(operation, function.opset, encoded, writer)
                         break  # the value is no longer part of the operation

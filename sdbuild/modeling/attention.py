@@ -40,13 +40,13 @@ def split_einsum_v2(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Te
 
 def _split(query: Tensor, key: Tensor, value: Tensor, heads: int, chunk: int) -> Tensor:
     size = query.shape[1] // heads
-    queries = (query * size**-0.5).split(size, dim=1)
-    keys = key.transpose(1, 3).split(size, dim=3)
-    values = value.split(size, dim=1)
+    queries = torch.split(query * size**-0.5, size, dim=1)
+    keys = torch.split(key.transpose(1, 3), size, dim=3)
+    values = torch.split(value, size, dim=1)
     attended = []
     for q, k, v in zip(queries, keys, values, strict=True):
         chunks = []
-        for part in q.split(chunk, dim=3) if q.shape[3] > chunk else (q,):
+        for part in torch.split(q, chunk, dim=3) if q.shape[3] > chunk else (q,):
             weights = torch.einsum("bchq,bkhc->bkhq", part, k).softmax(dim=1)
             chunks.append(torch.einsum("bkhq,bchk->bchq", weights, v))
         attended.append(torch.cat(chunks, dim=3) if len(chunks) > 1 else chunks[0])

@@ -44,7 +44,9 @@ def _pointwise(layer: nn.Module) -> nn.Conv2d:
     if isinstance(layer, nn.Conv2d):
         return layer
     if not isinstance(layer, nn.Linear):
-        raise UserError(f"trace: expected a linear layer, found {type(layer).__name__}; sdbuild does not know this UNet")
+        raise UserError(
+            f"trace: expected a linear layer, found {type(layer).__name__}; sdbuild does not know this UNet"
+        )
     weight, bias = layer.weight, layer.bias is not None
     return nn.Conv2d(layer.in_features, layer.out_features, 1, bias=bias, device=weight.device, dtype=weight.dtype)
 
@@ -81,7 +83,8 @@ class _GatedGelu(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         content, gate = self.proj(x).chunk(2, dim=1)
-        return content * functional.gelu(gate)
+        gated: Tensor = content * functional.gelu(gate)
+        return gated
 
 
 class _FeedForward(nn.Module):
@@ -97,7 +100,9 @@ class _Block(nn.Module):
     def __init__(self, block: BasicTransformerBlock, attend: Attend) -> None:
         super().__init__()
         if block.norm_type != "layer_norm" or block.attn2 is None or not hasattr(block.ff.net[0], "proj"):
-            raise UserError(f"trace: transformer blocks with norm_type {block.norm_type!r} are not Stable Diffusion 1, 2 or XL")
+            raise UserError(
+                f"trace: transformer blocks with norm_type {block.norm_type!r} are not Stable Diffusion 1, 2 or XL"
+            )
         self.norm1, self.norm2, self.norm3 = (_ChannelNorm(norm) for norm in (block.norm1, block.norm2, block.norm3))
         self.attn1, self.attn2 = _Attention(block.attn1, attend), _Attention(block.attn2, attend)
         self.ff = _FeedForward(block.ff)
@@ -150,5 +155,3 @@ class _TimeProjection(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x).flatten(1)
-
-

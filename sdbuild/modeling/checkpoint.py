@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,9 @@ class Checkpoint:
             near = get_close_matches(name, self._where, 1)
             hint = f"; the nearest is {near[0]}" if near else ""
             files = ", ".join(file.name for file in self._files)
-            raise UserError(f"weights: {name} is not in {files}{hint}. The weights and config.json are not of the same model")
+            raise UserError(
+                f"weights: {name} is not in {files}{hint}. The weights and config.json are not of the same model"
+            )
         tensor = read().contiguous()
         if tensor.dtype not in (torch.float16, torch.float32):
             tensor = tensor.float()
@@ -73,9 +76,9 @@ class Checkpoint:
 
     def _index_safetensors(self, file: Path) -> None:
         try:
-            handle = safe_open(file, framework="pt")
+            handle: Any = safe_open(file, framework="pt")
             for name in handle.keys():  # noqa: SIM118  (not a dict)
-                self._where[name] = lambda handle=handle, name=name: handle.get_tensor(name)  # type: ignore[misc]
+                self._where[name] = partial(handle.get_tensor, name)
         except (SafetensorError, OSError) as error:
             raise UserError(f"{file}: not a safetensors file, or damaged ({error}); download it again") from None
 
@@ -84,7 +87,7 @@ class Checkpoint:
             state = torch.load(file, map_location="cpu", mmap=True, weights_only=True)
             state = state.get("state_dict", state)
             for name, tensor in state.items():
-                self._where[name] = lambda tensor=tensor: tensor
+                self._where[name] = partial(torch.as_tensor, tensor)
         except Exception as error:
             first = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UserError(f"{file}: cannot be loaded as plain weights ({first})") from None

@@ -134,10 +134,10 @@ def _unet_model(config: Config, shape: Shape) -> tuple[UNet2DConditionModel, tup
     model = UNet2DConditionModel.from_config(dict(config))
     channels_first(model, VARIANTS[shape.attention])
     height, width = shape.height // shape.vae_factor, shape.width // shape.vae_factor
-    batch, context = shape.batch, config["cross_attention_dim"]
+    batch, context = shape.batch, model.config.cross_attention_dim
     if not isinstance(context, int):
         raise UserError(f"trace: a UNet with cross_attention_dim {context} is not Stable Diffusion 1, 2 or XL")
-    sample = _example(batch, config["in_channels"], height, width)
+    sample = _example(batch, model.config.in_channels, height, width)
     return model, (sample, _example(batch), _example(batch, context, 1, shape.tokens))
 
 
@@ -149,19 +149,21 @@ def _unet(config: Config, shape: Shape) -> Component:
 def _unet_xl(config: Config, shape: Shape) -> Component:
     model, arguments = _unet_model(config, shape)
     ids = 6  # original size, crop, target size: two numbers each
-    embeds = config["projection_class_embeddings_input_dim"] - ids * config["addition_time_embed_dim"]
+    embeds = model.config.projection_class_embeddings_input_dim - ids * model.config.addition_time_embed_dim
     return Component(_UNetXL(model), (*arguments, _example(shape.batch, ids), _example(shape.batch, embeds)))
 
 
 def _vae_decoder(config: Config, shape: Shape) -> Component:
     model = AutoencoderKL.from_config(dict(config))
-    latents = _example(1, config["latent_channels"], shape.height // shape.vae_factor, shape.width // shape.vae_factor)
+    latents = _example(
+        1, model.config.latent_channels, shape.height // shape.vae_factor, shape.width // shape.vae_factor
+    )
     return Component(_VAEDecoder(model), (latents,))
 
 
 def _vae_encoder(config: Config, shape: Shape) -> Component:
     model = AutoencoderKL.from_config(dict(config))
-    return Component(_VAEEncoder(model), (_example(1, config["in_channels"], shape.height, shape.width),))
+    return Component(_VAEEncoder(model), (_example(1, model.config.in_channels, shape.height, shape.width),))
 
 
 KINDS: dict[str, Callable[[Config, Shape], Component]] = {

@@ -24,7 +24,9 @@ def test_bytes_equal_those_of_apples_writer(tmp_path: Path) -> None:
 
 @settings(max_examples=30, deadline=None, derandomize=True)
 @given(st.lists(st.tuples(st.sampled_from(list(BlobType)), st.binary(max_size=300), st.integers(0, 7)), max_size=8))
-def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, blobs: list[tuple[BlobType, bytes, int]]) -> None:
+def test_what_is_written_is_read(
+    tmp_path_factory: pytest.TempPathFactory, blobs: list[tuple[BlobType, bytes, int]]
+) -> None:
     path = tmp_path_factory.mktemp("blob") / "weight.bin"
     with BlobWriter(path) as writer:
         offsets = [writer.add(kind, len(content), [content], padding) for kind, content, padding in blobs]

@@ -35,7 +35,9 @@ def test_coremltools_decodes_the_palettes_to_the_nearest_entries(target: str, bi
     small = compress(package, tmp_path / "small.mlpackage", bits)
     reloaded = ct.models.MLModel(str(small.path), skip_model_load=True)
     program = load_mil(reloaded.get_spec(), reloaded.get_spec().specificationVersion, reloaded.weights_dir)
-    decoded = {op.outputs[0].name: op for op in program.functions["main"].operations if op.op_type == "constexpr_lut_to_dense"}
+    decoded = {
+        op.outputs[0].name: op for op in program.functions["main"].operations if op.op_type == "constexpr_lut_to_dense"
+    }
     name = "decoder_conv_in_weight_to_fp16"
     weight = model.state_dict()["decoder.conv_in.weight"].half().numpy()
     palette = palettize(weight, bits, name)

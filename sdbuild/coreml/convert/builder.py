@@ -130,7 +130,9 @@ class Builder:
         key = (value.name, dtype)
         if key not in self._casts:
             kind = _CAST_NAME[dtype]
-            self._casts[key] = self.op("cast", f"{value.name}_to_{kind}", {"x": value, "dtype": kind}, value.shape, dtype)
+            self._casts[key] = self.op(
+                "cast", f"{value.name}_to_{kind}", {"x": value, "dtype": kind}, value.shape, dtype
+            )
         return self._casts[key]
 
     def output(self, value: Value, name: str, dtype: int) -> None:
@@ -230,7 +232,9 @@ def _materialise(source: Weight | Array, dtype: int, load: LoadWeight) -> Array:
         data: Array = np.ascontiguousarray(array, dtype=_NUMPY[dtype])
     if not np.isfinite(data).all():
         why = "overflows float16" if np.isfinite(array).all() else "holds infinities or NaNs"
-        raise UserError(f"weights: {name} {why}; the model would draw black images. Use other weights for this component")
+        raise UserError(
+            f"weights: {name} {why}; the model would draw black images. Use other weights for this component"
+        )
     return data
 
 
@@ -256,5 +260,3 @@ def _set_immediate(proto: Any, kind: int, flat: Array) -> None:
         tensor.ints.values.extend(flat.tolist())
     else:
         tensor.bools.values.extend(flat.tolist())
-
-

@@ -68,7 +68,12 @@ class Context:
         return operand
 
     def op(
-        self, kind: str, arguments: Mapping[str, Any], shape: Sequence[int] | None = None, part: str = "", dtype: int | None = None
+        self,
+        kind: str,
+        arguments: Mapping[str, Any],
+        shape: Sequence[int] | None = None,
+        part: str = "",
+        dtype: int | None = None,
     ) -> Value:
         """Append an operation named after the node (and ``part`` of it); its shape is the node's unless given."""
         name = f"{self.name}_{part}" if part else self.name
@@ -124,7 +129,9 @@ def _lower_node(context: Context, node: Node, operands: Mapping[Node, Operand]) 
             return folded
     lower = LOWERINGS.get(target)
     if lower is None:
-        raise UserError(f"convert: no lowering for {target} (node {node.name}); the model uses an operation sdbuild does not know")
+        raise UserError(
+            f"convert: no lowering for {target} (node {node.name}); the model uses an operation sdbuild does not know"
+        )
     return lower(context, *arguments, **keywords)
 
 

@@ -5,7 +5,8 @@ Rewrites of ``torch.fx`` nodes, none looking at a weight:
 - a layer norm over channels, which torch can only say as permute → layer_norm → permute, becomes one ``layer_norm``
   whose node carries ``meta["axes"]``;
 - a matrix product of a transposed operand transposes by itself: ``meta["transposed"]`` says which of the two;
-- reshapes that together change nothing are dropped;
+- reshapes that together change nothing are dropped, and so are two transpositions of the same axes;
+- group normalisation looks through a flattening of what it normalises over;
 - equal operations on equal operands become one (every residual block computes the same ``silu`` of the time embedding);
 - what nothing uses is dropped.
 """
@@ -18,6 +19,7 @@ from torch.fx import Graph, Node
 _PERMUTE = torch.ops.aten.permute.default
 _LAYER_NORM = torch.ops.aten.layer_norm.default
 _TRANSPOSE = torch.ops.aten.transpose.int
+_GROUP_NORM = torch.ops.aten.group_norm.default
 _MATMUL = torch.ops.aten.matmul.default
 _RESHAPES = frozenset(
     {
@@ -37,6 +39,8 @@ def normalize(exported: torch.export.ExportedProgram) -> torch.export.ExportedPr
     _fold_channel_norms(graph)
     _fold_transposes(graph)
     _drop_idle_reshapes(graph)
+    _drop_idle_transposes(graph)
+    _unflatten_group_norms(graph)
     for node in reversed(graph.nodes):
         if node.op == "call_function" and not node.users:
             graph.erase_node(node)
@@ -67,7 +71,11 @@ def _freeze(argument: Any) -> Any:
 def _fold_channel_norms(graph: Graph) -> None:
     for norm in list(graph.find_nodes(op="call_function", target=_LAYER_NORM)):
         before, users = norm.args[0], list(norm.users)
-        if len(norm.args[1]) != 1 or before.target is not _PERMUTE or any(user.target is not _PERMUTE for user in users):
+        if (
+            len(norm.args[1]) != 1
+            or before.target is not _PERMUTE
+            or any(user.target is not _PERMUTE for user in users)
+        ):
             continue
         order = [axis % len(before.args[1]) for axis in before.args[1]]
         inverse = [order.index(axis) for axis in range(len(order))]
@@ -102,3 +110,19 @@ def _drop_idle_reshapes(graph: Graph) -> None:
             origin = origin.args[0]
         if origin.meta["val"].shape == node.meta["val"].shape:
             node.replace_all_uses_with(origin)
+
+
+def _drop_idle_transposes(graph: Graph) -> None:
+    for node in graph.find_nodes(op="call_function", target=_TRANSPOSE):
+        inner = node.args[0]
+        if inner.target is _TRANSPOSE:
+            rank = node.meta["val"].dim()
+            if {axis % rank for axis in node.args[1:]} == {axis % rank for axis in inner.args[1:]}:
+                node.replace_all_uses_with(inner.args[0])
+
+
+def _unflatten_group_norms(graph: Graph) -> None:
+    for norm in graph.find_nodes(op="call_function", target=_GROUP_NORM):
+        flat = norm.args[0]
+        if flat.target in _RESHAPES and flat.args[0].meta["val"].shape[:2] == flat.meta["val"].shape[:2]:
+            norm.args = (flat.args[0], *norm.args[1:])

@@ -106,7 +106,10 @@ def _einsum(context: Context, equation: str, values: list[Value]) -> Value:
         if len(first) == len(second) == len(result) == 4:
             names = dict(zip(first, "nchw", strict=True))
             names.setdefault(second[3], "u")
-            renamed = "".join(names.get(letter, "?") for letter in second), "".join(names.get(letter, "?") for letter in result)
+            renamed = (
+                "".join(names.get(letter, "?") for letter in second),
+                "".join(names.get(letter, "?") for letter in result),
+            )
             if renamed == ("nwhu", "nchu"):
                 return context.op("einsum", {"values": pair, "equation": "nchw,nwhu->nchu"})
     raise NotImplementedError(f"einsum {equation}: not a form of nchw,nwhu->nchu, the one MIL has")

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from sdbuild.coreml.convert.builder import FLOAT32, Fixed, Value
+from sdbuild.coreml.convert.builder import FLOAT32, Fixed, Value, Weight
 from sdbuild.coreml.convert.lowering import Context, Operand, lowers
 
 _MASKED = -1e4
@@ -94,8 +94,12 @@ def _group_norm(
     deviation = context.op("sqrt", {"x": safe}, reduced, "deviation")
     normal = context.op("real_div", {"x": centred, "y": deviation}, shape, "normal")
     if gamma is None or beta is None:
-        return context.op("reshape", {"x": normal, "shape": list(x.shape)})
-    flat = context.op("reshape", {"x": normal, "shape": list(x.shape)}, part="flat")
+        return context.op("reshape", {"x": normal, "shape": list(context.shape)})
+    flat = context.op("reshape", {"x": normal, "shape": list(context.shape)}, part="flat")
+    if len(context.shape) < 4:  # batch_norm is of images
+        per_channel = (1, channels, *(1 for _ in context.shape[2:]))
+        scaled = context.op("mul", {"x": flat, "y": _reshaped(gamma, per_channel)}, part="scaled")
+        return context.op("add", {"x": scaled, "y": _reshaped(beta, per_channel)})
     return context.op(
         "batch_norm",
         {
@@ -107,6 +111,10 @@ def _group_norm(
             "epsilon": 0.0,
         },
     )
+
+
+def _reshaped(weight: Operand, shape: tuple[int, ...]) -> Operand:
+    return Weight(weight.name, shape) if isinstance(weight, Weight) else np.reshape(weight, shape)
 
 
 @lowers("aten.scaled_dot_product_attention.default")
@@ -153,5 +161,3 @@ def _upsample(context: Context, x: Value, size: Any, scales: Any) -> Value:
     factors = {"scale_factor_height": Fixed(height, FLOAT32), "scale_factor_width": Fixed(width, FLOAT32)}
     arguments: dict[str, Any] = {"x": x, **factors}
     return context.op("upsample_nearest_neighbor", arguments)
-
-

@@ -83,7 +83,9 @@ def _squeeze(context: Context, x: Value, axes: int | list[int]) -> Value:
 
 
 @lowers("aten.slice.Tensor")
-def _slice(context: Context, x: Value, axis: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> Value:
+def _slice(
+    context: Context, x: Value, axis: int = 0, start: int | None = None, end: int | None = None, step: int = 1
+) -> Value:
     if x.shape == context.shape:
         return x
     rank, size, axis = len(x.shape), x.shape[axis], axis % len(x.shape)
@@ -122,7 +124,7 @@ def _split(context: Context, x: Value, _: Any, axis: int = 0) -> list[Value]:
     return context.builder.multi_op("split", context.name, arguments, parts, value.dtype)
 
 
-@lowers("aten.cat.default")
+@lowers("aten.cat.default", "aten.concat.default")
 def _cat(context: Context, values: list[Operand], axis: int = 0) -> Value:
     joined = [context.tensor(value) for value in values]
     arguments = {"values": joined, "axis": axis % len(context.shape), "interleave": False}

@@ -43,7 +43,12 @@ def psnr(reference: np.ndarray, result: np.ndarray) -> float:
 
 
 def convert_component(
-    path: Path, kind: str, config: dict[str, Any], shape: Shape = SHAPE, target: str = "iOS16", precision: str = "float16"
+    path: Path,
+    kind: str,
+    config: dict[str, Any],
+    shape: Shape = SHAPE,
+    target: str = "iOS16",
+    precision: str = "float16",
 ) -> tuple[Package, Component, torch.nn.Module]:
     model = make(kind, config)
     component = build(kind, config, shape)
@@ -116,7 +121,9 @@ def test_every_attention_variant_computes_the_same(attention: str, config: dict[
 
 @pytest.mark.parametrize("target", ["iOS15", "iOS16", "iOS17", "iOS18"])
 def test_every_target_gets_its_opset_and_float32_is_exact(target: str, tmp_path: Path) -> None:
-    package, component, model = convert_component(tmp_path, "vae_decoder", CONFIGS["vae_decoder"], target=target, precision="float32")
+    package, component, model = convert_component(
+        tmp_path, "vae_decoder", CONFIGS["vae_decoder"], target=target, precision="float32"
+    )
     assert package.spec.specificationVersion == {"iOS15": 6, "iOS16": 7, "iOS17": 8, "iOS18": 9}[target]
     args = arguments("vae_decoder", component)
     result = load(package.path).predict({"z": args[0].numpy()})["image"]
@@ -170,7 +177,9 @@ def test_coremltools_reloads_the_package(tmp_path: Path) -> None:
     package, _, model = convert_component(tmp_path, "unet", UNET)
     reloaded = ct.models.MLModel(str(package.path), skip_model_load=True)
     program = load_mil(reloaded.get_spec(), reloaded.get_spec().specificationVersion, reloaded.weights_dir)
-    weights = {op.outputs[0].name: op.outputs[0].val for op in program.functions["main"].operations if op.op_type == "const"}
+    weights = {
+        op.outputs[0].name: op.outputs[0].val for op in program.functions["main"].operations if op.op_type == "const"
+    }
     expected = model.state_dict()["conv_in.weight"].half().numpy()
     np.testing.assert_array_equal(weights["conv_in_weight_to_fp16"], expected)
 
@@ -223,7 +232,10 @@ def _made(path: Path, name: str) -> str:
 
 
 def _feed(kind: str, args: list[torch.Tensor], package: Package) -> dict[str, np.ndarray]:
-    types = {f.name: np.float16 if f.type.multiArrayType.dataType == ARRAY.FLOAT16 else np.float32 for f in package.spec.description.input}
+    types = {
+        f.name: np.float16 if f.type.multiArrayType.dataType == ARRAY.FLOAT16 else np.float32
+        for f in package.spec.description.input
+    }
     return {name: tensor.numpy().astype(types[name]) for name, tensor in zip(INPUTS[kind], args, strict=True)}
 
 
