@@ -20,7 +20,7 @@ from sdbuild.coreml.proto import FeatureTypes_pb2, Model_pb2
 
 __all__ = ["Metadata", "Port", "convert", "ops_math", "ops_nn", "ops_tensor"]
 
-_OPSETS = {"iOS15": (6, "CoreML5"), "iOS16": (7, "CoreML6"), "iOS17": (8, "CoreML7"), "iOS18": (9, "CoreML8")}
+_SPECIFICATIONS = {"CoreML5": 6, "CoreML6": 7, "CoreML7": 8, "CoreML8": 9}
 _FLOATS = {"float16": FLOAT16, "float32": FLOAT32}
 _ARRAY_TYPES = FeatureTypes_pb2.ArrayFeatureType
 
@@ -52,7 +52,7 @@ def convert(
     *,
     inputs: Sequence[Port],
     outputs: Sequence[Port],
-    target: str,
+    opset: str,
     precision: str,
     metadata: Metadata,
     prefix: str = "",
@@ -66,7 +66,7 @@ def convert(
         path: the ``.mlpackage`` to write.
         inputs: what the model takes; shapes are the graph's.
         outputs: what it gives.
-        target: the oldest system it must run on: iOS15 … iOS18 (macOS 12 … 15).
+        opset: of the oldest system it must run on: CoreML5 for iOS 15 and macOS 12, to CoreML8 for iOS 18 and macOS 15.
         precision: "float16" or "float32", of weights and computation.
         metadata: shown in Xcode.
         prefix: what the traced wrapper put before the checkpoint's parameter names.
@@ -75,13 +75,12 @@ def convert(
     Raises:
         UserError: an operation without a lowering; a weight missing, of another shape, or out of float16's range.
     """
-    version, opset = _OPSETS[target]
     float_type = _FLOATS[precision]
     builder = Builder(opset, float_type, [port.name for port in outputs])
     values = lower_graph(normalize(exported), builder, {port.name: _FLOATS[port.dtype] for port in inputs}, prefix)
     for value, port in zip(values, outputs, strict=True):
         builder.output(value, port.name, _FLOATS[port.dtype])
-    spec = Model_pb2.Model(specificationVersion=version)
+    spec = Model_pb2.Model(specificationVersion=_SPECIFICATIONS[opset])
     placeholders = [node for node in exported.graph.nodes if node.op == "placeholder"][-len(inputs) :]
     for port, node in zip(inputs, placeholders, strict=True):
         _describe(spec.description.input.add(), port, tuple(node.meta["val"].shape))

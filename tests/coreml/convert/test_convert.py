@@ -47,7 +47,7 @@ def convert_component(
     kind: str,
     config: dict[str, Any],
     shape: Shape = SHAPE,
-    target: str = "iOS16",
+    opset: str = "CoreML6",
     precision: str = "float16",
 ) -> tuple[Package, Component, torch.nn.Module]:
     model = make(kind, config)
@@ -61,7 +61,7 @@ def convert_component(
         path / "model.mlpackage",
         inputs=[Port(name, dtype, f"the {name}") for name in INPUTS[kind]],
         outputs=[Port(name, "float32") for name in OUTPUTS[kind]],
-        target=target,
+        opset=opset,
         precision=precision,
         metadata=Metadata(description="a model", author="somebody", license="MIT", version="1", user={"key": "value"}),
         prefix=PREFIX,
@@ -119,12 +119,12 @@ def test_every_attention_variant_computes_the_same(attention: str, config: dict[
     assert psnr(reference("unet", model, args)[0].numpy(), result) > 60
 
 
-@pytest.mark.parametrize("target", ["iOS15", "iOS16", "iOS17", "iOS18"])
-def test_every_target_gets_its_opset_and_float32_is_exact(target: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("opset", "version"), [("CoreML5", 6), ("CoreML6", 7), ("CoreML7", 8), ("CoreML8", 9)])
+def test_every_opset_has_its_version_and_float32_is_exact(opset: str, version: int, tmp_path: Path) -> None:
     package, component, model = convert_component(
-        tmp_path, "vae_decoder", CONFIGS["vae_decoder"], target=target, precision="float32"
+        tmp_path, "vae_decoder", CONFIGS["vae_decoder"], opset=opset, precision="float32"
     )
-    assert package.spec.specificationVersion == {"iOS15": 6, "iOS16": 7, "iOS17": 8, "iOS18": 9}[target]
+    assert package.spec.specificationVersion == version
     args = arguments("vae_decoder", component)
     result = load(package.path).predict({"z": args[0].numpy()})["image"]
     assert psnr(reference("vae_decoder", model, args)[0].numpy(), result) > 100
@@ -212,7 +212,7 @@ def test_an_unknown_operation_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no lowering for aten\.erfinv\.default \(node erfinv\)"):
         convert(
             exported, lambda name: np.zeros(1), tmp_path / "m.mlpackage", inputs=[Port("x", "float32")],
-            outputs=[Port("y", "float32")], target="iOS16", precision="float32", metadata=Metadata(),
+            outputs=[Port("y", "float32")], opset="CoreML6", precision="float32", metadata=Metadata(),
         )  # fmt: skip
 
 
@@ -222,7 +222,7 @@ def _convert_with(path: Path, name: str, tensor: torch.Tensor) -> None:
     convert(
         load_trace(path / "graph.pt2"), lambda key: state[key].numpy(), path / "m.mlpackage",
         inputs=[Port(key, "float16") for key in INPUTS["unet"]], outputs=[Port("noise_pred", "float32")],
-        target="iOS16", precision="float16", metadata=Metadata(), prefix=PREFIX,
+        opset="CoreML6", precision="float16", metadata=Metadata(), prefix=PREFIX,
     )  # fmt: skip
 
 

@@ -1,0 +1,310 @@
+"""YAML with positions kept: a tree in which every key and value knows where it was written.
+
+Built from the parser's events, not with PyYAML's composer and constructor: those recurse without a limit (deep nesting
+kills the process in libyaml's binding), forget where a key stood, accept duplicate keys, and turn `010` into 8.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from sdbuild.recipe.problems import Problem, Span
+from sdbuild.recipe.syntax import syntax_problem
+
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, where PyYAML was built with it
+_RESOLVER: Any = yaml.SafeLoader("")  # which plain scalar is a number, a boolean, nothing or text, by YAML 1.1
+_TAG = "tag:yaml.org,2002:"
+_DECIMAL = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})")
+_FLOAT = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
+_MAX_DEPTH = 30
+_MAX_VALUES = 20_000  # after aliases are followed, so that a few lines can't stand for millions of values
+
+Location = tuple[str | int, ...]
+Plain = str | int | float | bool | None | tuple["Plain", ...] | dict[str, "Plain"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """A single value; `text` is what the file says, without quotes. `broken`: already reported, say no more of it."""
+
+    value: str | int | float | bool | None
+    span: Span
+    text: str = ""
+    broken: bool = False
+    size: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """A list."""
+
+    items: tuple[Tree, ...]
+    span: Span
+    size: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A key's place and its value."""
+
+    key: Span
+    value: Tree
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """Keys and values, in the order of the file."""
+
+    entries: dict[str, Entry]
+    span: Span
+    size: int = 1
+
+
+Tree = Scalar | Sequence | Mapping
+
+
+def parse(text: str) -> tuple[Tree | None, list[Problem]]:
+    """Read one YAML document. Whatever is wrong becomes a problem; without a tree nothing more can be said."""
+    builder = _Builder(text)
+    try:
+        tree = builder.document()
+    except yaml.YAMLError as error:
+        return None, [syntax_problem(error, text)]
+    except _TooMuchError as stop:
+        return None, [Problem(stop.span, stop.message)]
+    return tree, builder.problems
+
+
+def plain(tree: Tree) -> Plain:
+    """The tree as Python data: lists become tuples, mappings dicts."""
+    if isinstance(tree, Mapping):
+        return {key: plain(entry.value) for key, entry in tree.entries.items()}
+    if isinstance(tree, Sequence):
+        return tuple(plain(item) for item in tree.items)
+    return tree.value
+
+
+def merge(base: Mapping, patch: Mapping) -> Mapping:
+    """`base` with `patch` laid over it: mappings merge key by key, anything else replaces, null removes the key."""
+    entries = dict(base.entries)
+    for key, entry in patch.entries.items():
+        below = entries.get(key)
+        value = entry.value
+        if isinstance(value, Scalar) and value.value is None and not value.broken:
+            entries.pop(key, None)
+        elif isinstance(value, Mapping):
+            under = below.value if below is not None and isinstance(below.value, Mapping) else Mapping({}, value.span)
+            entries[key] = Entry(entry.key, merge(under, value))
+        else:
+            entries[key] = entry
+    return Mapping(entries, base.span, base.size + patch.size)
+
+
+def find(tree: Mapping, path: Location) -> tuple[Span, Tree] | None:
+    """The value at `path` with the span of its key (of itself, in a list); None when the file doesn't have it."""
+    key = first_key(tree)
+    here: Tree = tree
+    for part in path:
+        if isinstance(here, Mapping) and part in here.entries:
+            entry = here.entries[str(part)]
+            key, here = entry.key, entry.value
+        elif isinstance(here, Sequence) and isinstance(part, int) and part < len(here.items):
+            here = here.items[part]
+            key = here.span
+        else:
+            return None
+    return key, here
+
+
+def nearest(tree: Mapping, path: Location) -> tuple[Span, Tree]:
+    """Like `find`, passing over the parts that the file doesn't have: a missing key, or the tag of a union."""
+    sound: Location = ()
+    for part in path:
+        if find(tree, (*sound, part)) is not None:
+            sound = (*sound, part)
+    found = find(tree, sound)
+    assert found is not None
+    return found
+
+
+def first_key(tree: Mapping) -> Span:
+    """The first key of a mapping: where a complaint about the whole of it points."""
+    return next((entry.key for entry in tree.entries.values()), tree.span)
+
+
+class _TooMuchError(Exception):
+    """The document stands for more than a recipe can sensibly hold."""
+
+    def __init__(self, span: Span, message: str) -> None:
+        """Stop reading at `span`."""
+        super().__init__(message)
+        self.span, self.message = span, message
+
+
+@dataclass
+class _Builder:
+    text: str
+    problems: list[Problem] = field(default_factory=list)
+    anchors: dict[str, Tree | None] = field(default_factory=dict)  # None while the anchored value is being read
+    events: Iterator[Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.events = yaml.parse(self.text, Loader=_LOADER)
+
+    def document(self) -> Tree | None:
+        next(self.events)  # the stream's start
+        start = next(self.events)
+        if isinstance(start, yaml.StreamEndEvent):
+            return None
+        tree = self._node(next(self.events), 0)
+        next(self.events)  # the document's end
+        after = next(self.events)
+        if not isinstance(after, yaml.StreamEndEvent):
+            self._say(_span(after), "a second document starts here: a file holds one")
+        return tree
+
+    def _say(self, span: Span, message: str, *notes: str) -> None:
+        self.problems.append(Problem(span, message, notes))
+
+    def _node(self, event: Any, depth: int) -> Tree:
+        span = _span(event)
+        if isinstance(event, yaml.AliasEvent):
+            return self._alias(event, span)
+        if depth > _MAX_DEPTH:
+            raise _TooMuchError(span, f"nested more than {_MAX_DEPTH} levels deep")
+        if event.anchor is not None:
+            self.anchors[event.anchor] = None
+        tree: Tree
+        if isinstance(event, yaml.ScalarEvent):
+            tree = self._scalar(event, span)
+        elif isinstance(event, yaml.SequenceStartEvent):
+            tree = self._sequence(event, span, depth)
+        else:
+            tree = self._mapping(event, span, depth)
+        if tree.size > _MAX_VALUES:
+            raise _TooMuchError(span, f"with its aliases this stands for more than {_MAX_VALUES:,} values")
+        if event.anchor is not None:
+            self.anchors[event.anchor] = tree
+        return tree
+
+    def _alias(self, event: Any, span: Span) -> Tree:
+        tree = self.anchors.get(event.anchor)
+        if tree is not None:
+            return tree
+        if event.anchor in self.anchors:
+            self._say(span, f"'*{event.anchor}' stands inside the value that it names")
+        else:
+            self._say(span, f"no anchor '&{event.anchor}' comes before '*{event.anchor}'")
+        return Scalar(None, span, f"*{event.anchor}", broken=True)
+
+    def _sequence(self, event: yaml.SequenceStartEvent, span: Span, depth: int) -> Sequence:
+        items: list[Tree] = []
+        for inner in self.events:
+            if isinstance(inner, yaml.SequenceEndEvent):
+                span = _closed(event, inner)
+                break
+            items.append(self._node(inner, depth + 1))
+        self._standard(event.tag, "seq", span)
+        return Sequence(tuple(items), span, 1 + sum(item.size for item in items))
+
+    def _mapping(self, event: yaml.MappingStartEvent, span: Span, depth: int) -> Mapping:
+        own: dict[str, Entry] = {}
+        merged: dict[str, Entry] = {}
+        for inner in self.events:
+            if isinstance(inner, yaml.MappingEndEvent):
+                span = _closed(event, inner)
+                break
+            is_merge = isinstance(inner, yaml.ScalarEvent) and inner.value == "<<" and inner.implicit[0]
+            key = self._node(inner, depth + 1)
+            value = self._node(next(self.events), depth + 1)
+            if is_merge:
+                self._merge_key(value, merged)
+            elif isinstance(key, Scalar) and isinstance(key.value, str):
+                if key.value in own:
+                    first = own[key.value].key.line + 1
+                    self._say(key.span, f"the key '{key.value}' is here a second time; it is also on line {first}")
+                else:
+                    own[key.value] = Entry(key.span, value)
+            elif not (isinstance(key, Scalar) and key.broken):
+                self._say(key.span, f"a key must be text, not {describe(key)}", *_quote(key))
+        self._standard(event.tag, "map", span)
+        entries = {**merged, **own}
+        return Mapping(entries, span, 1 + sum(entry.value.size for entry in entries.values()))
+
+    def _merge_key(self, value: Tree, merged: dict[str, Entry]) -> None:
+        sources = value.items if isinstance(value, Sequence) else (value,)
+        for source in sources:
+            if isinstance(source, Mapping):
+                for key, entry in source.entries.items():
+                    merged.setdefault(key, entry)  # of several, the first wins: YAML's rule for merge keys
+            elif not (isinstance(source, Scalar) and source.broken):
+                self._say(source.span, f"'<<' merges mappings, not {describe(source)}")
+
+    def _standard(self, tag: str | None, kind: str, span: Span) -> bool:
+        if tag in (None, "!", _TAG + kind):
+            return True
+        self._say(span, f"the tag {str(tag).replace(_TAG, '!!')} has no meaning here; remove it")
+        return False
+
+    def _scalar(self, event: yaml.ScalarEvent, span: Span) -> Scalar:
+        text = event.value
+        tag = event.tag if event.tag not in (None, "!") else _RESOLVER.resolve(yaml.ScalarNode, text, event.implicit)
+        kind = tag.removeprefix(_TAG)
+        value: str | int | float | bool | None = text
+        if kind == "null":
+            value = None
+        elif kind == "bool" and text.lower() in yaml.constructor.SafeConstructor.bool_values:
+            value = yaml.constructor.SafeConstructor.bool_values[text.lower()]
+        elif kind == "int" and _DECIMAL.fullmatch(text):
+            value = int(text)
+        elif kind == "float" and _FLOAT.fullmatch(text) and math.isfinite(float(text)):
+            value = float(text)
+        elif kind in ("bool", "int", "float"):
+            self._say(
+                span, f"'{text[:40]}' is not a plain decimal number", f'if it is text, put it in quotes: "{text[:40]}"'
+            )
+            return Scalar(text, span, text, broken=True)
+        elif kind not in ("str", "timestamp", "merge", "value") and not self._standard(tag, "str", span):
+            return Scalar(text, span, text, broken=True)
+        return Scalar(value, span, text)
+
+
+def describe(tree: Tree) -> str:
+    """A value in words: "the number 1.5", "a list"."""
+    if isinstance(tree, Mapping):
+        return "a mapping"
+    if isinstance(tree, Sequence):
+        return "a list"
+    shown = tree.text if len(tree.text) <= 40 else tree.text[:37] + "..."
+    if tree.value is None:
+        return "nothing"
+    if isinstance(tree.value, bool):
+        return f"{shown}, which YAML reads as {str(tree.value).lower()}"
+    if isinstance(tree.value, int | float):
+        return f"the number {shown}"
+    return f"the text '{shown}'"
+
+
+def _quote(tree: Tree) -> tuple[str, ...]:
+    if isinstance(tree, Scalar) and tree.value is not None:
+        return (f'to have it as text, put it in quotes: "{tree.text[:40]}"',)
+    return ()
+
+
+def _span(event: Any) -> Span:
+    start, end = event.start_mark, event.end_mark
+    width = end.column - start.column if end.line == start.line else 1
+    return Span(start.line, start.column, max(1, width))
+
+
+def _closed(start: Any, end: Any) -> Span:
+    """The span of a collection: all of it when it stands on one line in brackets, else its first character."""
+    first, last = start.start_mark, end.end_mark
+    one_line = bool(start.flow_style) and first.line == last.line
+    return Span(first.line, first.column, last.column - first.column if one_line else 1)

@@ -1,0 +1,81 @@
+"""The parts that recipes and families share: strict models, names, image sizes."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    WithJsonSchema,
+)
+from pydantic_core import PydanticCustomError
+
+NAME_PATTERN = r"[a-z0-9][a-z0-9._-]{0,63}"
+_SIZE = re.compile(r"([0-9]{1,5})x([0-9]{1,5})")
+_MAX_SIDE = 4096  # pixels; above it the activations of one convolution outgrow every device
+
+
+class Strict(BaseModel):
+    """A frozen model that takes no unknown keys and no values of a neighbouring type."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+def wrong(message: str, *notes: str) -> PydanticCustomError:
+    """The error that a validator raises: what is wrong, then notes on what is allowed."""
+    return PydanticCustomError("sdbuild", "{message}", {"message": message, "notes": notes})
+
+
+def check_name(name: str) -> str:
+    """A name that can be a folder on every system and a word on a command line. Raises what `wrong` makes."""
+    if re.fullmatch(NAME_PATTERN, name):
+        return name
+    better = re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-._")[:64]
+    hint = (f"did you mean '{better}'?",) if better else ()
+    raise wrong(
+        "a name has small letters, digits, '.', '_' and '-', starts with a letter or digit, and is 64 long at most",
+        *hint,
+    )
+
+
+class Resolution(Strict):
+    """The size of the generated image, in pixels."""
+
+    width: int = Field(ge=8, le=_MAX_SIDE, description="Width in pixels.")
+    height: int = Field(ge=8, le=_MAX_SIDE, description="Height in pixels.")
+
+    def __str__(self) -> str:
+        """`512x768`: width, then height."""
+        return f"{self.width}x{self.height}"
+
+
+def _from_text(text: str) -> dict[str, int]:
+    match = _SIZE.fullmatch(text)
+    if match and text == f"{int(match[1])}x{int(match[2])}":
+        return {"width": int(match[1]), "height": int(match[2])}
+    numbers = [int(number) for number in re.findall(r"[0-9]{1,5}", text)]
+    better = (f"did you mean '{numbers[0]}x{numbers[1]}'?",) if len(numbers) == 2 else ()
+    raise wrong("an image size is written WIDTHxHEIGHT, in pixels", *better, "for example 512x512")
+
+
+def form(value: Any) -> str | None:
+    """How a value that has a short and a long form was written: the tag of its union."""
+    if isinstance(value, str):
+        return "text"
+    return "mapping" if isinstance(value, dict) else None
+
+
+_ShortResolution = Annotated[
+    Resolution,
+    BeforeValidator(_from_text),
+    WithJsonSchema({"type": "string", "pattern": "^[1-9][0-9]{0,3}x[1-9][0-9]{0,3}$", "examples": ["512x512"]}),
+]
+ResolutionField = Annotated[
+    Annotated[_ShortResolution, Tag("text")] | Annotated[Resolution, Tag("mapping")], Discriminator(form)
+]

@@ -1,0 +1,109 @@
+"""Load a recipe: read it, fan out its variants, check each, and tell everything that is wrong at once."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from sdbuild.recipe import rules_model, rules_size, rules_target
+from sdbuild.recipe.document import Mapping, find, first_key, parse, plain
+from sdbuild.recipe.family import load_family
+from sdbuild.recipe.files import names_in, pipelines_folder, read_text, split_lines
+from sdbuild.recipe.model import Recipe, resolve
+from sdbuild.recipe.problems import Problem, display, render, report
+from sdbuild.recipe.rules import Finding, findings
+from sdbuild.recipe.validation import top_level, validate
+from sdbuild.recipe.variants import builds
+from sdbuild.recipe.written import WrittenRecipe
+
+__all__ = ["Loaded", "load_recipe"]
+_RULES = (rules_model, rules_target, rules_size)  # importing them registers their rules
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The builds that a recipe file asks for, and what is worth knowing about it."""
+
+    recipes: tuple[Recipe, ...]
+    warnings: tuple[str, ...]
+
+
+def load_recipe(path: Path) -> Loaded:
+    """Every build of a recipe file: one for each variant, or a single one.
+
+    Raises RecipeError with all problems of the file. Warnings come as they are to be printed.
+    """
+    text = read_text(path)
+    name, lines = display(path), split_lines(text)
+    tree, problems = parse(text)
+    top = top_level(tree, problems)
+    if top is None:
+        raise report(problems, name, lines)
+    unread = _top_level_keys(top, problems)
+    fanned = builds(top, problems)
+    said: dict[Problem, list[str | None]] = defaultdict(list)
+    recipes = []
+    for variant, merged in fanned:
+        recipe, found = _check(merged, path, variant, unread)
+        for problem in set(found):  # two aliases of one wrong value make one problem
+            said[problem].append(variant)
+        if recipe is not None:
+            recipes.append(recipe)
+    for problem, variants in said.items():
+        if len(variants) < len(fanned):
+            word = "variant" if len(variants) == 1 else "variants"
+            problem = replace(problem, notes=(*problem.notes, f"in {word} {', '.join(map(str, variants))}"))
+        problems.append(problem)
+    errors = [problem for problem in problems if not problem.warning]
+    if errors:
+        raise report(errors, name, lines)
+    warnings = sorted({problem for problem in problems if problem.warning})
+    return Loaded(tuple(recipes), tuple(render(problem, name, lines) for problem in warnings))
+
+
+# What stands in for a required key that is broken, so that the rules on the other keys can still run.
+_STANDINS = {"name": "x", "model": {"source": "builtin:shapes"}, "target": {"os": "iOS17"}}
+
+
+def _top_level_keys(top: Mapping, problems: list[Problem]) -> set[str]:
+    """The top-level keys that these problems lie under: what rules would say of their values is moot."""
+    starts = [(entry.key, key) for key, entry in top.entries.items()]
+    return {max(before)[1] for p in problems if (before := [start for start in starts if start[0] <= p.span])}
+
+
+def _check(merged: Mapping, path: Path, variant: str | None, unread: set[str]) -> tuple[Recipe | None, list[Problem]]:
+    """One build's recipe, and everything to say about it; errors among that make the recipe worthless."""
+    written, problems, broken = validate(WrittenRecipe, merged)
+    broken |= unread
+    if written is None:
+        written = _patched(merged, broken)
+        if written is None:
+            return None, problems
+    recipe = resolve(written, load_family(written.pipeline), path.absolute(), variant)
+    problems += [_placed(finding, merged) for finding in findings(recipe, written, broken)]
+    return recipe, problems
+
+
+def _patched(merged: Mapping, broken: set[str]) -> WrittenRecipe | None:
+    families = names_in(pipelines_folder())
+    sound = Mapping({key: entry for key, entry in merged.entries.items() if key not in broken}, merged.span)
+    data = plain(sound)
+    assert isinstance(data, dict)
+    standins = {**_STANDINS, "pipeline": families[0] if families else ""}
+    try:
+        return WrittenRecipe.model_validate({key: standins[key] for key in standins if key in broken} | data)
+    except ValidationError:
+        return None
+
+
+def _placed(finding: Finding, merged: Mapping) -> Problem:
+    span = first_key(merged)
+    for path in finding.paths:
+        if place := find(merged, path):
+            key, value = place
+            span = key if finding.on_key else value.span
+            break
+    return Problem(span, finding.message, finding.notes, finding.warning)

@@ -1,0 +1,146 @@
+"""A recipe ready to plan from: every default filled in from the family and the device catalogue."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from sdbuild.recipe.catalogue import DEFAULT_YEAR, Chip, catalogue
+from sdbuild.recipe.family import Component, Family, Port, Precision
+from sdbuild.recipe.fields import Resolution, Strict
+from sdbuild.recipe.sources import Source, find_source
+from sdbuild.recipe.steps import Step
+from sdbuild.recipe.targets import TARGETS, Target, target_of
+from sdbuild.recipe.written import Attention, Bundle, Compiler, ComputeUnits, WrittenRecipe
+
+
+class RecipeModel(Strict):
+    """Which weights to build from."""
+
+    source: Source = Field(description="The pipeline.")
+    vae: Source | None = Field(default=None, description="Another VAE.")
+    allow_pickle: bool = Field(default=False, description="Pickled weights may be loaded.")
+
+
+class Recipe(Strict):
+    """One build: a recipe, or one variant of it. Nothing is left to default."""
+
+    name: str = Field(description="Name of the recipe.")
+    variant: str | None = Field(description="Name of the variant; None for a recipe without variants.")
+    path: Path = Field(description="The file it was read from, absolute.")
+    family: Family = Field(description="What the pipeline is made of.")
+    model: RecipeModel = Field(description="Which weights to build from.")
+    components: tuple[str, ...] = Field(description="Names of the components to build, in the family's order.")
+    device: str | None = Field(description="Key in the device catalogue.")
+    os: str = Field(description="Deployment target, such as iOS18.")
+    compute_units: ComputeUnits = Field(description="Processors that the app should load the models for.")
+    resolution: Resolution = Field(description="Image size.")
+    batch: int = Field(description="Batch of the UNet.")
+    attention: Attention = Field(description="Attention variant of the UNet.")
+    compress: dict[str, tuple[Step, ...]] = Field(description="Steps, for the built components that have any.")
+    chunk: bool = Field(description="Cut the UNet in two.")
+    compile: Compiler = Field(description="Which compiler to use.")
+    bundle: Bundle = Field(description="How the Resources folder is delivered.")
+
+    @property
+    def pipeline(self) -> str:
+        """The family's name."""
+        return self.family.name
+
+    @property
+    def target(self) -> Target:
+        """The deployment target with its opset and specification version."""
+        return TARGETS[self.os]
+
+    @property
+    def opset(self) -> str:
+        """The ML Program opset, such as CoreML8."""
+        return self.target.opset
+
+    @property
+    def chip(self) -> Chip | None:
+        """The chip of the device, when one is named."""
+        return catalogue().chip(self.device) if self.device is not None else None
+
+    def source_of(self, component: str) -> Source:
+        """Where the weights and the config of a component come from."""
+        if self.family.components[component].weights == "vae" and self.model.vae is not None:
+            return self.model.vae
+        return self.model.source
+
+    def precision(self, component: str) -> Precision:
+        """The precision of a component: the family's, or float16 for a VAE that is known to bear it."""
+        if self.source_of(component).id in self.family.vae_float16_safe:
+            return "float16"
+        return self.family.components[component].precision
+
+    def component(self, name: str) -> Component:
+        """The family's component with this recipe's precision put in, in its ports too."""
+        component, precision = self.family.components[name], self.precision(name)
+
+        def settle(ports: tuple[Port, ...]) -> tuple[Port, ...]:
+            return tuple(
+                port.model_copy(update={"dtype": precision}) if port.dtype == "component" else port for port in ports
+            )
+
+        ports = {"inputs": settle(component.inputs), "outputs": settle(component.outputs)}
+        return component.model_copy(update={"precision": precision, **ports})
+
+    @property
+    def dimensions(self) -> dict[str, int]:
+        """The dimensions of port shapes that are known before the model's configuration is read."""
+        factor = self.family.vae_factor
+        return {
+            "batch": self.batch,
+            "tokens": self.family.tokens,
+            "latent_channels": self.family.latent_channels,
+            "latent_height": self.resolution.height // factor,
+            "latent_width": self.resolution.width // factor,
+            "height": self.resolution.height,
+            "width": self.resolution.width,
+        }
+
+
+def resolve(written: WrittenRecipe, family: Family, path: Path, variant: str | None) -> Recipe:
+    """Fill in every default. What contradicts itself is left for the rules to tell."""
+    model, target = written.model, written.target
+    chip = catalogue().chip(target.device) if target.device is not None else None
+    if target.os is not None:
+        system = TARGETS[target.os]
+    elif target.device is not None:
+        system = catalogue().devices[target.device].default_target
+    else:
+        system = target_of("iOS", DEFAULT_YEAR)  # a rule reports that neither was given
+    if target.compute_units is not None:
+        units = target.compute_units
+    elif chip is not None:
+        units = chip.compute_units
+    else:
+        units = "cpuAndNeuralEngine" if system.platform == "iOS" else "cpuAndGPU"
+    on_engine = units in ("all", "cpuAndNeuralEngine")
+    listed = written.components or family.default_components
+    components = tuple(name for name in family.components if name in listed)
+    vae = model.vae
+    return Recipe(
+        name=written.name,
+        variant=variant,
+        path=path,
+        family=family,
+        model=RecipeModel(
+            source=find_source(model.source, model.revision, path.parent),
+            vae=find_source(vae.source, vae.revision, path.parent) if vae is not None else None,
+            allow_pickle=model.allow_pickle,
+        ),
+        components=components,
+        device=target.device,
+        os=system.name,
+        compute_units=units,
+        resolution=written.resolution or family.default_resolution,
+        batch=written.batch or family.batches[0],
+        attention=written.attention or (family.neural_engine_attention if on_engine else "original"),
+        compress={name: steps for name in components if (steps := written.compress.get(name))},
+        chunk=bool(written.chunk),
+        compile=written.compile,
+        bundle=written.bundle,
+    )

@@ -1,0 +1,127 @@
+"""Rules on what is built: sources, components, image size, batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sdbuild.recipe.document import Location
+from sdbuild.recipe.model import Recipe
+from sdbuild.recipe.problems import allowed, suggestion
+from sdbuild.recipe.rules import Finding, rule
+from sdbuild.recipe.sources import Source, source_problem
+from sdbuild.recipe.written import WrittenRecipe
+
+
+@rule("model")
+def sources(recipe: Recipe, _written: WrittenRecipe) -> Iterator[Finding]:
+    """Each source must be one; a revision belongs to the hub, and pins it."""
+    yield from _source(recipe.model.source, ("model",), "model_index.json")
+    if recipe.model.vae is not None:
+        yield from _source(recipe.model.vae, ("model", "vae"), "config.json")
+
+
+def _source(source: Source, at: Location, needs: str) -> Iterator[Finding]:
+    places = ((*at, "source"), at)
+    problem = source_problem(source, needs)
+    if problem is not None:
+        yield Finding(problem[0], places, problem[1])
+    elif source.kind != "hub":
+        if source.revision is not None:
+            what = "a local folder" if source.kind == "local" else "a built-in model"
+            yield Finding(f"{what} has no revisions", ((*at, "revision"),), ("remove the key",), on_key=True)
+    elif not source.pinned:
+        now = f"'{source.revision}' may move" if source.revision else f"'{source.id}' has no revision"
+        yield Finding(
+            f"{now}: the same recipe may give other bytes tomorrow",
+            ((*at, "revision"), *places),
+            ("pin the 40-digit commit, shown on the hub under Files and versions",),
+            warning=True,
+        )
+
+
+@rule("model", "components", "pipeline")
+def vae_is_used(recipe: Recipe, written: WrittenRecipe) -> Iterator[Finding]:
+    """Another VAE must be for something."""
+    users = [name for name, component in recipe.family.components.items() if component.weights == "vae"]
+    if written.model.vae is not None and not any(name in recipe.components for name in users):
+        yield Finding(
+            "a VAE is named, but nothing is built from it",
+            (("model", "vae"),),
+            (f"add one of {', '.join(users)} to components, or remove the key",),
+            on_key=True,
+        )
+
+
+@rule("components", "pipeline")
+def components_exist(recipe: Recipe, written: WrittenRecipe) -> Iterator[Finding]:
+    """Components are those of the family, each once; leaving a needed one out leaves Resources incomplete."""
+    family = recipe.family
+    listed = written.components or ()
+    for index, name in enumerate(listed):
+        at = (("components", index),)
+        if name not in family.components:
+            notes = (*suggestion(name, family.components), allowed(family.components))
+            yield Finding(f"the pipeline {family.name} has no component '{name}'", at, notes)
+        elif name in listed[:index]:
+            yield Finding(f"'{name}' is listed twice", at)
+    missing = [name for name in family.default_components if listed and name not in listed]
+    if missing:
+        yield Finding(
+            f"without {' and '.join(missing)} the Swift package can't open the Resources folder",
+            (("components",),),
+            ("fine for building single packages",),
+            warning=True,
+            on_key=True,
+        )
+
+
+@rule("compress", "components", "pipeline")
+def compressed_components_are_built(recipe: Recipe, written: WrittenRecipe) -> Iterator[Finding]:
+    """Steps belong to a component that is built."""
+    family = recipe.family
+    for name in written.compress:
+        if name not in family.components:
+            notes = (*suggestion(name, family.components), allowed(recipe.components))
+            message = f"the pipeline {family.name} has no component '{name}'"
+        elif name not in recipe.components:
+            notes = ("add it to components, or remove it here",)
+            message = f"'{name}' is not built, so there is nothing to compress"
+        else:
+            continue
+        yield Finding(message, (("compress", name),), notes, on_key=True)
+
+
+@rule("resolution", "pipeline", "model")
+def resolution_fits(recipe: Recipe, _written: WrittenRecipe) -> Iterator[Finding]:
+    """Image sides must survive the VAE's and the UNet's halvings.
+
+    The UNet's depth is taken from the family for hub models only: a local or built-in model may be shallower, which
+    its configuration will tell.
+    """
+    family, size = recipe.family, recipe.resolution
+    if size.width % family.vae_factor or size.height % family.vae_factor:
+        multiple, why = family.vae_factor, f"the VAE makes one latent pixel of {family.vae_factor}x{family.vae_factor}"
+    elif recipe.model.source.kind == "hub":
+        multiple = family.vae_factor * family.unet_factor
+        why = f"the UNet of {family.title} halves the latent image until {family.unet_factor} become 1"
+    else:
+        return
+    if size.width % multiple or size.height % multiple:
+        fits = " and ".join(str(near) for near in family.nearest_resolutions(size, multiple))
+        yield Finding(
+            f"both sides of {size} must be multiples of {multiple}: {why}",
+            (("resolution",),),
+            (f"nearest: {fits}",),
+        )
+
+
+@rule("batch", "pipeline")
+def batch_fits(recipe: Recipe, _written: WrittenRecipe) -> Iterator[Finding]:
+    """Some pipelines of the Swift package only run one batch."""
+    if recipe.batch not in recipe.family.batches:
+        yield Finding(
+            f"the Swift package always calls the UNet of {recipe.family.title} with a batch of "
+            f"{' or '.join(map(str, recipe.family.batches))}",
+            (("batch",),),
+            (allowed(recipe.family.batches),),
+        )

@@ -1,0 +1,175 @@
+"""A recipe as it is written in YAML: the shape of the file, and what each key means."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, WithJsonSchema
+
+from sdbuild.recipe.catalogue import catalogue
+from sdbuild.recipe.fields import NAME_PATTERN, ResolutionField, Strict, check_name, form, wrong
+from sdbuild.recipe.files import names_in, pipelines_folder
+from sdbuild.recipe.problems import allowed, suggestion
+from sdbuild.recipe.steps import Step
+from sdbuild.recipe.targets import TARGETS, os_problem
+
+ComputeUnits = Literal["all", "cpuOnly", "cpuAndGPU", "cpuAndNeuralEngine"]
+Attention = Literal["original", "split_einsum", "split_einsum_v2"]
+Compiler = Literal["portable", "xcode", "auto"]
+
+
+def _schema(number: int) -> int:
+    if number != 1:
+        raise wrong(f"recipes of schema {number} are not known to this version of sdbuild", allowed([1]))
+    return number
+
+
+def _pipeline(name: str) -> str:
+    known = names_in(pipelines_folder())
+    if name not in known:
+        raise wrong(f"no pipeline '{name}'", *suggestion(name, known), allowed(known))
+    return name
+
+
+def _device(name: str) -> str:
+    known = catalogue().devices
+    if name not in known:
+        titles = {device.title: key for key, device in known.items()}
+        near = suggestion(name, known, cutoff=0.85) or suggestion(name, titles, cutoff=0.85)
+        alike = [key for key in known if key.partition("-")[0] in name.lower()]
+        raise wrong(f"unknown device '{name}'", *near, allowed(alike or known))
+    return name
+
+
+def _os(name: str) -> str:
+    if problem := os_problem(name):
+        raise wrong(problem[0], *problem[1])
+    return name
+
+
+def _short_source(text: str) -> dict[str, str]:
+    return {"source": text}
+
+
+Revision = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class VaeSource(Strict):
+    """Where to take the VAE from instead of the model's own folder."""
+
+    source: str = Field(min_length=1, description="Hub id (org/name) or folder of an AutoencoderKL.")
+    revision: Revision | None = Field(default=None, description="Commit, tag or branch on the hub; pin the commit.")
+
+
+_ShortVae = Annotated[
+    VaeSource,
+    BeforeValidator(_short_source),
+    WithJsonSchema({"type": "string", "examples": ["madebyollin/sdxl-vae-fp16-fix"]}),
+]
+
+
+class Model(Strict):
+    """Which weights to build from."""
+
+    source: str = Field(
+        min_length=1,
+        description="Hub id (org/name), a local diffusers folder (relative to this file), or builtin:shapes.",
+        examples=["stabilityai/stable-diffusion-xl-base-1.0", "./my-finetune", "builtin:shapes"],
+    )
+    revision: Revision | None = Field(
+        default=None,
+        description="Commit, tag or branch on the hub. Pin the 40-digit commit: only then are builds repeatable.",
+    )
+    vae: (
+        Annotated[Annotated[_ShortVae, Tag("text")] | Annotated[VaeSource, Tag("mapping")], Discriminator(form)] | None
+    ) = Field(default=None, description="Another VAE: hub id or folder, or {source, revision}.")
+    allow_pickle: bool = Field(
+        default=False,
+        description="Accept weights in pickle format (.bin), loaded with restrictions. Prefer safetensors.",
+    )
+
+
+class WrittenTarget(Strict):
+    """What the models are to run on. Name a device, a system, or both."""
+
+    device: Annotated[str, AfterValidator(_device)] | None = Field(
+        default=None,
+        description="A device of the catalogue: the weakest one that the app supports.",
+        json_schema_extra=lambda schema: _choices(schema, list(catalogue().devices)),
+    )
+    os: Annotated[str, AfterValidator(_os)] | None = Field(
+        default=None,
+        description="Oldest system that the models must load on; default: from the device.",
+        json_schema_extra=lambda schema: _choices(schema, list(TARGETS)),
+    )
+    compute_units: ComputeUnits | None = Field(
+        default=None, description="Processors that the app will load the models for; default: from the device."
+    )
+
+
+class Bundle(Strict):
+    """How the Resources folder is delivered."""
+
+    zip: bool = Field(default=False, description="Also write a zip in the layout that apps download.")
+
+
+class WrittenRecipe(Strict):
+    """A recipe: which models to build, for what, and how."""
+
+    schema_version: Annotated[int, AfterValidator(_schema)] = Field(
+        default=1, alias="schema", description="Version of the recipe format.", json_schema_extra={"const": 1}
+    )
+    name: Annotated[str, AfterValidator(check_name)] = Field(
+        description="Names the build folder: build/<name>/.", json_schema_extra={"pattern": f"^{NAME_PATTERN}$"}
+    )
+    pipeline: Annotated[str, AfterValidator(_pipeline)] = Field(
+        description="The model family: a file of pipelines/.",
+        json_schema_extra=lambda schema: _choices(schema, names_in(pipelines_folder())),
+    )
+    model: Model = Field(description="Which weights to build from.")
+    components: tuple[str, ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="Components to build; default: what text-to-image needs. Add vae_encoder for image-to-image.",
+    )
+    target: WrittenTarget = Field(description="What the models are to run on.")
+    resolution: ResolutionField | None = Field(
+        default=None,
+        description="Image size: WIDTHxHEIGHT in pixels, or {width, height}; default: the family's.",
+        examples=["512x512"],
+    )
+    batch: int | None = Field(
+        default=None,
+        ge=1,
+        le=2,
+        description="Batch of the UNet: 2 runs both halves of classifier-free guidance at once; 1 without guidance.",
+    )
+    attention: Attention | None = Field(
+        default=None,
+        description="How attention is computed: original for the GPU, split_einsum variants for the Neural Engine; "
+        "default: from the compute units.",
+    )
+    compress: dict[str, tuple[Step, ...] | None] = Field(
+        default_factory=dict, description="For each component a list of compression steps; null leaves it alone."
+    )
+    chunk: bool | None = Field(
+        default=None,
+        description="Cut the UNet in two parts of about equal weight, for phones that can't load it whole.",
+    )
+    compile: Compiler = Field(
+        default="portable",
+        description="What makes .mlmodelc: sdbuild's own compiler, Xcode's, or Xcode's where there is one.",
+    )
+    bundle: Bundle = Field(default=Bundle(), description="How the Resources folder is delivered.")
+    variants: tuple[dict[str, Any], ...] = Field(
+        default=(),
+        description="Builds to make from this recipe instead of one: each has a name of its own and the keys that "
+        "differ. Mappings merge, anything else replaces, null goes back to the default.",
+    )
+
+
+def _choices(schema: dict[str, Any], values: list[str]) -> None:
+    """Offer values to an editor, in a field's JSON Schema."""
+    for branch in schema.get("anyOf", [schema]):
+        if branch.get("type") == "string":
+            branch["enum"] = values

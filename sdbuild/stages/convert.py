@@ -1,0 +1,28 @@
+"""convert: a traced graph and a checkpoint to a float package; the weights stream through."""
+
+from sdbuild.coreml.convert import Metadata, Port, convert
+from sdbuild.modeling.checkpoint import Checkpoint, weight_files
+from sdbuild.modeling.components import PREFIX
+from sdbuild.modeling.tracing import load_trace
+from sdbuild.stages import Job
+
+
+def run(job: Job) -> None:
+    """Write ``<package>.mlpackage``.
+
+    Parameters: ``package`` (its name), ``opset``, ``precision``, ``inputs`` and ``outputs`` (lists of name, dtype, description),
+    ``metadata`` (description, author, license, version, user). Inputs: ``trace``, ``weights``.
+    """
+    parameters = job.parameters
+    convert(
+        load_trace(job.inputs["trace"] / "graph.pt2"),
+        Checkpoint(weight_files(job.inputs["weights"])).load,
+        job.output / f"{parameters['package']}.mlpackage",
+        inputs=[Port(**port) for port in parameters["inputs"]],
+        outputs=[Port(**port) for port in parameters["outputs"]],
+        opset=parameters["opset"],
+        precision=parameters["precision"],
+        metadata=Metadata(**parameters["metadata"]),
+        prefix=PREFIX,
+        progress=lambda done, total: job.progress(done, total, "tensors"),
+    )
