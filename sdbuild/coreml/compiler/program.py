@@ -1,0 +1,198 @@
+"""A model as the compiler takes it: its one function, found and checked; what it cannot vouch for is refused here.
+
+The rest of the compiler prints what it is given. So whatever was never compared with Apple's output must stop here, or,
+for the form of a type or value, in ``literals``.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from sdbuild.coreml.compiler.errors import CompileError, UnverifiedError
+from sdbuild.coreml.compiler.operations import histogram_key
+
+_OPSETS = {"CoreML5": "ios15", "CoreML6": "ios16", "CoreML7": "ios17", "CoreML8": "ios18"}
+_SPEC_OF_OPSET = {"ios15": 6, "ios16": 7, "ios17": 8, "ios18": 9}
+_SPECS = tuple(_SPEC_OF_OPSET.values())
+
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_@]*")
+_KEYWORD = re.compile(
+    "any|bool|program|func|tensor|list|dict|tuple|true|false|string|state|bf16|fp(16|32|64)|u?int(8|16|32|64)"
+)
+"""The names that coremltools avoids (``NameSanitizer``)."""
+
+
+@dataclass(frozen=True)
+class Main:
+    """The function ``main`` of a model that may be compiled: protobuf messages, and its opset as ``ios17``."""
+
+    opset: str
+    inputs: Any
+    operations: Any
+    outputs: Any
+
+
+def find_main(spec: Any) -> Main:
+    """The function of a model.
+
+    Raises:
+        UnverifiedError: the model has something in it that the compiler does not vouch for; the message names it.
+        CompileError: the model is at odds with itself.
+    """
+    _check_model(spec)
+    _check_description(spec.description)
+    main = _main(spec)
+    _check_boundary("input", [value.name for value in main.inputs], spec.description.input)
+    _check_boundary("output", main.outputs, spec.description.output)
+    _check_inputs(main.inputs, spec.description)
+    _check_operations(main)
+    return main
+
+
+def position(index: int, operation: Any) -> str:
+    """Where an operation is, for messages: ``operation 12, conv "unet_conv_in"``."""
+    names = ", ".join(output.name for output in operation.outputs)
+    return f'operation {index}, {operation.type} "{names}"'
+
+
+def inline_values(operation: Any) -> Iterator[Any]:
+    """The values that stand in an operation's inputs themselves, where a name would do."""
+    for argument in operation.inputs.values():
+        for binding in argument.arguments:
+            if binding.HasField("value"):
+                yield binding.value
+
+
+def is_ranged(feature: Any) -> bool:
+    """Whether the feature's shape is given by a range for each dimension."""
+    return bool(feature.type.multiArrayType.WhichOneof("ShapeFlexibility") == "shapeRange")
+
+
+def _check_model(spec: Any) -> None:
+    kind = spec.WhichOneof("Type")
+    if kind != "mlProgram":
+        raise UnverifiedError(f"a model of type {kind}, not an ML Program" if kind else "a model of no known type")
+    if spec.specificationVersion not in _SPECS:
+        raise UnverifiedError(f"specification version {spec.specificationVersion} (known: {_SPECS[0]} to {_SPECS[-1]})")
+    if spec.isUpdatable:
+        raise UnverifiedError("an updatable model")
+
+
+def _check_description(description: Any) -> None:
+    if description.functions or description.defaultFunctionName:
+        raise UnverifiedError("a multifunction description")
+    if description.state:
+        raise UnverifiedError(f'the state "{description.state[0].name}"')
+    if description.trainingInput:
+        raise UnverifiedError("training inputs")
+    if description.predictedFeatureName or description.predictedProbabilitiesName:
+        raise UnverifiedError("a classifier")
+    for role in ("input", "output"):
+        for feature in getattr(description, role):
+            problem = _feature_problem(feature.type)
+            if problem:
+                raise UnverifiedError(f'the {role} "{feature.name}", {problem}')
+
+
+def _feature_problem(feature_type: Any) -> str | None:
+    kind = feature_type.WhichOneof("Type")
+    if kind != "multiArrayType":
+        return f"of type {kind.removesuffix('Type')}" if kind else "of no type"
+    array = feature_type.multiArrayType
+    if feature_type.isOptional or array.WhichOneof("defaultOptionalValue"):
+        return "which is optional"
+    if array.dataType not in (array.FLOAT16, array.FLOAT32, array.INT32):
+        known = array.dataType in array.ArrayDataType.values()
+        return f"an array of {array.ArrayDataType.Name(array.dataType) if known else array.dataType}"
+    flexibility = array.WhichOneof("ShapeFlexibility")
+    if flexibility == "enumeratedShapes":
+        return "of enumerated shapes"
+    if flexibility == "shapeRange":
+        ranges = array.shapeRange.sizeRanges
+        if len(ranges) != len(array.shape):
+            return "of a shape range without a default shape"
+        if any(size.upperBound < 0 for size in ranges):
+            return "of a shape without upper bound"
+    return None
+
+
+def _main(spec: Any) -> Main:
+    program = spec.mlProgram
+    if program.version != 1:
+        raise UnverifiedError(f"a program of version {program.version}")
+    if program.docString:
+        raise UnverifiedError("the documentation string of the program")
+    if set(program.attributes) - {"buildInfo"}:
+        raise UnverifiedError(f"program attributes: {_listed(set(program.attributes) - {'buildInfo'})}")
+    if list(program.functions) != ["main"]:
+        raise UnverifiedError(f"functions other than one main: {_listed(program.functions)}")
+    function = program.functions["main"]
+    if function.attributes:
+        raise UnverifiedError(f"attributes of the function: {_listed(function.attributes)}")
+    if list(function.block_specializations) != [function.opset]:
+        raise UnverifiedError(f"specializations of the function: {_listed(function.block_specializations)}")
+    opset = _OPSETS.get(function.opset)
+    if opset is None:
+        raise UnverifiedError(f"the opset {function.opset} (known: {', '.join(_OPSETS)})")
+    if _SPEC_OF_OPSET[opset] > spec.specificationVersion:
+        raise CompileError(f"the opset {function.opset} needs specification version {_SPEC_OF_OPSET[opset]} or later")
+    block = function.block_specializations[function.opset]
+    if block.inputs or block.attributes:
+        raise UnverifiedError("inputs or attributes of the function's block")
+    return Main(opset, function.inputs, block.operations, block.outputs)
+
+
+def _check_boundary(role: str, names: Iterable[str], features: Any) -> None:
+    described = {feature.name for feature in features}
+    if set(names) != described:
+        raise CompileError(f"the program's {role}s ({_listed(names)}) are not those described ({_listed(described)})")
+
+
+def _check_inputs(inputs: Any, description: Any) -> None:
+    ranged = {feature.name for feature in description.input if is_ranged(feature)}
+    for value in inputs:
+        if not value.type.HasField("tensorType"):
+            raise UnverifiedError(f'the input "{value.name}", in the program {value.type.WhichOneof("type")}')
+        dimensions = value.type.tensorType.dimensions
+        if (value.name in ranged) != any(dimension.HasField("unknown") for dimension in dimensions):
+            raise UnverifiedError(f'the input "{value.name}", of flexible shape in the program or the description only')
+
+
+def _check_operations(main: Main) -> None:
+    known = {value.name for value in main.inputs}
+    for name in known:
+        _check_identifier(name, "the function's inputs")
+    for index, operation in enumerate(main.operations):
+        place = position(index, operation)
+        if operation.blocks:
+            raise UnverifiedError(f"{place}: a nested block")
+        if not operation.outputs:
+            raise UnverifiedError(f"{place}: an operation without outputs")
+        if operation.type != "const" and histogram_key(operation.type, main.opset) is None:
+            raise UnverifiedError(f"{place}: the operation {operation.type} at {main.opset}")
+        for key in (*operation.inputs, *operation.attributes):
+            _check_identifier(key, place)
+        for key, argument in operation.inputs.items():
+            if not argument.arguments:
+                raise CompileError(f"{place}: the input {key} is empty")
+            for binding in argument.arguments:
+                if not binding.HasField("value") and binding.name not in known:
+                    raise CompileError(f'{place}: the input {key} is "{binding.name}", which nothing before it defines')
+        for output in operation.outputs:
+            _check_identifier(output.name, place)
+            known.add(output.name)
+    undefined = sorted(set(main.outputs) - known)
+    if undefined:
+        raise CompileError(f'the output "{undefined[0]}" is not the output of any operation')
+
+
+def _check_identifier(name: str, place: str) -> None:
+    if not _IDENTIFIER.fullmatch(name):
+        raise UnverifiedError(f"{place}: the name {name!r}, not an identifier of MIL")
+    if _KEYWORD.fullmatch(name):
+        raise UnverifiedError(f"{place}: the name {name!r}, a word of MIL itself")
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
