@@ -21,7 +21,7 @@ def _same(context: Context, x: Operand, *_: Any, **__: Any) -> Operand:
     return x
 
 
-@lowers("aten.to.dtype", "aten._to_copy.default", "aten.to.dtype_layout")
+@lowers("aten.to.dtype")
 def _to(context: Context, x: Value, *_: Any, **__: Any) -> Value:
     dtype = context.node.meta["val"].dtype
     return context.builder.cast(x, mil_type(dtype, context.builder.float_type))
@@ -131,7 +131,7 @@ def _cat(context: Context, values: list[Operand], axis: int = 0) -> Value:
     return context.op("concat", arguments, dtype=joined[0].dtype)
 
 
-@lowers("aten.pad.default", "aten.constant_pad_nd.default")
+@lowers("aten.pad.default")
 def _pad(context: Context, x: Value, pads: list[int], mode: str = "constant", value: float | None = None) -> Value:
     before_after = [0] * (2 * len(x.shape))
     for number in range(len(pads) // 2):  # torch counts from the last axis, MIL from the first
