@@ -161,6 +161,11 @@ class Builder:
         progress(len(self._blobs), len(self._blobs))
         return self._program
 
+    @property
+    def operations(self) -> Any:
+        """The operations so far, constants among them."""
+        return self._block.operations
+
     def _bind(self, name: str, argument: Argument | Sequence[Value]) -> list[Value]:
         if isinstance(argument, Value):
             return [argument]

@@ -36,7 +36,8 @@ _number = itertools.count()
 def write(body: Body, inputs: Mapping[str, Array], opset: Any = IOS16) -> Path:
     """A package whose program is ``body`` of inputs of the types and shapes of ``inputs``."""
     placeholders = {
-        name: mb.placeholder(value.shape, dtype=_TYPES[value.dtype.str[1:]]) for name, value in inputs.items()
+        name: mb.placeholder(value.shape, _TYPES[value.dtype.str[1:]], allow_rank0_input=True)
+        for name, value in inputs.items()
     }
     with Function(placeholders, opset_version=opset) as function:
         outputs = body(**function.inputs)
@@ -51,6 +52,10 @@ def write(body: Body, inputs: Mapping[str, Array], opset: Any = IOS16) -> Path:
     exporter.blob_writers.clear()  # closes the file
     spec = Model_pb2.Model(specificationVersion=opset.value)
     spec.mlProgram.ParseFromString(proto.SerializeToString())
+    for value in function.inputs:
+        spec.description.input.add(name=value)
+    for output in function.outputs:
+        spec.description.output.add(name=output.name)
     file = weights / "weight.bin"
     return write_package(path, spec, file if file.exists() else None).path
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tests.coreml.runtime.support import (
     IOS16,
     IOS17,
@@ -19,7 +20,9 @@ from tests.coreml.runtime.support import (
 
 shapes = st.lists(st.integers(1, 4), min_size=1, max_size=4)
 
-UNARY = "abs atan ceil cos cosh erf exp exp2 floor round sign sin sinh square tan tanh relu relu6 sigmoid softplus softsign"
+UNARY = (
+    "abs atan ceil cos cosh erf exp exp2 floor round sign sin sinh square tan tanh relu relu6 sigmoid softplus softsign"
+)
 
 
 @pytest.mark.parametrize("name", UNARY.split())
@@ -40,8 +43,8 @@ def test_round_takes_halves_to_the_even_neighbour() -> None:
     assert_inferred(lambda x: mb.round(x=x), {"x": np.array([-2.5, -1.5, -0.5, 0.5, 1.5, 2.5], np.float32)})
 
 
-BINARY = "add sub mul real_div floor_div mod maximum minimum pow".split()
-COMPARE = "equal not_equal greater greater_equal less less_equal".split()
+BINARY = ["add", "sub", "mul", "real_div", "floor_div", "mod", "maximum", "minimum", "pow"]
+COMPARE = ["equal", "not_equal", "greater", "greater_equal", "less", "less_equal"]
 
 
 @st.composite

@@ -9,6 +9,7 @@ import torch.nn.functional as F  # noqa: N812
 from coremltools.converters.mil.mil.ops.defs._utils import aggregated_pad
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tests.coreml.runtime.support import (
     IOS16,
     IOS17,
@@ -31,9 +32,9 @@ def tensor(array: Array) -> torch.Tensor:
 
 
 @st.composite
-def windows(draw: st.DrawFn, dims: st.SearchStrategy[int] = st.integers(1, 3)) -> dict[str, Any]:
+def windows(draw: st.DrawFn) -> dict[str, Any]:
     """A window that slides over an input: its parameters as MIL has them, and the paddings before and after."""
-    rank = draw(dims)
+    rank = draw(st.integers(1, 3))
     small = st.integers(1, 3)
     size = [draw(st.integers(6, 9)) for _ in range(rank)]
     kernel = [draw(small) for _ in range(rank)]
@@ -150,7 +151,8 @@ def test_pool_ceil_mode(exclude: bool) -> None:
     average = run(lambda x: mb.avg_pool(x=x, exclude_padding_from_average=exclude, **window), {"x": x})
     assert_close(average, [F.avg_pool2d(tensor(x), (3, 2), (2, 3), 1, True, not exclude).numpy()])
     assert_close(
-        run(lambda x: mb.max_pool(x=x, **window), {"x": x}), [F.max_pool2d(tensor(x), (3, 2), (2, 3), 1, 1, True).numpy()]
+        run(lambda x: mb.max_pool(x=x, **window), {"x": x}),
+        [F.max_pool2d(tensor(x), (3, 2), (2, 3), 1, 1, True).numpy()],
     )
 
 
