@@ -1,0 +1,120 @@
+"""``manifest.json``: what an app must know of a bundle and the Swift package cannot read from the models.
+
+Keys (all paths relative to Resources, sizes in bytes, digests SHA-256 in hexadecimal)::
+
+    schema      1
+    pipeline    the family: sd1, sd2, sdxl
+    sources     by component: {hub, commit}, {builtin}, or {folder}, of which only the name is told
+    image       height, width in pixels
+    latents     channels; vae_factor, image pixels for one latent pixel along a side; vae_scale, by which latents are
+                multiplied after encoding and divided before decoding
+    prompt      tokens, its length
+    unet        attention (original, split_einsum, split_einsum_v2), batch, chunked
+    scheduler   prediction_type, and the numbers of the model's scheduler configuration: beta_start, beta_end, …
+    target      os, the oldest system; compute_units to load the models for
+    compiler    portable, or xcode and its version
+    tools       versions of what built it
+    models      by name: compute_precision and storage_precision (null without weights) from its metadata; compression, the
+                recipe's steps; size; sha256 of the tree
+    files       by path: size, sha256
+    size        of all files
+    sha256      of the tree
+
+The digest of a tree is that of the lines that ``sha256sum`` prints for its files, sorted by path byte by byte; to repeat
+it: ``find . -type f -printf '%P\\n' | LC_ALL=C sort | xargs -d '\\n' sha256sum | sha256sum``. There is no date, and nothing
+of the machine: the same bundle has the same manifest.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+_SCHEMA = 1
+_SUFFIX = ".mlmodelc"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a bundle before it is looked at; see the keys of the manifest.
+
+    ``scheduler`` is the model's whole ``scheduler_config.json``; ``compression`` has the steps by the models' names.
+    """
+
+    pipeline: str
+    sources: Mapping[str, Mapping[str, str]]
+    height: int
+    width: int
+    latent_channels: int
+    vae_factor: int
+    vae_scale: float
+    tokens: int
+    attention: str
+    batch: int
+    chunked: bool
+    prediction_type: str
+    scheduler: Mapping[str, Any]
+    os: str
+    compute_units: str
+    compiler: Mapping[str, str]
+    tools: Mapping[str, str]
+    compression: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+
+
+def make_manifest(resources: Path, facts: Facts, progress: Callable[[int], None] = lambda done: None) -> dict[str, Any]:
+    """The manifest of the folder ``resources``, whose files are read; ``progress`` gets the bytes read so far."""
+    files, done = {}, 0
+    for path in sorted(path.relative_to(resources).as_posix() for path in resources.rglob("*") if path.is_file()):
+        file = resources / path
+        with file.open("rb") as content:
+            files[path] = {"sha256": hashlib.file_digest(content, "sha256").hexdigest(), "size": file.stat().st_size}
+        done += file.stat().st_size
+        progress(done)
+    folders = sorted({path.partition(_SUFFIX)[0] for path in files if f"{_SUFFIX}/" in path})
+    return {
+        "schema": _SCHEMA,
+        "pipeline": facts.pipeline,
+        "sources": {name: dict(source) for name, source in facts.sources.items()},
+        "image": {"height": facts.height, "width": facts.width},
+        "latents": {
+            "channels": facts.latent_channels,
+            "vae_factor": facts.vae_factor,
+            "vae_scale": facts.vae_scale,
+        },
+        "prompt": {"tokens": facts.tokens},
+        "unet": {"attention": facts.attention, "batch": facts.batch, "chunked": facts.chunked},
+        "scheduler": {key: value for key, value in facts.scheduler.items() if key != "_diffusers_version"}
+        | {"prediction_type": facts.prediction_type},
+        "target": {"os": facts.os, "compute_units": facts.compute_units},
+        "compiler": dict(facts.compiler),
+        "tools": dict(facts.tools),
+        "models": {name: _model(resources, name, files, facts) for name in folders},
+        "files": files,
+        "size": sum(entry["size"] for entry in files.values()),
+        "sha256": _tree_digest(files),
+    }
+
+
+def write_manifest(manifest: Mapping[str, Any], path: Path) -> None:
+    """Write it with sorted keys, one value a line."""
+    path.write_text(json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _model(resources: Path, name: str, files: Mapping[str, Mapping[str, Any]], facts: Facts) -> dict[str, Any]:
+    folder = f"{name}{_SUFFIX}/"
+    own = {path.removeprefix(folder): entry for path, entry in files.items() if path.startswith(folder)}
+    metadata = json.loads((resources / folder / "metadata.json").read_text(encoding="utf-8"))[0]
+    return {
+        "compression": list(facts.compression.get(name, ())),
+        "compute_precision": metadata.get("computePrecision"),
+        "storage_precision": metadata.get("storagePrecision"),
+        "size": sum(entry["size"] for entry in own.values()),
+        "sha256": _tree_digest(own),
+    }
+
+
+def _tree_digest(files: Mapping[str, Mapping[str, Any]]) -> str:
+    lines = [f"{entry['sha256']}  {path}\n" for path, entry in sorted(files.items(), key=lambda item: item[0].encode())]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()

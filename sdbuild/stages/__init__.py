@@ -1,0 +1,39 @@
+"""The stages: one file each, thin, every one run in a process of its own (``python -m sdbuild.stages JOB``)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sdbuild.errors import UserError
+
+__all__ = ["Job", "packages_in"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a stage's ``run`` is given."""
+
+    parameters: dict[str, Any]
+    inputs: dict[str, Path]
+    """Role → an artifact's folder, or the file or folder of it that was asked for. To be read only."""
+    output: Path
+    """An empty folder to fill; it becomes the artifact when ``run`` returns."""
+    scratch: Path
+    """A folder that outlives a failed or killed attempt: what a download has so far."""
+    progress: Callable[[int, int, str], None]
+    """Call with (done, total, unit), as often as there is news."""
+
+
+def packages_in(path: Path) -> list[Path]:
+    """The ``.mlpackage`` folders in an artifact, by name; ``path`` itself if it is one.
+
+    Raises:
+        UserError: there is none.
+    """
+    found = [path] if path.suffix == ".mlpackage" else sorted(path.glob("*.mlpackage"))
+    if not found:
+        raise UserError(f"{path}: no .mlpackage in it")
+    return found

@@ -1,0 +1,122 @@
+"""Run one stage: ``python -m sdbuild.stages JOB``, JOB being the file that the engine wrote.
+
+Standard input: while it is a pipe, its end means that the build was stopped or killed, and this process ends too.
+Standard output: a line of JSON for each piece of news, and for the outcome. Everything that stage code or libraries print
+goes to standard error.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import resource
+import signal
+import stat
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from sdbuild.errors import UserError
+from sdbuild.stages import Job
+from sdbuild.store import Artifact, Stamp, Store, Workplace, explain
+
+_NEWS_INTERVAL = 0.1  # seconds
+
+
+def main(job_file: str) -> int:
+    """Run the job; 0 when its artifact is in the store, 1 after telling the user why not. A bug leaves a traceback."""
+    news = _News()
+    _end_with_parent()
+    started = time.monotonic()
+    job = json.loads(Path(job_file).read_bytes())
+    store = Store(Path(job["store"]))
+    work = Workplace(store.root, job["key"])
+    try:
+        _run(job, work, news)
+        _commit(job, store, work, time.monotonic() - started)
+    except UserError as error:
+        news.send(error=str(error))
+        return 1
+    except OSError as error:
+        clear = explain(error, store.root)
+        if clear is None:
+            raise
+        traceback.print_exc()
+        news.send(error=str(clear))
+        return 1
+    except MemoryError:
+        traceback.print_exc()
+        news.send(error="not enough memory")
+        return 1
+    return 0
+
+
+def _run(job: dict[str, Any], work: Workplace, news: _News) -> None:
+    run = importlib.import_module(job["code"]).run
+    inputs = {item["role"]: Path(item["path"]) for item in job["inputs"]}
+    run(Job(job["parameters"], inputs, work.output, work.scratch, news.progress))
+
+
+def _commit(job: dict[str, Any], store: Store, work: Workplace, seconds: float) -> None:
+    known = {}
+    for item in job["inputs"]:
+        artifact = store.look(item["stage"], item["key"])
+        if isinstance(artifact, Artifact):
+            known.update(artifact.known_digests())
+    stamp = Stamp.of(
+        work.output,
+        known,
+        stage=job["stage"],
+        key=job["key"],
+        ingredients=job["ingredients"],
+        seconds=round(seconds, 3),
+        peak_bytes=_peak_bytes(),
+        made_for=job["made_for"],
+    )
+    store.commit(work, stamp)
+    work.remove(scratch=True)
+
+
+class _News:
+    """The way to the engine: the process's own standard output, which it takes from everybody else."""
+
+    def __init__(self) -> None:
+        self._channel = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
+        os.dup2(2, 1)
+        self._last = 0.0
+
+    def send(self, **message: object) -> None:
+        self._channel.write(json.dumps(message) + "\n")
+
+    def progress(self, done: int, total: int, unit: str) -> None:
+        now = time.monotonic()
+        if now - self._last >= _NEWS_INTERVAL or done >= total:
+            self._last = now
+            self.send(progress=[done, total, unit])
+
+
+def _end_with_parent() -> None:
+    """End this process and its children as soon as nobody holds the other end of standard input."""
+    if not stat.S_ISFIFO(os.fstat(0).st_mode):
+        return  # run by hand
+
+    def watch() -> None:
+        os.read(0, 1)
+        if os.getpgrp() == os.getpid():
+            os.killpg(0, signal.SIGKILL)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _peak_bytes() -> int:
+    usage = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return usage if sys.platform == "darwin" else usage * 1024
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

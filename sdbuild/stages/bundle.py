@@ -1,0 +1,98 @@
+"""bundle: the Resources folder for Apple's Swift package: put together, checked, described and, if asked for, zipped."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from sdbuild.bundle.assemble import assemble
+from sdbuild.bundle.contract import ContractError, Expectations, check_resources
+from sdbuild.bundle.manifest import Facts, make_manifest, write_manifest
+from sdbuild.bundle.zip import write_zip
+from sdbuild.stages import Job
+
+
+def run(job: Job) -> None:
+    """Write ``Resources/``, ``manifest.json`` and, if asked for, ``<stem>.zip``.
+
+    Parameters: ``pipeline``; ``components``, by name, each with ``models`` (Swift names), ``precision`` and ``compress``
+    (steps); ``height``, ``width``, ``batch``, ``tokens``, ``latent_channels``, ``vae_factor``, ``attention``,
+    ``deployment_target``, ``compute_units``, ``compiler``, ``tools`` (versions by name); ``vae_scale`` and
+    ``prediction_type`` for models that do not say; ``zip``, the archive's stem or null.
+
+    Inputs: ``compiled:<Swift name>``, its ``.mlmodelc``; ``tokenizer:<name>``, folders, the first one's files are taken;
+    ``scheduler`` and ``vae``, the configuration files; ``files:<name>``, records of where weights are from (``origin``).
+    """
+    parameters, inputs = job.parameters, job.inputs
+    resources = job.output / "Resources"
+    assemble(_by_name(inputs, "compiled"), list(_by_name(inputs, "tokenizer").values()), resources)
+    violations = check_resources(resources, _expectations(parameters))
+    if violations:
+        raise ContractError(violations)
+    size = sum(file.stat().st_size for file in resources.rglob("*") if file.is_file())
+    total = 2 * size if parameters["zip"] else size
+    facts = _facts(parameters, inputs)
+    write_manifest(
+        make_manifest(resources, facts, lambda done: job.progress(done, total, "B")), job.output / "manifest.json"
+    )
+    if parameters["zip"]:
+        archive = job.output / f"{parameters['zip']}.zip"
+        write_zip(
+            resources,
+            archive,
+            [job.output / "manifest.json"],
+            lambda done: job.progress(min(size + done, total), total, "B"),
+        )
+
+
+def _by_name(inputs: dict[str, Path], role: str) -> dict[str, Path]:
+    return {name.removeprefix(f"{role}:"): path for name, path in inputs.items() if name.startswith(f"{role}:")}
+
+
+def _expectations(parameters: dict[str, Any]) -> Expectations:
+    components = parameters["components"].values()
+    decoders = [component for component in components if "VAEDecoder" in component["models"]]
+    return Expectations(
+        parameters["pipeline"],
+        height=parameters["height"],
+        width=parameters["width"],
+        vae_factor=parameters["vae_factor"],
+        batch=parameters["batch"],
+        models=[model for component in components for model in component["models"]],
+        float16_vae=any(decoder["precision"] == "float16" for decoder in decoders),
+    )
+
+
+def _facts(parameters: dict[str, Any], inputs: dict[str, Path]) -> Facts:
+    components = parameters["components"].values()
+    scheduler = _read(inputs["scheduler"])
+    origins = {name: _read(path)["origin"] for name, path in _by_name(inputs, "files").items()}
+    return Facts(
+        pipeline=parameters["pipeline"],
+        sources={name: _without_path(origin) for name, origin in origins.items()},
+        height=parameters["height"],
+        width=parameters["width"],
+        latent_channels=parameters["latent_channels"],
+        vae_factor=parameters["vae_factor"],
+        vae_scale=_read(inputs["vae"]).get("scaling_factor", parameters["vae_scale"]),
+        tokens=parameters["tokens"],
+        attention=parameters["attention"],
+        batch=parameters["batch"],
+        chunked=any(len(component["models"]) > 1 for component in components),
+        prediction_type=scheduler.get("prediction_type", parameters["prediction_type"]),
+        scheduler=scheduler,
+        os=parameters["deployment_target"],
+        compute_units=parameters["compute_units"],
+        compiler=parameters["compiler"],
+        tools=parameters["tools"],
+        compression={model: component["compress"] for component in components for model in component["models"]},
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
+def _without_path(origin: dict[str, str]) -> dict[str, str]:
+    """A local folder by its name alone: where it lies is nobody's business."""
+    return {key: Path(value).name if key == "folder" else value for key, value in origin.items()}

@@ -1,0 +1,113 @@
+"""The manifest says what the models don't, holds for every copy of a bundle, and its digests can be repeated."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sdbuild.bundle.assemble import assemble
+from sdbuild.bundle.manifest import Facts, make_manifest, write_manifest
+from tests.bundle.models import MERGES, VOCABULARY, Workshop, diffusion
+
+FACTS = Facts(
+    pipeline="sd1",
+    sources={"unet": {"builtin": "shapes"}},
+    height=64,
+    width=128,
+    latent_channels=4,
+    vae_factor=8,
+    vae_scale=0.18215,
+    tokens=77,
+    attention="split_einsum_v2",
+    batch=2,
+    chunked=False,
+    prediction_type="v_prediction",
+    scheduler={"_class_name": "PNDMScheduler", "beta_start": 0.00085, "prediction_type": "epsilon"},
+    os="iOS17",
+    compute_units="cpuAndNeuralEngine",
+    compiler={"compiler": "portable"},
+    tools={"sdbuild": "0.1.0"},
+    compression={"Unet": [{"palettize": {"bits": 6}}]},
+)
+
+
+@pytest.fixture
+def resources(tmp_path: Path) -> Path:
+    workshop = Workshop(tmp_path)
+    tokenizer = tmp_path / "tokenizer"
+    tokenizer.mkdir()
+    (tokenizer / "vocab.json").write_text(json.dumps(VOCABULARY))
+    (tokenizer / "merges.txt").write_text(MERGES)
+    models = {name: workshop.compiled(interface) for name, interface in diffusion().items()}
+    assemble(models, [tokenizer], tmp_path / "Resources")
+    return tmp_path / "Resources"
+
+
+def test_assembled_files_are_links_where_links_are_possible(resources: Path) -> None:
+    weights = resources / "Unet.mlmodelc" / "weights" / "weight.bin"
+    assert weights.stat().st_nlink == 2
+    assert sorted(entry.name for entry in resources.iterdir()) == [
+        "TextEncoder.mlmodelc",
+        "Unet.mlmodelc",
+        "VAEDecoder.mlmodelc",
+        "merges.txt",
+        "vocab.json",
+    ]
+
+
+def test_what_an_app_must_know(resources: Path) -> None:
+    manifest = make_manifest(resources, FACTS)
+    assert manifest["image"] == {"height": 64, "width": 128}
+    assert manifest["latents"] == {"channels": 4, "vae_factor": 8, "vae_scale": 0.18215}
+    assert manifest["scheduler"] == {
+        "_class_name": "PNDMScheduler",
+        "beta_start": 0.00085,
+        "prediction_type": "v_prediction",
+    }
+    unet = manifest["models"]["Unet"]
+    assert unet["compression"] == [{"palettize": {"bits": 6}}]
+    assert unet["compute_precision"] == "Mixed (Float16, Float32)"
+    assert unet["storage_precision"] == "Float32"
+    assert list(manifest["models"]) == ["TextEncoder", "Unet", "VAEDecoder"]
+
+
+def test_sizes_and_digests_are_those_of_the_files(resources: Path) -> None:
+    read: list[int] = []
+    manifest = make_manifest(resources, FACTS, read.append)
+    files = {p.relative_to(resources).as_posix(): p.read_bytes() for p in resources.rglob("*") if p.is_file()}
+    assert manifest["files"] == {
+        path: {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()} for path, content in files.items()
+    }
+    assert manifest["size"] == read[-1] == sum(map(len, files.values()))
+    assert sum(model["size"] for model in manifest["models"].values()) == manifest["size"] - sum(
+        len(files[name]) for name in ("vocab.json", "merges.txt")
+    )
+
+
+@pytest.mark.skipif(shutil.which("sha256sum") is None, reason="sha256sum is not installed")
+@pytest.mark.parametrize("model", [None, "Unet"])
+def test_the_documented_command_repeats_a_tree_digest(model: str | None, resources: Path) -> None:
+    manifest = make_manifest(resources, FACTS)
+    command = r"find . -type f -printf '%P\n' | LC_ALL=C sort | xargs -d '\n' sha256sum | sha256sum"
+    folder = resources / f"{model}.mlmodelc" if model else resources
+    digest = subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True, check=True).stdout[:64]
+    assert digest == (manifest["models"][model] if model else manifest)["sha256"]
+
+
+def test_the_text_is_the_same_for_a_copy_elsewhere_and_tells_nothing_of_the_machine(
+    resources: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "elsewhere"
+    shutil.copytree(resources, copy)
+    reordered = replace(FACTS, scheduler=dict(reversed(FACTS.scheduler.items())))
+    write_manifest(make_manifest(resources, FACTS), tmp_path / "1.json")
+    write_manifest(make_manifest(copy, reordered), tmp_path / "2.json")
+    text = (tmp_path / "1.json").read_text()
+    assert text == (tmp_path / "2.json").read_text()
+    assert str(tmp_path) not in text
+    assert list(json.loads(text)) == sorted(json.loads(text))
+    assert text.endswith("}\n")

@@ -1,0 +1,133 @@
+"""The bundle stage: from compiled models and configurations to Resources, manifest and zip."""
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sdbuild.errors import UserError
+from sdbuild.stages import Job
+from sdbuild.stages.bundle import run
+from tests.bundle.models import MERGES, VOCABULARY, Interface, Workshop, chunked
+
+ZIP = "shapes_6bit_split_einsum_compiled"
+COMPONENTS = {"text_encoder": "TextEncoder", "unet": "Unet", "vae_decoder": "VAEDecoder"}
+
+
+def _write(path: Path, content: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def job(path: Path, models: dict[str, Interface], news: list[tuple[int, int, str]], **changes: Any) -> Job:
+    """A job for SD 1 in two chunks, as the plan writes it."""
+    for folder in ("workshop", "output", "scratch"):
+        (path / folder).mkdir()
+    workshop = Workshop(path / "workshop")
+    config = path / "config"
+    inputs = {f"compiled:{name}": workshop.compiled(interface) for name, interface in models.items()}
+    for name, content in (("vocab.json", VOCABULARY), ("merges.txt", MERGES.replace("\n", "\r\n"))):
+        inputs["tokenizer:tokenizer"] = _write(config / name, content).parent
+    scheduler = {"_class_name": "DDIMScheduler", "beta_start": 0.00085, "prediction_type": "v_prediction"}
+    inputs["scheduler"] = _write(config / "scheduler_config.json", scheduler)
+    inputs["vae"] = _write(config / "vae.json", {"scaling_factor": 0.5})
+    origins = {"unet": {"hub": "org/model", "commit": "0" * 40}, "vae": {"folder": str(path / "my-vae")}}
+    for name, origin in origins.items():
+        inputs[f"files:{name}"] = _write(config / "files" / f"{name}.json", {"origin": origin, "files": []})
+    components = {
+        component: {
+            "models": sorted(name for name in models if name.startswith(swift_name)),
+            "precision": "float16",
+            "compress": [{"palettize": {"bits": 6}}] if component == "unet" else [],
+        }
+        for component, swift_name in COMPONENTS.items()
+    }
+    parameters: dict[str, Any] = {
+        "pipeline": "sd1",
+        "components": components,
+        "height": 64,
+        "width": 128,
+        "batch": 2,
+        "tokens": 77,
+        "latent_channels": 4,
+        "vae_factor": 8,
+        "vae_scale": 0.18215,
+        "prediction_type": "epsilon",
+        "attention": "split_einsum",
+        "deployment_target": "iOS16",
+        "compute_units": "cpuAndNeuralEngine",
+        "compiler": {"compiler": "portable"},
+        "tools": {"torch": "2.13.0"},
+        "zip": ZIP,
+    }
+
+    def progress(done: int, total: int, unit: str) -> None:
+        news.append((done, total, unit))
+
+    return Job(parameters | changes, inputs, path / "output", path / "scratch", progress)
+
+
+def test_resources_manifest_and_zip(tmp_path: Path) -> None:
+    news: list[tuple[int, int, str]] = []
+    run(job(tmp_path, chunked(), news))
+    output = tmp_path / "output"
+    assert sorted(entry.name for entry in output.iterdir()) == ["Resources", "manifest.json", f"{ZIP}.zip"]
+    assert sorted(entry.name for entry in (output / "Resources").iterdir()) == [
+        "TextEncoder.mlmodelc",
+        "UnetChunk1.mlmodelc",
+        "UnetChunk2.mlmodelc",
+        "VAEDecoder.mlmodelc",
+        "merges.txt",
+        "vocab.json",
+    ]
+    text = (output / "manifest.json").read_text()
+    manifest = json.loads(text)
+    assert manifest["latents"]["vae_scale"] == 0.5
+    assert manifest["scheduler"]["prediction_type"] == "v_prediction"
+    assert manifest["sources"] == {"unet": {"hub": "org/model", "commit": "0" * 40}, "vae": {"folder": "my-vae"}}
+    assert manifest["unet"] == {"attention": "split_einsum", "batch": 2, "chunked": True}
+    assert manifest["models"]["UnetChunk2"]["compression"] == [{"palettize": {"bits": 6}}]
+    assert manifest["models"]["TextEncoder"]["compression"] == []
+    assert str(tmp_path) not in text
+    with zipfile.ZipFile(output / f"{ZIP}.zip") as archive:
+        assert archive.read(f"{ZIP}/manifest.json").decode() == text
+        assert archive.read(f"{ZIP}/merges.txt").decode() == MERGES
+        assert len(archive.namelist()) == len(manifest["files"]) + 1
+    done, totals, units = zip(*news, strict=True)
+    assert list(done) == sorted(done)
+    assert done[-1] == totals[0] == 2 * manifest["size"]
+    assert (set(totals), set(units)) == ({totals[0]}, {"B"})
+
+
+def test_without_a_zip_there_is_none(tmp_path: Path) -> None:
+    run(job(tmp_path, chunked(), [], zip=None))
+    assert sorted(entry.name for entry in (tmp_path / "output").iterdir()) == ["Resources", "manifest.json"]
+
+
+def test_the_same_inputs_elsewhere_give_the_same_bytes(tmp_path: Path) -> None:
+    outputs = []
+    for place in (tmp_path / "here", tmp_path / "there"):
+        place.mkdir()
+        run(job(place, chunked(), []))
+        outputs.append({p.relative_to(place): p.read_bytes() for p in (place / "output").rglob("*") if p.is_file()})
+    assert outputs[0] == outputs[1]
+
+
+def test_a_broken_contract_fails_with_every_violation(tmp_path: Path) -> None:
+    models = chunked()
+    del models["VAEDecoder"]
+    models["UnetChunk1"].outputs["mid_link"] = ("Float16", (2, 5, 4, 4))
+    with pytest.raises(UserError) as failure:
+        run(job(tmp_path, models, []))
+    first, *lines = str(failure.value).splitlines()
+    assert first == "bundle: 2 violations of the Swift package's contract:"
+    assert [line.split(": ")[0].strip() for line in lines] == ["UnetChunk1.mlmodelc", "VAEDecoder.mlmodelc"]
+    assert not (tmp_path / "output" / "manifest.json").exists()
+
+
+def test_a_model_of_another_size_than_the_recipe_says(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"latent_height = 16 for an image height of 128"):
+        run(job(tmp_path, chunked(), [], height=128))
