@@ -17,10 +17,11 @@ def run(job: Job) -> None:
     Parameters: ``pipeline``; ``components``, by name, each with ``models`` (Swift names), ``precision`` and ``compress``
     (steps); ``height``, ``width``, ``batch``, ``tokens``, ``latent_channels``, ``vae_factor``, ``attention``,
     ``deployment_target``, ``compute_units``, ``compiler``, ``tools`` (versions by name); ``vae_scale`` and
-    ``prediction_type`` for models that do not say; ``zip``, the archive's stem or null.
+    ``prediction_type`` for models that do not say; ``sources``, by component, where weights are from ("hub", "builtin" or
+    "folder"); ``zip``, the archive's stem or null.
 
     Inputs: ``compiled:<Swift name>``, its ``.mlmodelc``; ``tokenizer:<name>``, folders, the first one's files are taken;
-    ``scheduler`` and ``vae``, the configuration files; ``files:<name>``, records of where weights are from (``origin``).
+    ``scheduler`` and, if there is one, ``vae``, the configuration files; ``files:<component>``, config's records of weight files.
     """
     parameters, inputs = job.parameters, job.inputs
     resources = job.output / "Resources"
@@ -65,15 +66,19 @@ def _expectations(parameters: dict[str, Any]) -> Expectations:
 def _facts(parameters: dict[str, Any], inputs: dict[str, Path]) -> Facts:
     components = parameters["components"].values()
     scheduler = _read(inputs["scheduler"])
-    origins = {name: _read(path)["origin"] for name, path in _by_name(inputs, "files").items()}
+    commits = {name: _read(path)["commit"] for name, path in _by_name(inputs, "files").items()}
+    vae = _read(inputs["vae"]) if "vae" in inputs else {}
     return Facts(
         pipeline=parameters["pipeline"],
-        sources={name: _without_path(origin) for name, origin in origins.items()},
+        sources={
+            name: origin | ({"commit": commits[name]} if commits[name] else {})
+            for name, origin in parameters["sources"].items()
+        },
         height=parameters["height"],
         width=parameters["width"],
         latent_channels=parameters["latent_channels"],
         vae_factor=parameters["vae_factor"],
-        vae_scale=_read(inputs["vae"]).get("scaling_factor", parameters["vae_scale"]),
+        vae_scale=vae.get("scaling_factor", parameters["vae_scale"]),
         tokens=parameters["tokens"],
         attention=parameters["attention"],
         batch=parameters["batch"],
@@ -91,8 +96,3 @@ def _facts(parameters: dict[str, Any], inputs: dict[str, Path]) -> Facts:
 def _read(path: Path) -> dict[str, Any]:
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return content
-
-
-def _without_path(origin: dict[str, str]) -> dict[str, str]:
-    """A local folder by its name alone: where it lies is nobody's business."""
-    return {key: Path(value).name if key == "folder" else value for key, value in origin.items()}

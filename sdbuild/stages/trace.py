@@ -3,6 +3,7 @@
 from sdbuild.modeling.checkpoint import read_config
 from sdbuild.modeling.components import Shape, build
 from sdbuild.modeling.tracing import trace
+from sdbuild.sources.checks import check_resolution
 from sdbuild.stages import Job
 
 
@@ -12,6 +13,8 @@ def run(job: Job) -> None:
     Parameters: ``kind``, and what applies of ``height``, ``width``, ``batch``, ``tokens``, ``vae_factor``, ``attention``.
     Inputs: ``config``, the component's ``config.json``.
     """
-    parameters = dict(job.parameters)
-    component = build(parameters.pop("kind"), read_config(job.inputs["config"]), Shape(**parameters))
-    trace(component, job.output / "graph.pt2")
+    parameters, config = dict(job.parameters), read_config(job.inputs["config"])
+    kind = parameters.pop("kind")
+    if kind.startswith("unet"):
+        check_resolution(config, parameters["vae_factor"], parameters["width"], parameters["height"])
+    trace(build(kind, config, Shape(**parameters)), job.output / "graph.pt2")

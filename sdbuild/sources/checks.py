@@ -1,0 +1,143 @@
+"""Whether a model is what the recipe takes it for, told from its configurations before anything heavy is done.
+
+Each check raises SourceError at the first mismatch: what was found, what the recipe says, what to do. What a
+configuration leaves out has the default of diffusers.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sdbuild.sources.base import SourceError
+
+Config = Mapping[str, Any]
+
+TITLES = {"sd1": "Stable Diffusion 1", "sd2": "Stable Diffusion 2", "sdxl": "Stable Diffusion XL"}
+
+_TASKS = {
+    5: "a depth-to-image model: its UNet takes 5 channels, one of them depth",
+    7: "an upscaler: its UNet takes 7 channels, three of them pixels",
+    8: "an image-editing model: its UNet takes 8 channels, half of them the picture to edit",
+    9: "an inpainting model: its UNet takes 9 channels, five of them the mask and the picture under it",
+}
+_PIPELINES = ("StableDiffusion", "LatentConsistencyModel")
+_OTHER_PIPELINES = ("StableDiffusion3", "StableDiffusionUpscale", "StableDiffusionLatentUpscale")
+
+
+def check_pipeline(source: str, index: Config, unet: Config | None, family: str, latent_channels: int) -> None:
+    """model_index.json and, where there is one to look at, the UNet's config against the recipe's pipeline."""
+    found = str(index.get("_class_name") or "no class")
+    if not found.startswith(_PIPELINES) or found.startswith(_OTHER_PIPELINES):
+        raise SourceError(
+            f"{source}: model_index.json names {found}, which can't be built; name a model of one of the pipelines "
+            f"{', '.join(TITLES)}"
+        )
+    if "Inpaint" in found:
+        raise _other_task(source, 9)
+    if unet is not None:
+        _check_unet(source, unet, family, latent_channels)
+    if found.startswith("StableDiffusionXL") != (family == "sdxl"):
+        right = "write `pipeline: sdxl`" if family != "sdxl" else "write `pipeline: sd1` or `pipeline: sd2`"
+        raise SourceError(
+            f"{source}: model_index.json names {found}, but the recipe says `pipeline: {family}`; {right}"
+        )
+
+
+def _check_unet(source: str, config: Config, family: str, latent_channels: int) -> None:
+    channels = config.get("in_channels", 4)
+    if channels != latent_channels:
+        if channels in _TASKS and config.get("out_channels", 4) == latent_channels:
+            raise _other_task(source, channels)
+        raise SourceError(
+            f"{source}: the UNet takes {channels} channels, and latent images of `pipeline: {family}` have {latent_channels}; "
+            "name a text-to-image model of that pipeline"
+        )
+    found, why = _family_of(config)
+    if found is not None and found != family:
+        raise SourceError(
+            f"{source}: the UNet is one of {TITLES[found]} ({why}), but the recipe says `pipeline: {family}`; "
+            f"write `pipeline: {found}`"
+        )
+    if found is None and family == "sdxl":
+        raise SourceError(
+            f"{source}: the UNet is not one of {TITLES[family]} (it takes no image sizes besides the prompt), but the recipe "
+            f"says `pipeline: {family}`; write `pipeline: sd1` or `pipeline: sd2`"
+        )
+
+
+def check_class(source: str, path: str, config: Config, expected: str) -> None:
+    """The class that a model's config names against the family's."""
+    architectures = config.get("architectures") or [None]
+    found = config.get("_class_name") or architectures[0]
+    if found != expected:
+        raise SourceError(
+            f"{source}: {path} names {found or 'no class'}, and the recipe's pipeline takes {expected} there; name another "
+            "source, or the pipeline that this one is of"
+        )
+
+
+def check_vae(source: str, config: Config, family: str, vae_factor: int, latent_channels: int) -> None:
+    """The VAE's factor and channels against the family."""
+    factor = 2 ** (len(config.get("block_out_channels", [64])) - 1)
+    if factor != vae_factor:
+        raise SourceError(
+            f"{source}: the VAE makes one latent pixel of {factor:g}x{factor:g}, and `pipeline: {family}` wants "
+            f"{vae_factor}x{vae_factor}; name a VAE of that pipeline"
+        )
+    channels = config.get("latent_channels", 4)
+    if channels != latent_channels:
+        raise SourceError(
+            f"{source}: the VAE's latent images have {channels} channels, and the UNet of `pipeline: {family}` takes "
+            f"{latent_channels}; name a VAE of that pipeline"
+        )
+
+
+def check_prompt_width(source: str, unet: Config, encoders: Mapping[str, Config]) -> None:
+    """The text encoders' widths, side by side, against what the UNet attends to."""
+    widths = [config.get("hidden_size") for config in encoders.values()]
+    width, wanted = sum(number or 0 for number in widths), unet.get("cross_attention_dim")
+    if None not in (*widths, wanted) and width != wanted:
+        raise SourceError(
+            f"{source}: {' and '.join(encoders)} give{'s' if len(encoders) == 1 else ''} {width} numbers a token, and the "
+            f"UNet takes {wanted}; they are of different models: name a source whose parts belong together"
+        )
+
+
+def check_vocabulary(source: str, folder: str, vocabulary: Mapping[str, int], encoder: Config) -> None:
+    """The tokenizer's numbers against the text encoder's table."""
+    size = encoder.get("vocab_size")
+    if isinstance(size, int) and max(vocabulary.values()) >= size:
+        raise SourceError(
+            f"{source}: {folder} knows {max(vocabulary.values()) + 1} tokens, and the text encoder {size}; they are of "
+            "different models: name a source whose parts belong together"
+        )
+
+
+def check_resolution(unet: Config, vae_factor: int, width: int, height: int) -> None:
+    """The image size, in pixels, against how often the UNet halves its latent image."""
+    halvings = max(0, len(unet.get("down_block_types", ())) - 1)
+    multiple = vae_factor * 2**halvings
+    if width % multiple or height % multiple:
+        near = " or ".join(dict.fromkeys(_multiples(width, height, multiple)))
+        raise SourceError(
+            f"resolution: {width}x{height}: the model's UNet halves the latent image {halvings} times, so both sides must be "
+            f"multiples of {multiple}; write {near}"
+        )
+
+
+def _multiples(width: int, height: int, multiple: int) -> tuple[str, str]:
+    down = [max(multiple, side // multiple * multiple) for side in (width, height)]
+    up = [max(multiple, -(-side // multiple) * multiple) for side in (width, height)]
+    return f"{down[0]}x{down[1]}", f"{up[0]}x{up[1]}"
+
+
+def _family_of(unet: Config) -> tuple[str | None, str]:
+    if unet.get("addition_embed_type") == "text_time":
+        return "sdxl", "it takes image sizes besides the prompt"
+    width = unet.get("cross_attention_dim")
+    if width in (768, 1024):
+        return ("sd1" if width == 768 else "sd2"), f"it attends to {width} numbers a token"
+    return None, ""  # a small one of somebody's own
+
+
+def _other_task(source: str, channels: int) -> SourceError:
+    return SourceError(f"{source}: {_TASKS[channels]}; only text-to-image models can be built: name one")

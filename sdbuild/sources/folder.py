@@ -1,0 +1,93 @@
+"""Models on this machine: a diffusers folder of the user's, or the one that ships with sdbuild."""
+
+import shutil
+from difflib import get_close_matches
+from functools import cached_property
+from pathlib import Path
+
+from sdbuild.sources.base import Progress, SourceError, SourceFile, digest
+
+_KINDS = (".json", ".txt", ".safetensors", ".bin")
+"""What a pipeline is made of; a folder may hold much else."""
+
+_SINGLE_FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf")
+
+
+class FolderSource:
+    """A folder as diffusers saves it. Its files are linked, never copied."""
+
+    commit = None
+
+    def __init__(self, folder: Path, name: str) -> None:
+        """Nothing is looked at yet."""
+        self.name = name
+        self._folder = folder
+
+    @cached_property
+    def files(self) -> dict[str, SourceFile]:
+        """The files of the folder and of its sub-folders; deeper ones belong to no component."""
+        _must_be_folder(self._folder, self.name)
+        try:
+            top = sorted(self._folder.iterdir())
+            paths = [*top, *(path for entry in top if entry.is_dir() for path in sorted(entry.iterdir()))]
+            files = [self._about(path) for path in paths if path.suffix in _KINDS and path.is_file()]
+        except OSError as error:
+            raise SourceError(f"{self.name}: {error.filename} can't be read: {error.strerror}") from None
+        return {file.path: file for file in files}
+
+    def _about(self, path: Path) -> SourceFile:
+        return SourceFile(path.relative_to(self._folder).as_posix(), path.stat().st_size)
+
+    def read(self, path: str) -> bytes:
+        """The content of a file."""
+        if path not in self.files:
+            raise SourceError(f"{self.name}: there is no {path}; a diffusers folder has one: save or download it whole")
+        try:
+            return (self._folder / path).read_bytes()
+        except OSError as error:
+            raise SourceError(f"{self.name}: {path} can't be read: {error.strerror}") from None
+
+    def fetch(self, file: SourceFile, folder: Path, scratch: Path, progress: Progress) -> None:
+        """Link to the file. Raises SourceError when it is not the one that the record was made of."""
+        path = (self._folder / file.path).resolve()
+        if not path.is_file():
+            raise SourceError(f"{self.name}: {file.path} is gone; put it back, or name another source")
+        if path.stat().st_size != file.size:
+            raise SourceError(f"{self.name}: {file.path} has changed while it was being built from; build again")
+        (folder / file.name).symlink_to(path)
+        progress(file.size)
+
+
+class BuiltinSource(FolderSource):
+    """A model inside the package. Small, so that its files are known by content and copied: a store that several
+    clones and versions of sdbuild share must not point into one of them.
+    """
+
+    def _about(self, path: Path) -> SourceFile:
+        with path.open("rb") as content:
+            return SourceFile(path.relative_to(self._folder).as_posix(), path.stat().st_size, sha256=digest(content))
+
+    def fetch(self, file: SourceFile, folder: Path, scratch: Path, progress: Progress) -> None:
+        """Copy the file."""
+        target = folder / file.name
+        shutil.copyfile(self._folder / file.path, target)
+        with target.open("rb") as content:
+            if not file.vouches_for(content):
+                raise SourceError(f"{self.name}: {file.path} has changed while it was being built from; build again")
+        progress(file.size)
+
+
+def _must_be_folder(folder: Path, name: str) -> None:
+    if folder.is_dir():
+        return
+    if folder.is_file():
+        if folder.suffix.lower() in _SINGLE_FILES:
+            raise SourceError(
+                f"{name}: a single file; such can't be read yet. Convert it to a diffusers folder "
+                "(from_single_file, then save_pretrained) and name that"
+            )
+        raise SourceError(f"{name}: a file; name the diffusers folder that holds model_index.json")
+    beside = [entry.name for entry in folder.parent.iterdir() if entry.is_dir()] if folder.parent.is_dir() else []
+    near = get_close_matches(folder.name, beside, 1)
+    hint = f"; did you mean {folder.parent / near[0]}?" if near else f"; {folder} is where it was looked for"
+    raise SourceError(f"{name}: no such folder{hint}")

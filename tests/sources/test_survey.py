@@ -1,0 +1,332 @@
+"""What is told from a pipeline's small files: its canonical configurations, its weight files, and what does not fit."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sdbuild.sources import SourceError
+from sdbuild.sources.checks import check_resolution
+from sdbuild.sources.client import HubClient
+from sdbuild.sources.folder import FolderSource
+from sdbuild.sources.hub import HubSource
+from sdbuild.sources.survey import Family, Wanted, survey
+from tests.sources.hub_server import HubServer, sha256
+from tests.sources.make_models import MERGES, VOCABULARY, as_json, sd1, sdxl, weights, write
+
+NAME = "someone/small"
+STEM = "diffusion_pytorch_model"
+
+TEXT, UNET = Wanted("text_encoder", "CLIPTextModel"), Wanted("unet", "UNet2DConditionModel")
+TEXT_2 = Wanted("text_encoder_2", "CLIPTextModelWithProjection")
+VAE = Wanted("vae", "AutoencoderKL", "vae")
+SD1 = Family("sd1", 8, 4, ("tokenizer",), "scheduler")
+SD2 = Family("sd2", 8, 4, ("tokenizer",), "scheduler")
+SDXL = Family("sdxl", 8, 4, ("tokenizer", "tokenizer_2"), "scheduler")
+
+
+def look(files: Mapping[str, bytes], folder: Path, family: Family = SD1, vae: Path | None = None) -> dict[str, str]:
+    """The survey of a local folder, named ``model`` in messages."""
+    models = [TEXT, TEXT_2, UNET, VAE] if family is SDXL else [TEXT, UNET, VAE]
+    other = FolderSource(vae, "other-vae") if vae is not None else None
+    return survey(FolderSource(write(files, folder), "model"), other, models, family, False, lambda done, total: None)
+
+
+def refusal(files: Mapping[str, bytes], folder: Path, family: Family = SD1, vae: Path | None = None) -> str:
+    with pytest.raises(SourceError) as failure:
+        look(files, folder, family, vae)
+    assert "\n" not in str(failure.value)
+    return str(failure.value)
+
+
+def test_a_pipeline_of_the_hub(hub: HubServer, client: HubClient) -> None:
+    files = sd1() | {
+        f"unet/{STEM}.fp16.safetensors": weights(5),
+        f"unet/{STEM}.bin": b"",
+        "safety_checker/config.json": b"{}",
+    }
+    commit = hub.add(NAME, files)
+    steps: list[tuple[int, int]] = []
+    texts = survey(HubSource(NAME, None, client), None, [TEXT, UNET, VAE], SD1, False, lambda *step: steps.append(step))
+    assert sorted(texts) == [
+        "files/text_encoder.json",
+        "files/unet.json",
+        "files/vae.json",
+        "model_index.json",
+        "scheduler/scheduler_config.json",
+        "text_encoder/config.json",
+        "tokenizer/merges.txt",
+        "tokenizer/vocab.json",
+        "unet/config.json",
+        "vae/config.json",
+    ]
+    path = f"unet/{STEM}.fp16.safetensors"
+    chosen = {"path": path, "sha256": sha256(files[path]), "size": len(files[path])}
+    assert json.loads(texts["files/unet.json"]) == {"commit": commit, "files": [chosen]}
+    assert (json.loads(texts["tokenizer/vocab.json"]), texts["tokenizer/merges.txt"]) == (VOCABULARY, MERGES)
+    assert steps == sorted(steps)
+    assert steps[-1][0] == steps[-1][1]
+    # One listing, and each small file once: nothing that is not needed.
+    small = ["model_index.json", "unet/config.json", "text_encoder/config.json", "vae/config.json"]
+    small += ["scheduler/scheduler_config.json", "tokenizer/vocab.json", "tokenizer/merges.txt"]
+    listing, *others = hub.asked("hub")
+    assert listing == f"/api/models/{NAME}/revision/main"
+    assert sorted(others) == sorted(f"/{NAME}/resolve/{commit}/{path}" for path in small)
+    assert hub.asked("cdn") == []
+
+
+def test_configurations_are_canonical(tmp_path: Path) -> None:
+    texts = look(sd1(text_encoder={"dtype": "float16", "bos": {"b": 1, "a": 2}}), tmp_path)
+    assert json.loads(texts["text_encoder/config.json"]) == {
+        "architectures": ["CLIPTextModel"],
+        "bos": {"a": 2, "b": 1},
+        "hidden_size": 32,
+        "vocab_size": 6,
+    }
+    assert texts["text_encoder/config.json"].startswith('{\n  "architectures": [\n')
+    assert texts["text_encoder/config.json"].endswith("}\n")
+    assert "_diffusers_version" not in texts["unet/config.json"] + texts["model_index.json"]
+
+
+def test_a_fine_tune_saved_by_another_version_has_the_same_configurations(tmp_path: Path) -> None:
+    base, tune = sd1(), sd1(unet={"_diffusers_version": "0.42.0", "_name_or_path": "elsewhere"})
+    config = json.loads(tune["unet/config.json"])
+    tune["unet/config.json"] = json.dumps(dict(reversed(config.items()))).encode()
+    assert base["unet/config.json"] != tune["unet/config.json"]
+    assert look(base, tmp_path / "base")["unet/config.json"] == look(tune, tmp_path / "tune")["unet/config.json"]
+
+
+def test_a_pipeline_with_two_text_encoders(tmp_path: Path) -> None:
+    texts = look(sdxl(), tmp_path, SDXL)
+    assert {"text_encoder_2/config.json", "files/text_encoder_2.json", "tokenizer_2/merges.txt"} <= texts.keys()
+
+
+@pytest.mark.parametrize("form", ["single model", "pipeline"])
+def test_another_vae(tmp_path: Path, form: str) -> None:
+    pipeline, other = sd1(), sd1(vae={"norm_num_groups": 7})
+    del pipeline["vae/config.json"], pipeline[f"vae/{STEM}.safetensors"]  # not needed
+    if form == "single model":
+        other = {path.removeprefix("vae/"): body for path, body in other.items() if path.startswith("vae/")}
+    texts = look(pipeline, tmp_path / "pipeline", vae=write(other, tmp_path / "vae"))
+    assert json.loads(texts["vae/config.json"])["norm_num_groups"] == 7
+    prefix = "vae/" if form == "pipeline" else ""
+    assert json.loads(texts["files/vae.json"])["files"][0]["path"] == f"{prefix}{STEM}.safetensors"
+
+
+def test_only_the_models_asked_for_must_be_there(tmp_path: Path) -> None:
+    files = {path: body for path, body in sdxl().items() if not path.startswith(("vae/", "text_encoder"))}
+    source = FolderSource(write(files, tmp_path), "model")
+    texts = survey(source, None, [UNET], SDXL, False, lambda done, total: None)
+    assert "files/unet.json" in texts
+
+
+@pytest.mark.parametrize(
+    ("files", "family", "expected"),
+    [
+        (
+            sdxl(),
+            SD1,
+            "the UNet is one of Stable Diffusion XL (it takes image sizes besides the prompt), but the recipe says "
+            "`pipeline: sd1`; write `pipeline: sdxl`",
+        ),
+        (
+            sd1(unet={"cross_attention_dim": 768}),
+            SDXL,
+            "the UNet is one of Stable Diffusion 1 (it attends to 768 numbers a token), but the recipe says "
+            "`pipeline: sdxl`; write `pipeline: sd1`",
+        ),
+        (
+            sd1(unet={"cross_attention_dim": 1024}),
+            SD1,
+            "the UNet is one of Stable Diffusion 2 (it attends to 1024 numbers a token), but the recipe says "
+            "`pipeline: sd1`; write `pipeline: sd2`",
+        ),
+        (
+            sd1(unet={"cross_attention_dim": 768}),
+            SD2,
+            "the UNet is one of Stable Diffusion 1 (it attends to 768 numbers a token), but the recipe says "
+            "`pipeline: sd2`; write `pipeline: sd1`",
+        ),
+        (
+            sd1(),
+            SDXL,
+            "the UNet is not one of Stable Diffusion XL (it takes no image sizes besides the prompt), but the recipe says "
+            "`pipeline: sdxl`; write `pipeline: sd1` or `pipeline: sd2`",
+        ),
+        (
+            sd1(index={"_class_name": "StableDiffusionXLPipeline"}),
+            SD1,
+            "model_index.json names StableDiffusionXLPipeline, but the recipe says `pipeline: sd1`; write `pipeline: sdxl`",
+        ),
+        (
+            sd1(unet={"in_channels": 9}),
+            SD1,
+            "an inpainting model: its UNet takes 9 channels, five of them the mask and the picture under it; only "
+            "text-to-image models can be built: name one",
+        ),
+        (
+            sd1(index={"_class_name": "StableDiffusionInpaintPipeline"}),
+            SD1,
+            "an inpainting model: its UNet takes 9 channels, five of them the mask and the picture under it; only "
+            "text-to-image models can be built: name one",
+        ),
+        (
+            sd1(unet={"in_channels": 8}),
+            SD1,
+            "an image-editing model: its UNet takes 8 channels, half of them the picture to edit; only text-to-image models "
+            "can be built: name one",
+        ),
+        (
+            sd1(unet={"in_channels": 16, "out_channels": 16}),
+            SD1,
+            "the UNet takes 16 channels, and latent images of `pipeline: sd1` have 4; name a text-to-image model of that "
+            "pipeline",
+        ),
+        (
+            sd1(index={"_class_name": "FluxPipeline"}),
+            SD1,
+            "model_index.json names FluxPipeline, which can't be built; name a model of one of the pipelines sd1, sd2, sdxl",
+        ),
+        (
+            sd1(index={"_class_name": None}),
+            SD1,
+            "model_index.json names no class, which can't be built; name a model of one of the pipelines sd1, sd2, sdxl",
+        ),
+        (
+            sd1(index={"_class_name": "StableDiffusion3Pipeline"}),
+            SD1,
+            "model_index.json names StableDiffusion3Pipeline, which can't be built; name a model of one of the pipelines "
+            "sd1, sd2, sdxl",
+        ),
+        (
+            sd1(vae={"_class_name": "AutoencoderTiny"}),
+            SD1,
+            "vae/config.json names AutoencoderTiny, and the recipe's pipeline takes AutoencoderKL there; name another "
+            "source, or the pipeline that this one is of",
+        ),
+        (
+            sd1(text_encoder={"architectures": None}),
+            SD1,
+            "text_encoder/config.json names no class, and the recipe's pipeline takes CLIPTextModel there; name another "
+            "source, or the pipeline that this one is of",
+        ),
+        (
+            sd1(vae={"block_out_channels": [8, 8, 8]}),
+            SD1,
+            "the VAE makes one latent pixel of 4x4, and `pipeline: sd1` wants 8x8; name a VAE of that pipeline",
+        ),
+        (
+            sd1(vae={"latent_channels": 16}),
+            SD1,
+            "the VAE's latent images have 16 channels, and the UNet of `pipeline: sd1` takes 4; name a VAE of that pipeline",
+        ),
+        (
+            sd1(text_encoder={"hidden_size": 48}),
+            SD1,
+            "text_encoder gives 48 numbers a token, and the UNet takes 32; they are of different models: name a source whose "
+            "parts belong together",
+        ),
+        (
+            sdxl(text_encoder_2={"hidden_size": 65}),
+            SDXL,
+            "text_encoder and text_encoder_2 give 97 numbers a token, and the UNet takes 96; they are of different models: "
+            "name a source whose parts belong together",
+        ),
+        (
+            sd1(text_encoder={"vocab_size": 5}),
+            SD1,
+            "tokenizer knows 6 tokens, and the text encoder 5; they are of different models: name a source whose parts belong "
+            "together",
+        ),
+    ],
+)
+def test_a_model_that_the_recipe_does_not_mean(
+    tmp_path: Path, files: dict[str, bytes], family: Family, expected: str
+) -> None:
+    assert refusal(files, tmp_path, family) == f"model: {expected}"
+
+
+def without(*prefixes: str) -> dict[str, bytes]:
+    return {path: body for path, body in sd1().items() if not path.startswith(prefixes)}
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        (
+            without("model_index"),
+            "there is no model_index.json; a diffusers folder has one: save or download it whole",
+        ),
+        (
+            without("unet/"),
+            "there is no folder unet, where the recipe's pipeline has its UNet2DConditionModel; name another source, or leave "
+            "out of `components:` what needs it",
+        ),
+        (
+            without("unet/config"),
+            "unet/config.json is missing, where the recipe's pipeline has its UNet2DConditionModel; name another source, or "
+            "leave out of `components:` what needs it",
+        ),
+        (
+            sd1() | {"vae/config.json": b'{\n"a": 1,\n}'},
+            "vae/config.json, line 3 is not valid JSON; the file is damaged: get it anew",
+        ),
+        (sd1() | {"unet/config.json": b"\xff"}, "unet/config.json is not valid JSON; the file is damaged: get it anew"),
+        (
+            sd1() | {"model_index.json": as_json([])},
+            "model_index.json holds no JSON object; the file is not what its name says",
+        ),
+        (
+            without("scheduler/"),
+            "there is no scheduler/scheduler_config.json; a diffusers folder has one: save or download it whole",
+        ),
+    ],
+)
+def test_a_pipeline_with_a_part_missing_or_damaged(tmp_path: Path, files: dict[str, bytes], expected: str) -> None:
+    assert refusal(files, tmp_path) == f"model: {expected}"
+
+
+def test_a_vae_of_another_pipeline_is_named_as_the_one_at_fault(tmp_path: Path) -> None:
+    other = write({"config.json": sd1(vae={"latent_channels": 16})["vae/config.json"]}, tmp_path / "vae")
+    assert refusal(sd1(), tmp_path / "model", vae=other).startswith(
+        "other-vae: the VAE's latent images have 16 channels"
+    )
+
+
+def test_another_vae_that_is_none(tmp_path: Path) -> None:
+    other = write({"README.md": b""}, tmp_path / "vae")
+    assert refusal(sd1(), tmp_path / "model", vae=other).startswith("other-vae: config.json is missing, where ")
+
+
+@pytest.mark.parametrize(
+    ("levels", "width", "height", "message"),
+    [
+        (2, 64, 64, None),
+        (2, 80, 48, None),
+        (4, 64, 192, None),
+        (
+            2,
+            72,
+            64,
+            "resolution: 72x64: the model's UNet halves the latent image 1 times, so both sides must be multiples of 16; write "
+            "64x64 or 80x64",
+        ),
+        (
+            4,
+            64,
+            96,
+            "resolution: 64x96: the model's UNet halves the latent image 3 times, so both sides must be multiples of 64; write "
+            "64x64 or 64x128",
+        ),
+    ],
+)
+def test_a_resolution_that_the_unet_can_halve(levels: int, width: int, height: int, message: str | None) -> None:
+    unet: dict[str, Any] = {"down_block_types": ["DownBlock2D"] * levels}
+    if message is None:
+        check_resolution(unet, 8, width, height)
+        return
+    with pytest.raises(SourceError) as failure:
+        check_resolution(unet, 8, width, height)
+    assert str(failure.value) == message

@@ -1,0 +1,109 @@
+"""Tokenizers in the forms they come in, and in the one that the Swift package reads."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sdbuild.sources import SourceError
+from sdbuild.sources.folder import FolderSource
+from sdbuild.sources.tokenizer import read_tokenizer, vocabulary_text
+from tests.sources.make_models import MERGES, VOCABULARY, as_json, write
+
+
+def read(folder: Path, files: dict[str, bytes]) -> tuple[dict[str, int], str]:
+    return read_tokenizer(
+        FolderSource(write({f"tokenizer/{n}": b for n, b in files.items()}, folder), "model"), "tokenizer"
+    )
+
+
+@pytest.mark.parametrize(
+    "merges",
+    [MERGES, MERGES.replace("\n", "\r\n"), MERGES.rstrip("\n"), MERGES + "\n\n", "b c</w>", "\ufeff" + MERGES],
+    ids=["as-it-should-be", "windows", "no-final-newline", "empty-lines", "no-header", "byte-order-mark"],
+)
+def test_merges_become_lines_with_ends(tmp_path: Path, merges: str) -> None:
+    files = {"vocab.json": as_json(VOCABULARY), "merges.txt": merges.encode()}
+    assert read(tmp_path, files) == (VOCABULARY, "#version: 0.2\nb c</w>\n")
+
+
+def test_only_line_feeds_end_a_merge(tmp_path: Path) -> None:
+    odd = "\x85 \u2028"  # no ends of lines in this file
+    files = {"vocab.json": as_json(VOCABULARY), "merges.txt": f"{MERGES}{odd}\n".encode()}
+    assert read(tmp_path, files)[1] == f"{MERGES}{odd}\n"
+
+
+def test_a_merge_may_begin_as_a_comment_does(tmp_path: Path) -> None:
+    files = {"vocab.json": as_json(VOCABULARY), "merges.txt": f"{MERGES}# #</w>\n".encode()}
+    assert read(tmp_path, files)[1] == f"{MERGES}# #</w>\n"
+
+
+@pytest.mark.parametrize("merges", [["b c</w>"], [["b", "c</w>"]]], ids=["text", "pairs"])
+def test_both_are_derived_from_tokenizer_json(tmp_path: Path, merges: list[Any]) -> None:
+    words = {token: number for token, number in VOCABULARY.items() if "|" not in token}
+    added = [{"content": token, "id": number} for token, number in VOCABULARY.items() if "|" in token]
+    whole = {"version": "1.0", "added_tokens": added, "model": {"type": "BPE", "vocab": words, "merges": merges}}
+    assert read(tmp_path, {"tokenizer.json": as_json(whole)}) == (VOCABULARY, MERGES)
+
+
+def test_the_real_library_writes_one_that_reads_the_same(tmp_path: Path) -> None:
+    from transformers import CLIPTokenizer
+
+    write({"vocab.json": as_json(VOCABULARY), "merges.txt": MERGES.encode()}, tmp_path / "made")
+    CLIPTokenizer.from_pretrained(tmp_path / "made").save_pretrained(tmp_path / "saved" / "tokenizer")
+    names = {path.name for path in (tmp_path / "saved" / "tokenizer").iterdir()}
+    assert "tokenizer.json" in names
+    assert read_tokenizer(FolderSource(tmp_path / "saved", "model"), "tokenizer") == (VOCABULARY, MERGES)
+
+
+def test_the_vocabulary_is_written_by_number(tmp_path: Path) -> None:
+    shuffled = dict(sorted(VOCABULARY.items(), reverse=True)) | {"\u0120\u00e9": 6}
+    vocabulary, _ = read(tmp_path, {"vocab.json": as_json(shuffled), "merges.txt": MERGES.encode()})
+    text = vocabulary_text(vocabulary)
+    assert list(json.loads(text).values()) == list(range(7))
+    assert "\u0120\u00e9" in text
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (
+            {},
+            "tokenizer has neither vocab.json and merges.txt nor tokenizer.json; name a pipeline with a CLIP tokenizer",
+        ),
+        (
+            {"vocab.json": b"{", "merges.txt": b""},
+            "tokenizer/vocab.json, line 1 is not valid JSON; the file is damaged: get it anew",
+        ),
+        (
+            {"vocab.json": b"[]", "merges.txt": b""},
+            "tokenizer/vocab.json holds no JSON object; the file is not what its name says",
+        ),
+        (
+            {"vocab.json": as_json(VOCABULARY | {"a</w>": "0"}), "merges.txt": b""},
+            "tokenizer/vocab.json maps some words to what are no numbers; the file is damaged",
+        ),
+        (
+            {"vocab.json": b"{}", "merges.txt": b""},
+            "tokenizer/vocab.json lacks <|startoftext|> and <|endoftext|>: not a CLIP tokenizer",
+        ),
+        (
+            {"vocab.json": as_json(VOCABULARY), "merges.txt": b"#version: 0.2\na b c\n"},
+            "tokenizer: the merge 'a b c' is not two parts; the file is damaged",
+        ),
+        (
+            {"vocab.json": as_json(VOCABULARY), "merges.txt": b"\xff\n"},
+            "tokenizer/merges.txt is not UTF-8; the file is damaged",
+        ),
+        (
+            {"tokenizer.json": as_json({"model": {"type": "Unigram", "vocab": []}})},
+            "tokenizer/tokenizer.json is of another kind than CLIP's (byte-pair encoding)",
+        ),
+    ],
+)
+def test_what_is_no_clip_tokenizer(tmp_path: Path, files: dict[str, bytes], message: str) -> None:
+    write({"model_index.json": b"{}"}, tmp_path)
+    with pytest.raises(SourceError) as failure:
+        read(tmp_path, files)
+    assert str(failure.value) == f"model: {message}"
