@@ -34,9 +34,8 @@ def job(path: Path, models: dict[str, Interface], news: list[tuple[int, int, str
     scheduler = {"_class_name": "DDIMScheduler", "beta_start": 0.00085, "prediction_type": "v_prediction"}
     inputs["scheduler"] = _write(config / "scheduler_config.json", scheduler)
     inputs["vae"] = _write(config / "vae.json", {"scaling_factor": 0.5})
-    origins = {"unet": {"hub": "org/model", "commit": "0" * 40}, "vae": {"folder": str(path / "my-vae")}}
-    for name, origin in origins.items():
-        inputs[f"files:{name}"] = _write(config / "files" / f"{name}.json", {"origin": origin, "files": []})
+    for name, commit in {"unet": "0" * 40, "vae": None}.items():
+        inputs[f"files:{name}"] = _write(config / "files" / f"{name}.json", {"commit": commit, "files": []})
     components = {
         component: {
             "models": sorted(name for name in models if name.startswith(swift_name)),
@@ -48,6 +47,7 @@ def job(path: Path, models: dict[str, Interface], news: list[tuple[int, int, str
     parameters: dict[str, Any] = {
         "pipeline": "sd1",
         "components": components,
+        "sources": {"unet": {"hub": "org/model"}, "vae": {"folder": "my-vae"}},
         "height": 64,
         "width": 128,
         "batch": 2,

@@ -1,0 +1,1 @@
+"""The engine: doit runs the tasks, the store says which need running, and people are told about it."""

@@ -1,0 +1,142 @@
+"""The command line, read strictly: doit itself takes ``confg=x`` in silence and builds the default recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sdbuild.errors import UserError
+from sdbuild.plan import STAGES
+from sdbuild.recipe.problems import printable, suggestion
+
+COMMANDS = {
+    "build": "build a recipe into build/<recipe>/",
+    "plan": "say what a build would run, why, and how much disk it takes; run nothing",
+    "why": "say why a task would run, or why it ran last: the input or setting that changed",
+    "validate": "check a recipe and say what it comes to",
+    "list": "list the recipes that come with sdbuild, and these commands",
+    "gc": "remove from the store what no recipe in use needs",
+    "clean": "remove build/<recipe>/; the store keeps everything",
+}
+"""What there is to do, in plain words."""
+
+VARIABLES = {
+    "config": "the recipe: a path, or a name from `list` (without it: shapes)",
+    "variant": "one variant of the recipe instead of all",
+    "task": "a task of the recipe, such as convert:unet",
+    "dry": "dry=1 removes nothing, only tells",
+}
+"""What `name=value` may set, in plain words."""
+
+TAKES = {
+    "build": ("config", "variant"),
+    "plan": ("config", "variant"),
+    "why": ("config", "variant", "task"),
+    "validate": ("config",),
+    "list": (),
+    "gc": ("dry",),
+    "clean": ("config", "variant"),
+}
+"""Which variables a command has. A task of a recipe has those of build."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of a build."""
+
+    jobs: int = 1
+    """How many stages may run at once."""
+    keep_going: bool = False
+    """After a failure run what does not depend on it."""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """A command line, understood."""
+
+    words: tuple[str, ...] = ()
+    """Commands, stages and tasks."""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    options: Options = field(default_factory=Options)
+
+    @property
+    def builds(self) -> bool:
+        """A recipe's tasks are wanted, all or some."""
+        return not self.words or any(word == "build" or word not in COMMANDS for word in self.words)
+
+
+def parse(argv: Sequence[str]) -> Arguments:
+    """Read a command line, without the program's name.
+
+    Raises:
+        UserError: an unknown word, variable or option, with a suggestion where one is near.
+    """
+    words, variables = [], {}
+    options: dict[str, int | bool] = {}
+    rest = list(argv)
+    while rest:
+        argument = rest.pop(0)
+        if argument.startswith("-"):
+            _option(argument, rest, options)
+        elif "=" in argument:
+            name, _, value = argument.partition("=")
+            if name in variables:
+                raise UserError(f"{_safe(name)}= is given twice")
+            variables[name] = value
+        else:
+            words.append(argument)
+    check(words, variables)
+    return Arguments(tuple(words), variables, Options(**options))  # type: ignore[arg-type]
+
+
+def check(words: Sequence[str], variables: Mapping[str, str]) -> None:
+    """Refuse what no command knows. Tasks are only checked for the stage they name; the rest is for the graph to say."""
+    for word in words:
+        if word not in COMMANDS and word.partition(":")[0].partition("@")[0] not in STAGES:
+            raise unknown("command", word, (*COMMANDS, *STAGES), f"Commands: {', '.join(COMMANDS)}")
+    for word in words:
+        if word in COMMANDS and word != "build" and len(words) > 1:
+            raise UserError(f"`{word}` stands alone: give one command at a time")
+    named = [word if word in COMMANDS else "build" for word in words] or ["build"]
+    taken = list(dict.fromkeys(variable for word in named for variable in TAKES[word]))
+    for name, value in variables.items():
+        if name not in taken:
+            has = f"takes {', '.join(f'{known}=' for known in taken)}" if taken else "takes no variables"
+            raise unknown("variable", name, taken, f"`{' '.join(words) or 'build'}` {has}")
+        if not value:
+            raise UserError(f"{name}= is empty; {VARIABLES[name]}")
+    if variables.get("dry", "1") not in ("0", "1"):
+        raise UserError(f"dry={_safe(variables['dry'])}: write dry=1 to be told only, or leave it out")
+
+
+def unknown(kind: str, word: str, known: Iterable[str], otherwise: str) -> UserError:
+    """The error for a word that is not among the known ones."""
+    near = suggestion(word, known)
+    hint = f": {near[0]}" if near else ""
+    return UserError(f"unknown {kind} '{_safe(word)}'{hint}\n{otherwise}")
+
+
+_NUMBER = ("-n", "--process")
+_KEEP_GOING = ("-c", "--continue")
+
+
+def _option(argument: str, rest: list[str], options: dict[str, int | bool]) -> None:
+    name, equals, value = argument.partition("=")
+    if argument.startswith("-n") and len(argument) > 2:
+        name, equals, value = "-n", "=", argument[2:]
+    if name in _KEEP_GOING and not equals:
+        options["keep_going"] = True
+    elif name in _NUMBER:
+        text = value if equals else rest.pop(0) if rest else ""
+        if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 256):
+            raise UserError(f"{name} {_safe(text)}: say how many stages may run at once, such as -n 2")
+        options["jobs"] = int(text)
+    else:
+        raise unknown(
+            "option", name, (*_NUMBER, *_KEEP_GOING), "Options: -n N (stages at once), -c (go on after a failure)"
+        )
+
+
+def _safe(text: str) -> str:
+    shown = printable(text).replace("\n", "\\n")
+    return shown if len(shown) <= 80 else f"{shown[:79]}…"

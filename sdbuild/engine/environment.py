@@ -1,0 +1,26 @@
+"""What stage processes find in their environment."""
+
+from __future__ import annotations
+
+import os
+import sysconfig
+from pathlib import Path
+
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+
+# glibc keeps what big tensors leave behind, in one arena for each thread, until a process is twice its size; with these
+# every block from 1 MiB on is mapped by itself and goes back to the system when it is freed.
+_MEMORY = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def stage_environment(jobs: int) -> dict[str, str]:
+    """The environment of a stage when ``jobs`` of them share the machine; what the user set stays."""
+    threads = str(max(1, (os.cpu_count() or 1) // jobs))
+    defaults = _MEMORY | dict.fromkeys(_THREADS, threads)
+    environment = defaults | os.environ
+    parent = _PACKAGE.parent
+    if parent != Path(sysconfig.get_path("purelib")):  # a checkout, maybe not installed
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(parent), os.environ.get("PYTHONPATH"))))
+    return environment

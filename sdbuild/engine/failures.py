@@ -1,0 +1,32 @@
+"""What to tell when a stage process did not succeed."""
+
+from __future__ import annotations
+
+import errno
+import signal
+
+from sdbuild.engine.process import Outcome
+from sdbuild.store import Store, Workplace, explain
+from sdbuild.store.errors import free_bytes
+
+_LAST_LINES = 12
+_FULL_BELOW = 1 << 20  # bytes; a library that could not write has its own words for it, or dies of SIGBUS
+
+
+def failure_text(outcome: Outcome, work: Workplace, store: Store) -> str:
+    """One clear message, and where the full log is when there is more to know."""
+    if outcome.error is not None:
+        return outcome.error
+    free = free_bytes(store.root)
+    if free is not None and free < _FULL_BELOW and (full := explain(OSError(errno.ENOSPC, ""), store.root)):
+        return str(full)
+    log = work.keep_log()
+    if outcome.status == -signal.SIGKILL:
+        return (
+            "killed by SIGKILL: most likely the system ran out of memory. Close other programs, or build fewer stages at once "
+            "(-n 1), then run the same command again"
+        )
+    how = f"killed by {signal.Signals(-outcome.status).name}" if outcome.status < 0 else "crashed: a fault of sdbuild"
+    lines = log.read_text(encoding="utf-8", errors="replace").rstrip().splitlines()[-_LAST_LINES:]
+    shown = "".join(f"\n    {line}" for line in lines)
+    return f"{how}; the end of its log:{shown}\n  the whole log: {log}"

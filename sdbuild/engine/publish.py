@@ -1,0 +1,162 @@
+"""Results for the user: ``build/<recipe>/`` or ``build/<recipe>/<variant>/``, shown by hard links into the store.
+
+What belongs to sdbuild in there is ``packages``, ``Resources``, ``manifest.json`` and the zip; it is kept as it should be.
+Anything else in these folders is left alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from sdbuild.errors import UserError
+from sdbuild.plan import Build, Node
+from sdbuild.store import Artifact, explain
+from sdbuild.store.digest import walk
+
+PACKAGES = "packages"
+MANIFEST = "manifest.json"
+_OWNED = (PACKAGES, "Resources", MANIFEST)
+_ZIPS = "*_compiled.zip"
+_NEW, _OLD = ".sdbuild-new", ".sdbuild-old"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a build's folder should hold."""
+
+    folder: Path
+    files: Mapping[str, Path]
+    """Path relative to the folder → the file in the store."""
+
+
+def folder_of(build: Build, here: Path) -> Path:
+    """Where the results of a build appear for a user who stands in ``here``."""
+    folder = here / "build" / build.name
+    return folder / build.variant if build.variant else folder
+
+
+def result_of(build: Build, artifacts: Mapping[Node, Artifact], here: Path) -> Result:
+    """What a finished build has to show."""
+    bundle = artifacts[build.result]
+    files = {file.path: bundle.path / file.path for file in bundle.stamp.files}
+    for model in build.models:
+        artifact, subpath = artifacts[model.package.node], model.package.subpath
+        files |= {
+            f"{PACKAGES}/{file.path}": artifact.path / file.path
+            for file in artifact.stamp.files
+            if file.path.startswith(f"{subpath}/")
+        }
+    return Result(folder_of(build, here), files)
+
+
+def is_published(result: Result) -> bool:
+    """The folder holds just these files, and nobody changed them."""
+    try:
+        found = {}
+        for name in owned(result.folder):
+            path = result.folder / name
+            if path.is_dir():
+                found.update({f"{name}/{file}": stat for file, stat in walk(path)})
+            else:
+                found[name] = path.stat()
+        return found.keys() == result.files.keys() and all(
+            _same(stat, result.files[name].stat()) for name, stat in found.items()
+        )
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def publish(result: Result) -> None:
+    """Make the folder show the result. Each entry of it is complete at every moment, the former one or the new.
+
+    Raises:
+        UserError: it can't be written.
+    """
+    try:
+        _publish(result)
+    except OSError as error:
+        clear = explain(error, result.folder, "build from a folder of your own")
+        raise UserError(f"the results can't be written: {clear or error}") from error
+
+
+def _publish(result: Result) -> None:
+    folder = result.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    new, old = folder / _NEW, folder / _OLD
+    _remove(new)
+    _remove(old)
+    for name, source in result.files.items():
+        target = new / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _link(source, target)
+    old.mkdir()
+    names = {name.partition("/")[0] for name in result.files}
+    for name in sorted(names | set(owned(folder))):
+        if (folder / name).exists() or (folder / name).is_symlink():
+            (folder / name).rename(old / name)
+        if name in names:
+            (new / name).rename(folder / name)
+    _remove(new)
+    _remove(old)
+
+
+def withdraw(folder: Path) -> bool:
+    """Remove a build's results; False when there were none. The folder goes too unless something else is in it."""
+    if not folder.is_dir():
+        return False
+    names = owned(folder)
+    for name in (*names, _NEW, _OLD):
+        _remove(folder / name)
+    if not any(folder.iterdir()):
+        folder.rmdir()
+    return bool(names)
+
+
+def owned(folder: Path) -> list[str]:
+    """The entries of a build's folder that sdbuild put there."""
+    if not folder.is_dir():
+        return []
+    zips = sorted(path.name for path in folder.glob(_ZIPS))
+    return [name for name in (*_OWNED, *zips) if (folder / name).exists() or (folder / name).is_symlink()]
+
+
+def stale_folders(builds: Iterable[Build], here: Path) -> list[Path]:
+    """Folders with results of variants that their recipe no longer has."""
+    wanted = {folder_of(build, here) for build in builds}
+    found = []
+    for top in sorted({here / "build" / build.name for build in builds}):
+        candidates = [top, *(path for path in sorted(top.glob("*")) if path.is_dir() and path.name not in _OWNED)]
+        found += [path for path in candidates if path not in wanted and path.is_dir() and (path / MANIFEST).is_file()]
+    return found
+
+
+def lock_name(folder: Path) -> str:
+    """The lock of a build's folder in the store: two builds may want to write there at once."""
+    return f"results-{hashlib.sha256(str(folder).encode()).hexdigest()[:24]}"
+
+
+def _same(found: os.stat_result, wanted: os.stat_result) -> bool:
+    return os.path.samestat(found, wanted) or (
+        found.st_size == wanted.st_size and found.st_mtime_ns == wanted.st_mtime_ns
+    )
+
+
+def _link(source: Path, target: Path) -> None:
+    """A hard link; where that can't be, a copy."""
+    source = source.resolve()  # never a link to a symlink, which others' moves could break
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

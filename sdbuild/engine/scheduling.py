@@ -1,0 +1,185 @@
+"""The tasks as doit knows them: doit orders them, and asks the store, never its own database, which need running."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from doit.action import BaseAction
+from doit.cmd_base import TaskLoader2
+from doit.doit_cmd import DoitMain
+from doit.exceptions import BaseFail, TaskFailed
+from doit.task import Task
+
+from sdbuild.engine.arguments import COMMANDS, Options
+from sdbuild.engine.process import RUNNING
+from sdbuild.engine.progress import complain
+from sdbuild.engine.session import Session
+from sdbuild.engine.summary import tell_end
+from sdbuild.errors import UserError
+from sdbuild.plan import STAGES, Graph
+from sdbuild.store import Store
+
+SETTINGS = {
+    # Nothing on disk that could be out of date, corrupt, or locked by another run.
+    "backend": "sqlite3",
+    "dep_file": ":memory:",
+    # Processes would hang for ever once one is killed; our actions leave the standard streams alone, as threads need.
+    "par_type": "thread",
+    "verbosity": 0,
+}
+
+
+class Action(BaseAction):  # type: ignore[misc]
+    """Call a function. What it prints is not captured: with threads, doit would mix up the streams."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        """``call`` raises UserError when it fails."""
+        self._call = call
+        self.task: Task | None = None
+        self.out = self.err = ""
+        self.result: str | None = None
+        self.values: dict[str, Any] = {}
+
+    def execute(self, out: object = None, err: object = None) -> TaskFailed | None:
+        """Run it, as doit asks."""
+        try:
+            self._call()
+        except UserError as error:
+            return TaskFailed(str(error))
+        return None
+
+
+def graph_tasks(session: Session) -> Iterator[Task]:
+    """A task for each node, one for each build's folder, ``build`` for all of those, and one for each stage's nodes."""
+    graph = session.graph
+    for name, node in graph.tasks.items():
+        inputs = list(dict.fromkeys(graph.names[item.node] for item in node.inputs))
+        yield _task(name, partial(session.is_done, node), partial(session.run, node), inputs, node.stage.title)
+    shown = [f"_results:{build.name}:{build.variant or ''}" for build in graph.builds]
+    for name, build in zip(shown, graph.builds, strict=True):
+        result = [graph.names[build.result]]
+        yield _task(name, partial(session.is_shown, build), partial(session.show, build), result, None)
+    yield Task("build", None, task_dep=shown, doc=COMMANDS["build"])
+    for stage in STAGES.values():
+        names = [name for name, node in graph.tasks.items() if node.stage == stage]
+        if names and stage.name not in names:
+            yield Task(stage.name, None, task_dep=names, doc=stage.title)
+
+
+def _task(name: str, is_done: Callable[[], bool], run: Callable[[], None], after: list[str], doc: str | None) -> Task:
+    failure: list[UserError] = []
+
+    def up_to_date() -> bool:
+        try:
+            return is_done()
+        except UserError as error:  # doit has no way to fail here: let the action
+            failure.append(error)
+            return False
+
+    def act() -> None:
+        if failure:
+            raise failure[0]
+        run()
+
+    return Task(name, [Action(act)], uptodate=[up_to_date], task_dep=after, doc=doc)
+
+
+class Reporter:
+    """What doit reports. The user hears of failures at once, of all else from the session."""
+
+    desc = "sdbuild's own"
+
+    def __init__(self) -> None:
+        """Nothing happened yet."""
+        self.session: Session | None = None
+        """The build that the tasks belong to, if they belong to one."""
+        self.failed = False
+        self._handlers: dict[int, Any] = {}
+
+    def initialize(self, tasks: Mapping[str, Task], selected: Iterable[str]) -> None:
+        """The tasks are about to run."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+                self._handlers[number] = signal.signal(number, _stop)
+        if self.session is not None:
+            try:
+                self.session.open()
+            except UserError as error:
+                complain(str(error))
+                raise SystemExit(1) from None
+
+    def add_failure(self, task: Task, fail: BaseFail) -> None:
+        """A task failed, or can't run because another one did."""
+        self.failed = True
+        if isinstance(fail, TaskFailed):
+            complain(fail.message)
+
+    def runtime_error(self, message: str) -> None:
+        """doit can't make sense of the tasks."""
+        self.failed = True
+        complain(message)
+
+    def complete_run(self) -> None:
+        """No more will run."""
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        if self.session is None:
+            return
+        try:
+            if not RUNNING.stopped:
+                self.session.finish()
+        except UserError as error:
+            self.failed = True
+            complain(str(error))
+        finally:
+            self.session.close()
+        if not RUNNING.stopped:
+            tell_end(self.session, failed=self.failed)
+
+    def _ignore(self, task: Task) -> None:
+        """Not told."""
+
+    get_status = execute_task = add_success = skip_uptodate = skip_ignore = teardown_task = cleanup_error = _ignore
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """End the stages and this process when it is asked to end. What is finished is in the store already."""
+    RUNNING.stop()
+    raise SystemExit(128 + number)
+
+
+def run_tasks(tasks: Iterable[Task], reporter: Reporter, words: Iterable[str], options: Options) -> int:
+    """Let doit run the tasks that ``words`` name; 0 when all succeeded."""
+    arguments = [
+        "run",
+        *(("-n", str(options.jobs)) if options.jobs > 1 else ()),
+        *(("-c",) if options.keep_going else ()),
+    ]
+    main = DoitMain(_Loader(list(tasks), SETTINGS | {"reporter": reporter}), config_filenames=())
+    return 1 if main.run([*arguments, *words]) else 0
+
+
+def run_graph(graph: Graph, store: Store, here: Path, options: Options, words: Iterable[str] = ("build",)) -> int:
+    """Build a graph, or the tasks of it that ``words`` name, for a user who stands in ``here``; the exit status."""
+    reporter = Reporter()
+    reporter.session = Session(graph, store, here, options.jobs, whole=True)
+    return run_tasks(graph_tasks(reporter.session), reporter, words, options)
+
+
+class _Loader(TaskLoader2):  # type: ignore[misc]
+    """Tasks that are there already."""
+
+    def __init__(self, tasks: list[Task], settings: dict[str, Any]) -> None:
+        super().__init__()
+        self._tasks, self._settings = tasks, settings
+
+    def load_doit_config(self) -> dict[str, Any]:
+        return self._settings
+
+    def load_tasks(self, cmd: object, pos_args: object) -> list[Task]:
+        return self._tasks

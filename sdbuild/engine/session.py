@@ -1,0 +1,228 @@
+"""One build: the graph it is about, how its tasks stand, and what it has done."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from sdbuild.engine import progress
+from sdbuild.engine.environment import stage_environment
+from sdbuild.engine.failures import failure_text
+from sdbuild.engine.process import RUNNING, run_stage
+from sdbuild.engine.publish import is_published, lock_name, publish, result_of, stale_folders, withdraw
+from sdbuild.engine.survey import Due, Ready, State, disk_needed, due_nodes, examine, reason, survey
+from sdbuild.errors import UserError
+from sdbuild.plan import Build, Graph, Node
+from sdbuild.store import Artifact, BuildRecord, Entry, Lock, Records, Store, Workplace, sweep
+from sdbuild.store.errors import explained, free_bytes
+
+
+class Session:
+    """Runs the tasks that doit schedules. Methods that run or examine tasks may be called from several threads."""
+
+    def __init__(self, graph: Graph, store: Store, here: Path, jobs: int, *, whole: bool) -> None:
+        """Build ``graph`` with up to ``jobs`` stages at once, for a user who stands in ``here``.
+
+        ``whole`` says that it has every build of its recipes: what lies about of others is out of date.
+        """
+        self.graph = graph
+        self.store = store
+        self.here = here
+        self.ran: list[str] = []
+        """Tasks that were run."""
+        self.reused: set[str] = set()
+        """Tasks whose artifact was there."""
+        self._in_place: set[Build] = set()
+        self.published = False
+        """Some of them were written anew."""
+        self._whole = whole
+        self._environment = stage_environment(jobs)
+        self._records = Records(store.root)
+        self._states: dict[Node, State] = {}
+        self._reasons: dict[Node, str] = {}
+        self._lock = threading.RLock()
+        self._warned = False
+        self._display: progress.Display | None = None
+        self._in_use: Lock | None = None
+
+    def open(self) -> None:
+        """Take the store into use. Raises UserError."""
+        self._in_use = self.store.in_use(lambda: self._say("waiting for `gc` to finish in another window"))
+        sweep(self.store)
+
+    def finish(self) -> None:
+        """Write down what was found or made, and remove results of variants that are no more. Raises UserError."""
+        self.note(self._states)
+        if self._whole and len(self.shown) == len(self.graph.builds):
+            for folder in stale_folders(self.graph.builds, self.here):
+                withdraw(folder)
+
+    def close(self) -> None:
+        """Give back the terminal and the store."""
+        with self._lock:
+            if self._display is not None:
+                self._display.close()
+                self._display = None
+        if self._in_use is not None:
+            self._in_use.release()
+            self._in_use = None
+
+    # Tasks of the graph
+
+    def is_done(self, node: Node) -> bool:
+        """Its artifact is in the store. Raises UserError."""
+        state = self._states[node] = examine(self.store, node, self._states)
+        if isinstance(state, Ready):
+            self.reused.add(self.graph.names[node])
+            return True
+        self._reasons[node] = reason(self.store, self.graph, node, state, self._last(node))
+        return False
+
+    def run(self, node: Node) -> None:
+        """Make its artifact, unless another build has meanwhile. Raises UserError."""
+        due = self._states[node]
+        assert isinstance(due, Due), "doit runs a task when its inputs are done"
+        with explained(self.store.root):
+            path = self.store.lock_path(due.key)
+            name = self.graph.names[node]
+            with Lock.take(path, on_wait=lambda: self._say(f"{name}: another build is at it; waiting")) as lock:
+                found = self.store.look(node.stage.name, due.key)
+                if isinstance(found, Artifact):
+                    self._ready(node, due.key, found)
+                    self.reused.add(name)
+                else:
+                    self._make(node, due, lock)
+
+    def _make(self, node: Node, due: Due, lock: Lock) -> None:
+        name = self.graph.names[node]
+        work = Workplace(self.store.root, due.key)
+        display = self._shown()
+        started = time.monotonic()
+        try:
+            work.prepare()
+            self._warn_of_space()
+            display.start(name, node.stage.title)
+            assert self._in_use is not None
+            outcome = run_stage(
+                self._job(node, due),
+                work,
+                (lock, self._in_use),
+                self._environment,
+                lambda done, total, unit: display.news(name, done, total, unit),
+            )
+            if RUNNING.stopped:
+                raise SystemExit
+            if outcome.status != 0:
+                raise UserError(f"{name}: {failure_text(outcome, work, self.store)}")
+            made = self.store.look(node.stage.name, due.key)
+            if not isinstance(made, Artifact):
+                raise UserError(f"{name}: its artifact was damaged as soon as it was made: {made.damage or 'gone'}")
+            self._ready(node, due.key, made)
+            self.ran.append(name)
+            took = progress.seconds(time.monotonic() - started)
+            display.end(name, f"{name}: {took}, {progress.size(made.stamp.size)}")
+        except (UserError, OSError):
+            display.end(name, f"{name}: failed after {progress.seconds(time.monotonic() - started)}")
+            raise
+        finally:
+            work.remove()
+
+    def _job(self, node: Node, due: Due) -> dict[str, Any]:
+        inputs = []
+        for item in node.inputs:
+            state = self._states[item.node]
+            assert isinstance(state, Ready)
+            path = state.artifact.path / item.subpath if item.subpath else state.artifact.path
+            inputs.append({"role": item.role, "path": str(path), "stage": item.node.stage.name, "key": state.key})
+        return {
+            "store": str(self.store.root),
+            "code": node.stage.code,
+            "stage": node.stage.name,
+            "key": due.key,
+            "ingredients": due.ingredients,
+            "parameters": node.settings,
+            "inputs": inputs,
+            "made_for": f"{self.graph.users[node][0].recipe}: {self.graph.names[node]}",
+        }
+
+    def _ready(self, node: Node, key: str, artifact: Artifact) -> None:
+        with self._lock:
+            self._states[node] = Ready(key, artifact)
+            self.note([node])
+
+    # Results
+
+    def artifacts(self) -> dict[Node, Artifact]:
+        """Those that are known to be whole."""
+        return {node: state.artifact for node, state in self._states.items() if isinstance(state, Ready)}
+
+    def is_shown(self, build: Build) -> bool:
+        """Its results lie in the build folder as they should."""
+        if not is_published(result_of(build, self.artifacts(), self.here)):
+            return False
+        self._in_place.add(build)
+        return True
+
+    def show(self, build: Build) -> None:
+        """Put its results into the build folder. Raises UserError."""
+        result = result_of(build, self.artifacts(), self.here)
+        with explained(self.store.root), Lock.take(self.store.lock_path(lock_name(result.folder))):
+            if not is_published(result):
+                publish(result)
+                self.published = True
+        self._in_place.add(build)
+
+    @property
+    def shown(self) -> list[Build]:
+        """Builds whose results lie in their folders as they should."""
+        return [build for build in self.graph.builds if build in self._in_place]
+
+    # Records
+
+    def _last(self, node: Node) -> Entry | None:
+        build = self.graph.users[node][0]
+        return self._records.read(build.recipe).entry(build.variant or "", node.label)
+
+    def note(self, nodes: Iterable[Node]) -> None:
+        """Write down what recipes are made of now, as far as these nodes go. Raises UserError."""
+        keys = {node: state.key for node in nodes if isinstance(state := self._states.get(node), Ready)}
+        for recipe in {build.recipe for node in keys for build in self.graph.users[node]}:
+            self._records.update(recipe, lambda record, recipe=recipe: self._noted(record, recipe, keys))  # type: ignore[misc]
+
+    def _noted(self, record: BuildRecord, recipe: Path, keys: Mapping[Node, str]) -> BuildRecord:
+        kept = {build.variant or "" for build in self.graph.builds if build.recipe == recipe} if self._whole else None
+        builds = {name: dict(tasks) for name, tasks in record.builds.items() if kept is None or name in kept}
+        for node, key in keys.items():
+            for build in self.graph.users[node]:
+                tasks = builds.setdefault(build.variant or "", {}) if build.recipe == recipe else {}
+                before = tasks.get(node.label)
+                if before is None or before.key != key:
+                    tasks[node.label] = Entry(node.stage.name, key, self._reasons.get(node, ""))
+        return replace(record, builds=builds)
+
+    # Telling
+
+    def _warn_of_space(self) -> None:
+        """Say once, before the first stage, when the disk looks too small for all of them."""
+        if self._warned:
+            return
+        self._warned = True
+        need = disk_needed(self.graph, due_nodes(self.graph, survey(self.store, self.graph)))
+        free = free_bytes(self.store.root)
+        if free is not None and free < need:
+            text = f"about {progress.size(need)} needed in {self.store.root}, {progress.size(free)} free"
+            self._say(f"warning: the disk may not do: {text}")
+
+    def _shown(self) -> progress.Display:
+        with self._lock:
+            if self._display is None:
+                self._display = progress.make_display(sys.stdout)
+            return self._display
+
+    def _say(self, text: str) -> None:
+        self._shown().say(text)

@@ -1,0 +1,107 @@
+"""How tasks stand: whether their artifact is in the store, and if not, why not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sdbuild.errors import UserError
+from sdbuild.plan import Expected, Graph, Node, difference, ingredients, key_of
+from sdbuild.store import Absent, Artifact, Entry, Store
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Its artifact is there."""
+
+    key: str
+    artifact: Artifact
+
+
+@dataclass(frozen=True)
+class Due:
+    """It has all it needs, and no artifact."""
+
+    key: str
+    ingredients: dict[str, Any]
+    damage: str
+    """What is wrong with the artifact that was there."""
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Whether it must run is for its inputs to show, once they are made anew."""
+
+    inputs: tuple[Node, ...]
+
+
+State = Ready | Due | Waiting
+
+
+def examine(store: Store, node: Node, states: Mapping[Node, State]) -> State:
+    """How a node stands, given how its inputs stand.
+
+    Raises:
+        UserError: the store can't be read, or an input lacks the part that is asked for.
+    """
+    digests, missing = [], []
+    for item in node.inputs:
+        state = states[item.node]
+        if not isinstance(state, Ready):
+            missing.append(item.node)
+            continue
+        digest = state.artifact.digest(item.subpath)
+        if digest is None:
+            raise UserError(f"{node.label}: {item.node.label} made no {item.subpath}, which is needed here")
+        digests.append(digest)
+    if missing:
+        return Waiting(tuple(dict.fromkeys(missing)))
+    parts = ingredients(node, digests)
+    key = key_of(parts)
+    found = store.look(node.stage.name, key)
+    return Due(key, parts, found.damage) if isinstance(found, Absent) else Ready(key, found)
+
+
+def survey(store: Store, graph: Graph) -> dict[Node, State]:
+    """How every task of a graph stands; nothing is run or written."""
+    states: dict[Node, State] = {}
+    for node in graph.tasks.values():
+        states[node] = examine(store, node, states)
+    return states
+
+
+def due_nodes(graph: Graph, states: Mapping[Node, State]) -> list[Node]:
+    """The tasks without an artifact, in the order of the graph."""
+    return [node for node in graph.tasks.values() if not isinstance(states[node], Ready)]
+
+
+def disk_needed(graph: Graph, due: list[Node]) -> int:
+    """Bytes that the artifacts of tasks are expected to take."""
+    nothing = Expected(0, 0)
+    return sum(graph.users[node][0].expected.get(node, nothing).disk for node in due)
+
+
+def reason(store: Store, graph: Graph, node: Node, state: State, last: Entry | None) -> str:
+    """Why a task that is not Ready would run, in one phrase. ``last`` is its entry in the record of its recipe."""
+    if isinstance(state, Ready):
+        return "up to date"
+    if isinstance(state, Waiting):
+        names = [graph.names[item] for item in state.inputs]
+        return f"after {', '.join(names[:3])}{' and others' if len(names) > 3 else ''}"
+    if state.damage:
+        return f"its artifact in the store is damaged: {state.damage}"
+    if last is None:
+        return "first build"
+    if last.key == state.key:
+        return "its artifact is no longer in the store"
+    before = store.stamp(last.stage, last.key)
+    if before is None:
+        return "what it was last built from is no longer in the store"
+    producers = {item.role: graph.names[item.node] for item in node.inputs}
+    return "; ".join(
+        f"its input {producers[found.name]} changed"
+        if found.kind == "input" and found.name in producers
+        else str(found)
+        for found in difference(before.ingredients, state.ingredients)
+    )

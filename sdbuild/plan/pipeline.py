@@ -1,0 +1,210 @@
+"""From a recipe to its nodes. Each gets the parameters that matter to it and no others, so that builds share what they can."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+from sdbuild.plan import stages
+from sdbuild.plan.compilers import compiler_parameters
+from sdbuild.plan.graph import Build, Graph, Input, Model, Node, Stage, canonical
+from sdbuild.plan.keys import tool_version
+from sdbuild.plan.sizes import SMALL, Estimates, Expected
+from sdbuild.plan.sources import LocalFiles, origin, source_parameters, sources
+from sdbuild.recipe import Component, Port, Recipe
+from sdbuild.recipe.sizes import palette
+from sdbuild.recipe.steps import Step
+
+
+def plan(recipes: Iterable[Recipe]) -> Graph:
+    """The graph of all that the recipes ask for.
+
+    Raises:
+        UserError: a local model can't be read, or a compiler asked for is not on this machine.
+    """
+    files = LocalFiles()
+    return Graph(tuple(_Planner(recipe, files).build() for recipe in recipes))
+
+
+class _Planner:
+    """The nodes of one recipe, and how large their artifacts may become."""
+
+    def __init__(self, recipe: Recipe, files: LocalFiles) -> None:
+        self._recipe = recipe
+        self._files = files
+        self._estimates = Estimates(recipe)
+        self._expected: dict[Node, Expected] = {}
+        self._compiler = compiler_parameters(recipe.compile)
+        self._components = {name: recipe.component(name) for name in recipe.components}
+
+    def build(self) -> Build:
+        recipe = self._recipe
+        models = {name: self._models(name) for name in self._components}
+        flat = tuple(model for found in models.values() for model in found)
+        return Build(recipe.name, recipe.variant, recipe.path, self._bundle(models, flat), flat, self._expected)
+
+    def _node(
+        self, stage: Stage, name: str, expected: Expected, inputs: Iterable[Input] = (), /, **parameters: Any
+    ) -> Node:
+        node = Node(stage, name, canonical(parameters), tuple(inputs))
+        self._expected[node] = expected
+        return node
+
+    @cached_property
+    def _config(self) -> Node:
+        recipe, family = self._recipe, self._recipe.family
+        components = {
+            name: {"folder": component.folder, "model_class": component.model_class, "weights": component.weights}
+            for name, component in self._components.items()
+        }
+        folders = [component.folder for component in self._components.values()]
+        vae_folders = [component.folder for component in self._components.values() if component.weights == "vae"]
+        source, vae = recipe.model.source, recipe.model.vae
+        return self._node(
+            stages.CONFIG,
+            "",
+            Expected(SMALL, SMALL),
+            source=source_parameters(source, self._files, ["", *folders, *family.tokenizers, family.scheduler]),
+            vae=source_parameters(vae, self._files, ["", *vae_folders]) if vae is not None else None,
+            allow_pickle=recipe.model.allow_pickle,
+            pipeline=family.name,
+            components=components,
+            tokenizers=list(family.tokenizers),
+            scheduler=family.scheduler,
+            latent_channels=family.latent_channels,
+            vae_factor=family.vae_factor,
+        )
+
+    def _download(self, component: Component) -> Node:
+        folder = component.folder
+        return self._node(
+            stages.DOWNLOAD,
+            folder,
+            self._estimates.download(component),
+            [Input("files", self._config, f"files/{folder}.json")],
+            folder=folder,
+            source=source_parameters(sources(self._recipe)[component.weights], self._files, [folder]),
+            allow_pickle=self._recipe.model.allow_pickle,
+        )
+
+    def _trace(self, name: str) -> Node:
+        recipe, component = self._recipe, self._components[name]
+        settings: dict[str, Any] = {"kind": component.kind}
+        if component.spatial:
+            settings |= {
+                "height": recipe.resolution.height,
+                "width": recipe.resolution.width,
+                "vae_factor": recipe.family.vae_factor,
+            }
+        if component.batched:
+            settings["batch"] = recipe.batch
+        if component.attention:
+            settings["attention"] = recipe.attention
+        if any("tokens" in port.shape for port in component.inputs):
+            settings["tokens"] = recipe.family.tokens
+        config = Input("config", self._config, f"{component.folder}/config.json")
+        return self._node(stages.TRACE, name, Expected(SMALL, SMALL), [config], **settings)
+
+    def _convert(self, name: str) -> Node:
+        recipe, component = self._recipe, self._components[name]
+        return self._node(
+            stages.CONVERT,
+            name,
+            self._estimates.package(component, ()),
+            [Input("trace", self._trace(name)), Input("weights", self._download(component))],
+            package=component.swift_name,
+            opset=recipe.opset,
+            precision=component.precision,
+            inputs=_ports(component.inputs),
+            outputs=_ports(component.outputs),
+            metadata={
+                "description": component.description,
+                "author": " ".join(origin(recipe.source_of(name)).values()),
+            },
+        )
+
+    def _models(self, name: str) -> list[Model]:
+        recipe, component = self._recipe, self._components[name]
+        steps = recipe.compress.get(name, ())
+        package = self._convert(name)
+        expected = self._expected[package]
+        if steps:
+            expected = self._estimates.package(component, steps)
+            package = self._node(stages.COMPRESS, name, expected, [Input("package", package)], steps=_written(steps))
+        if not (recipe.chunk and component.chunkable):
+            return [self._model(name, component.swift_name, name, package, expected)]
+        package = self._node(stages.CHUNK, name, expected, [Input("package", package)])
+        half = replace(expected, size=expected.size // 2)
+        return [
+            self._model(name, f"{component.swift_name}Chunk{part}", f"{name}-{part}", package, half) for part in (1, 2)
+        ]
+
+    def _model(self, component: str, name: str, task: str, package: Node, expected: Expected) -> Model:
+        source = Input("package", package, f"{name}.mlpackage")
+        linked = self._compiler["compiler"] == "portable"  # its weights are the package's own
+        size = Expected(expected.size, 0 if linked else expected.size)
+        palettes = palette(self._recipe.compress.get(component, ()))
+        full = "32" if self._components[component].precision == "float32" else "16"
+        return Model(
+            name,
+            source,
+            self._node(stages.COMPILE, task, size, [source], **self._compiler),
+            f"{palettes.bits} (palettes)" if palettes else full,
+            self._estimates.parameters(self._components[component]),
+        )
+
+    def _bundle(self, models: dict[str, list[Model]], flat: tuple[Model, ...]) -> Node:
+        recipe, family, components = self._recipe, self._recipe.family, self._components
+        vaes = {component.folder for component in components.values() if component.weights == "vae"}
+        variant = f"_{recipe.variant}" if recipe.variant else ""
+        size = sum(self._expected[model.compiled].size for model in flat)
+        return self._node(
+            stages.BUNDLE,
+            "",
+            Expected(2 * size, size) if recipe.bundle.zip else Expected(size, 0),
+            [
+                *(Input(f"compiled:{model.name}", model.compiled, f"{model.name}.mlmodelc") for model in flat),
+                *(Input(f"tokenizer:{folder}", self._config, folder) for folder in family.tokenizers),
+                *(
+                    Input(f"files:{name}", self._config, f"files/{found.folder}.json")
+                    for name, found in components.items()
+                ),
+                *(Input("vae", self._config, f"{folder}/config.json") for folder in sorted(vaes)),
+                Input("scheduler", self._config, f"{family.scheduler}/scheduler_config.json"),
+            ],
+            pipeline=family.name,
+            sources={name: origin(recipe.source_of(name)) for name in components},
+            components={
+                name: {
+                    "models": [model.name for model in found],
+                    "precision": components[name].precision,
+                    "compress": _written(recipe.compress.get(name, ())),
+                }
+                for name, found in models.items()
+            },
+            attention=recipe.attention,
+            batch=recipe.batch,
+            compute_units=recipe.compute_units,
+            deployment_target=recipe.os,
+            height=recipe.resolution.height,
+            width=recipe.resolution.width,
+            latent_channels=family.latent_channels,
+            vae_factor=family.vae_factor,
+            vae_scale=family.vae_scale,
+            prediction_type=family.prediction_type,
+            tokens=family.tokens,
+            compiler=self._compiler,
+            tools={tool: tool_version(tool) for stage in stages.STAGES.values() for tool in stage.tools},
+            zip=f"{recipe.name}{variant}_{recipe.attention}_compiled" if recipe.bundle.zip else None,
+        )
+
+
+def _ports(ports: tuple[Port, ...]) -> list[dict[str, str]]:
+    return [{"name": port.name, "dtype": port.dtype, "description": port.description} for port in ports]
+
+
+def _written(steps: Iterable[Step]) -> list[dict[str, Any]]:
+    """Compression steps as a recipe writes them, with every option said."""
+    return [step.model_dump(exclude_none=True) for step in steps]

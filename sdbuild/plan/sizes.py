@@ -1,0 +1,69 @@
+"""How large things become, before any of them is made: good enough to see whether the disk will do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sdbuild.plan.sources import sources, weight_bytes_of
+from sdbuild.recipe import Component, Recipe
+from sdbuild.recipe.sizes import weight_bytes
+from sdbuild.recipe.sources import Source
+from sdbuild.recipe.steps import Step
+
+SMALL = 5_000_000
+"""Bytes allowed for an artifact without weights."""
+
+_HALF = 2  # bytes of a weight in the files that are downloaded, which hold float16 where there is a choice
+_USUAL = (0.7, 2.5)  # how far from nominal, in bytes, the files of a model of the family's usual size are
+
+
+@dataclass(frozen=True)
+class Expected:
+    """A guess, in bytes."""
+
+    size: int
+    """Of the files of an artifact."""
+    disk: int
+    """What they take: nothing where files are links to others that are there anyway."""
+
+
+class Estimates:
+    """The guesses for the components of a recipe."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        """Nothing was looked up yet."""
+        self._recipe = recipe
+        self._scales: dict[str, float] = {}
+
+    def download(self, component: Component) -> Expected:
+        """The weight files of the component's folder; local ones are linked to."""
+        nominal = self._nominal(component.folder)
+        size = int(nominal * self._scale(component))
+        return Expected(size, size if self._source(component).kind == "hub" else 0)
+
+    def package(self, component: Component, steps: Iterable[Step]) -> Expected:
+        """A component's package."""
+        size = int(weight_bytes(component, steps) * self._scale(component))
+        return Expected(size, size)
+
+    def parameters(self, component: Component) -> int | None:
+        """The number of weights; None for a model that is not of its family's usual size."""
+        return component.parameters if self._scale(component) == 1 else None
+
+    def _source(self, component: Component) -> Source:
+        return sources(self._recipe)[component.weights]
+
+    def _nominal(self, folder: str) -> int:
+        components = self._recipe.family.components.values()
+        return _HALF * sum(component.parameters for component in components if component.folder == folder)
+
+    def _scale(self, component: Component) -> float:
+        """How many times larger than usual this model is: local ones may be far smaller than their family's."""
+        folder, source = component.folder, self._source(component)
+        if source.kind == "hub":
+            return 1
+        if folder not in self._scales:
+            ratio = weight_bytes_of(source, folder) / self._nominal(folder)
+            self._scales[folder] = 1 if _USUAL[0] <= ratio <= _USUAL[1] else ratio
+        return self._scales[folder]

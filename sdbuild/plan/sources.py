@@ -1,0 +1,106 @@
+"""Where a model comes from, as the parameters of the stages that read it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from sdbuild.errors import UserError
+from sdbuild.recipe import Recipe
+from sdbuild.recipe.sources import Source
+
+_BUILTIN = Path(__file__).resolve().parents[1]
+
+
+class LocalFiles:
+    """The state of the files of local and built-in models, each folder looked at once however many builds ask.
+
+    It makes an edit of the model change the key of the stages that read it. Whether anything later runs again is for the
+    content to decide.
+    """
+
+    def __init__(self) -> None:
+        """Nothing was looked at yet."""
+        self._seen: dict[Path, dict[str, str]] = {}
+
+    def of(self, source: Source, folders: Iterable[str]) -> dict[str, str]:
+        """Relative path → state of the files anywhere in the sub-folders named; "" is for those right in the source.
+
+        The state of a local file is "size:mtime in ns". A built-in one is small, and its place and time are nobody's choice:
+        its state is its SHA-256, so that clones share what they build from it.
+
+        Raises:
+            UserError: the model can't be read.
+        """
+        root, found = local_folder(source), {}
+        state = _digest if source.kind == "builtin" else _size_and_time
+        for folder in folders:
+            place = root / folder
+            try:
+                if place not in self._seen:
+                    files = place.iterdir() if place == root else place.rglob("*")
+                    self._seen[place] = {
+                        file.relative_to(root).as_posix(): state(file)
+                        for file in files
+                        if file.is_file() and not file.name.startswith(".")
+                    }
+            except OSError as error:
+                raise UserError(f"{error.filename}: the model's files can't be read: {error.strerror}") from None
+            found.update(self._seen[place])
+        return dict(sorted(found.items()))
+
+
+def _size_and_time(file: Path) -> str:
+    stat = file.stat()
+    return f"{stat.st_size}:{stat.st_mtime_ns}"
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def source_parameters(source: Source, files: LocalFiles, folders: Iterable[str]) -> dict[str, Any]:
+    """A source as stages get it; of a local one also the state of ``folders``, for those it lacks that of its root."""
+    if source.kind == "hub":
+        return {"kind": "hub", "id": source.id, "revision": source.revision}
+    root = local_folder(source)
+    present = {folder if (root / folder).is_dir() else "" for folder in folders}
+    given = {"kind": source.kind, "id": source.id, "files": files.of(source, present)}
+    return given | {"path": str(root)} if source.kind == "local" else given
+
+
+def local_folder(source: Source) -> Path:
+    """The folder of a local or built-in model."""
+    if source.kind == "builtin":
+        return _BUILTIN / source.id / "model"
+    assert source.path is not None, "recipes with a source that is not there don't load"
+    return source.path
+
+
+def origin(source: Source) -> dict[str, str]:
+    """Where a model is from, without anything of this machine: of a folder the name alone."""
+    if source.kind == "local":
+        return {"folder": local_folder(source).name}
+    return {source.kind: source.id}
+
+
+def weight_bytes_of(source: Source, folder: str) -> int:
+    """Bytes of the weight files in a folder of a local source: of one format and precision, as a build takes them."""
+    root = local_folder(source)
+    place = root / folder if (root / folder).is_dir() else root
+    try:
+        sizes = {file.name: file.stat().st_size for file in place.iterdir() if file.is_file()}
+    except OSError as error:
+        raise UserError(f"{error.filename}: the model's files can't be read: {error.strerror}") from None
+    for suffix in (".fp16.safetensors", ".safetensors", ".bin"):
+        if found := [size for name, size in sizes.items() if name.endswith(suffix)]:
+            return sum(found)
+    return 0
+
+
+def sources(recipe: Recipe) -> dict[str, Source]:
+    """The recipe's sources by what families call them."""
+    return {"source": recipe.model.source, "vae": recipe.model.vae or recipe.model.source}

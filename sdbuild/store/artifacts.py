@@ -1,0 +1,151 @@
+"""Artifacts: folders that stages made, found by key and only while they are as they were made.
+
+The layout of a store::
+
+    artifacts/<stage>/<key>/         what the stage wrote
+    artifacts/<stage>/<key>.json     its stamp, written last: without it there is no artifact
+    work/<key>/                      an artifact being made
+    partial/<key>/                   what a stage keeps for its next attempt
+    locks/ logs/ builds/             see ``locks``, ``work`` and ``records``
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sdbuild.store.digest import Identity, hash_file, identity, part_digest, record_files, walk
+from sdbuild.store.errors import explained
+from sdbuild.store.locks import Lock
+from sdbuild.store.stamp import Stamp, read_stamp
+from sdbuild.store.work import Workplace
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A whole artifact."""
+
+    path: Path
+    stamp: Stamp
+
+    def digest(self, subpath: str | None = None) -> str | None:
+        """The digest of its content, or of a file or folder in it; None when it has no such part."""
+        return part_digest(self.stamp.files, subpath)
+
+    def size(self, subpath: str | None = None) -> int:
+        """Bytes of all files, or of those below a folder in it."""
+        prefix = f"{subpath}/" if subpath else ""
+        return sum(file.size for file in self.stamp.files if file.path == subpath or file.path.startswith(prefix))
+
+    def known_digests(self) -> dict[Identity, str]:
+        """The digests of its files by what a hard link shares with them."""
+        found = {}
+        for file in self.stamp.files:
+            stat = (self.path / file.path).stat()
+            if file.looks_like(stat):
+                found[identity(stat)] = file.sha256
+        return found
+
+
+@dataclass(frozen=True)
+class Absent:
+    """There is no such artifact, or none that is whole."""
+
+    damage: str = ""
+    """What is wrong with the one that was there; empty when there was none."""
+
+
+class Store:
+    """A folder of artifacts. Any number of processes may use it at once."""
+
+    def __init__(self, root: Path) -> None:
+        """The store at ``root``, an existing folder."""
+        self.root = root
+
+    def look(self, stage: str, key: str) -> Artifact | Absent:
+        """The artifact under ``key``, if all its files look as they did when it was made.
+
+        Where size or time differ the content decides: a copied store is as good as the original.
+
+        Raises:
+            StoreError: it can't be read.
+        """
+        with explained(self.root):
+            stamp_path = self._stamp_path(stage, key)
+            stamp = read_stamp(stamp_path)
+            if stamp is None or stamp.key != key:
+                return Absent()
+            path = self._artifact_path(stage, key)
+            damage = _check(path, stamp)
+            if damage is None:
+                return Artifact(path, stamp)
+            if damage:
+                return Absent(damage)
+            stamp = replace(stamp, files=record_files(path))
+            # A read-only store stays usable: the note only saves reading the files again next time.
+            with suppress(OSError):
+                stamp.write(stamp_path)
+            return Artifact(path, stamp)
+
+    def commit(self, work: Workplace, stamp: Stamp) -> Artifact:
+        """Take the output of ``work``, which ``stamp`` describes, in among the artifacts."""
+        path, stamp_path = self._artifact_path(stamp.stage, stamp.key), self._stamp_path(stamp.stage, stamp.key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stamp_path.unlink(missing_ok=True)
+        if path.exists():
+            path.rename(work.discarded)
+        work.output.rename(path)
+        stamp.write(stamp_path)
+        return Artifact(path, stamp)
+
+    def stamp(self, stage: str, key: str) -> Stamp | None:
+        """What was noted about an artifact, whether or not it is still whole."""
+        with explained(self.root):
+            return read_stamp(self._stamp_path(stage, key))
+
+    def stamps(self) -> Iterator[Stamp]:
+        """Every stamp in the store."""
+        with explained(self.root):
+            for path in sorted(self.root.glob("artifacts/*/*.json")):
+                if (stamp := read_stamp(path)) is not None:
+                    yield stamp
+
+    def lock_path(self, name: str) -> Path:
+        """The file to lock for a key, or for anything else that one process at a time may do."""
+        return self.root / "locks" / name
+
+    def in_use(self, on_wait: Callable[[], None] = lambda: None) -> Lock:
+        """Held by every build while it runs: nothing is removed from the store meanwhile."""
+        with explained(self.root):
+            return Lock.take(self.lock_path("store"), shared=True, on_wait=on_wait)
+
+    def _artifact_path(self, stage: str, key: str) -> Path:
+        return self.root / "artifacts" / stage / key
+
+    def _stamp_path(self, stage: str, key: str) -> Path:
+        return self.root / "artifacts" / stage / f"{key}.json"
+
+
+def _check(path: Path, stamp: Stamp) -> str | None:
+    """None when every file looks as it did; what is damaged; or "" when only times changed, the contents did not."""
+    try:
+        found = dict(walk(path))
+    except FileNotFoundError:
+        return "its folder is gone"
+    touched = False
+    for file in stamp.files:
+        stat = found.pop(file.path, None)
+        if stat is None:
+            return f"{file.path} is missing"
+        if file.looks_like(stat):
+            continue
+        if stat.st_size != file.size:
+            return f"{file.path} has {stat.st_size} bytes instead of {file.size}"
+        if hash_file(path / file.path) != file.sha256:
+            return f"{file.path} was changed"
+        touched = True
+    if found:
+        return f"{min(found)} does not belong there"
+    return "" if touched else None

@@ -1,0 +1,119 @@
+"""Builds that are killed, interrupted or run at once."""
+
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sdbuild.store.digest import tree_digest
+from tests.engine.conftest import Toy
+from tests.engine.toy import NODES
+
+KILLS = 20
+
+
+def test_kills_at_random_moments_cost_nothing_but_time(make_toy: Callable[[str], Toy]) -> None:
+    undisturbed, killed = make_toy("undisturbed"), make_toy("killed")
+    started = time.monotonic()
+    assert undisturbed.build("-n", "2").returncode == 0
+    duration = time.monotonic() - started
+    moments = random.Random(0)
+    for number in range(KILLS):
+        build = killed.start("-n", "2", "build")
+        time.sleep(moments.uniform(0.1, 0.7) * duration)
+        if number % 2:
+            build.kill()
+        else:
+            _kill_a_stage(build.pid, moments)
+        build.communicate()
+        finished = build.returncode == 0
+        if finished:
+            assert tree_digest(killed.results) == tree_digest(undisturbed.results)
+        if finished or number == KILLS // 2:  # begin anew
+            subprocess.run(["rm", "-rf", killed.store, killed.results], check=True)
+    assert killed.build().returncode == 0
+    assert tree_digest(killed.results) == tree_digest(undisturbed.results)
+    assert _artifacts(killed) == _artifacts(undisturbed)
+    assert not any((killed.store / "work").iterdir())
+
+
+def _kill_a_stage(parent: int, moments: random.Random) -> None:
+    found = subprocess.run(["pgrep", "-P", str(parent)], capture_output=True, text=True, check=False)
+    if stages := found.stdout.split():
+        with_luck = int(moments.choice(stages))
+        try:
+            os.kill(with_luck, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+
+
+def _artifacts(toy: Toy) -> list[tuple[str, str]]:
+    folders = (path for path in toy.store.glob("artifacts/*/*") if path.is_dir())
+    return sorted((f"{path.parent.name}/{path.name}", tree_digest(path)) for path in folders)
+
+
+def test_two_builds_at_once_share_the_work(make_toy: Callable[[str], Toy]) -> None:
+    first, second = make_toy("first"), make_toy("second")
+    second.store, second.log = first.store, first.log
+    builds = [toy.start("-n", "2", "build", changes={"*": {"sleep": 0.1}}) for toy in (first, second)]
+    outputs = [build.communicate() for build in builds]
+    assert [build.returncode for build in builds] == [0, 0], outputs
+    ran = first.ran()
+    assert len(ran) == NODES and len(set(ran)) == NODES
+    assert tree_digest(first.results) == tree_digest(second.results)
+
+
+def test_the_same_bytes_whatever_the_folder_the_hash_seed_and_the_number_at_once(
+    make_toy: Callable[[str], Toy],
+) -> None:
+    builds = {jobs: make_toy(f"with-{jobs}") for jobs in ("1", "2", "4")}
+    for jobs, toy in builds.items():
+        assert toy.build("-n", jobs, PYTHONHASHSEED=jobs).returncode == 0
+    assert len({tree_digest(toy.results) for toy in builds.values()}) == 1
+    assert len({tuple(_artifacts(toy)) for toy in builds.values()}) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_an_interrupt_ends_the_stages_and_their_children_quietly(
+    toy: Toy, tmp_path: Path, number: int, jobs: str
+) -> None:
+    pid = tmp_path / "pid"
+    build = toy.start("-n", jobs, "build", changes={"convert:a": {"wrong": "child", "pid": str(pid)}})
+    child = _number_in(pid)
+    build.send_signal(number)
+    _, error = build.communicate(timeout=30)
+    assert (build.returncode, error) == (128 + number, "")
+    _wait_for(lambda: not _alive(child))
+    assert toy.build().returncode == 0
+
+
+def test_stages_end_when_doit_is_killed(toy: Toy, tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    build = toy.start(changes={"convert:a": {"wrong": "child", "pid": str(pid)}})
+    child = _number_in(pid)
+    build.kill()
+    build.communicate()
+    _wait_for(lambda: not _alive(child))
+
+
+def _number_in(path: Path) -> int:
+    _wait_for(lambda: path.exists() and path.read_text().strip() != "")
+    return int(path.read_text())
+
+
+def _alive(pid: int) -> bool:
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
+    return bool(state.strip()) and not state.startswith("Z")
+
+
+def _wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)

@@ -1,0 +1,69 @@
+"""A small graph of two variants with everything a real one has, and a program that builds it.
+
+``python -m tests.engine.toy HERE [-n N] [TASK…]``: settings come from the environment variable TOY, as JSON; the store is
+the one of SDBUILD_STORE.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from sdbuild.engine.arguments import Options
+from sdbuild.engine.progress import complain
+from sdbuild.engine.scheduling import run_graph
+from sdbuild.errors import UserError
+from sdbuild.plan import Build, Graph, Input, Model, Node, Stage
+from sdbuild.plan.graph import canonical
+from sdbuild.store import open_store
+
+NODES = 9
+"""In the graph: three in common and three of each variant."""
+
+
+def graph(recipe: Path, changes: dict[str, Any] | None = None) -> Graph:
+    """config → trace, download → convert (in common) → compress, compile, bundle of each variant; ``changes`` maps a task's
+    label, or its label and variant, to parameters."""
+    changes = changes or {}
+
+    def node(stage: str, name: str, inputs: list[Input], files: list[str], text: str = "", variant: str = "") -> Node:
+        label = f"{stage}:{name}" if name else stage
+        parameters = {"name": label + variant, "files": files, "text": text}
+        parameters |= changes.get("*", {}) | changes.get(label, {}) | changes.get(label + variant, {})
+        kind = Stage(stage, 1, f"play {stage}", ("doit",), "tests.engine.toy_stage")
+        return Node(kind, name, canonical(parameters), tuple(inputs))
+
+    config = node("config", "", [], ["a/config.json", "b/config.json", "tokenizer/vocab.json"])
+    trace = node("trace", "a", [Input("config", config, "a/config.json")], ["graph"])
+    convert = node("convert", "a", [Input("trace", trace)], ["A.mlpackage/model", "A.mlpackage/weights/weight.bin"])
+    builds = []
+    for variant in changes.get("variants", ["x", "y"]):
+        at = f"@{variant}"
+        compress = node("compress", "a", [Input("package", convert)], ["A.mlpackage/model"], variant, at)
+        package = Input("package", compress, "A.mlpackage")
+        compiled = node("compile", "a", [package], ["A.mlmodelc/model.mil"], variant, at)
+        shown = ["Resources/A.mlmodelc/model.mil", "Resources/vocab.json", "manifest.json"]
+        tokenizer = Input("tokenizer", config, "tokenizer")
+        bundle = node("bundle", "", [Input("compiled:A", compiled, "A.mlmodelc"), tokenizer], shown, variant, at)
+        builds.append(Build("toy", variant, recipe, bundle, (Model("A", package, compiled, "6", None),)))
+    return Graph(tuple(builds))
+
+
+def main(here: str, *arguments: str) -> int:
+    """Build for a user who stands in ``here``."""
+    rest = list(arguments)
+    jobs = int(rest.pop(1)) if rest[:1] == ["-n"] else 1
+    words = [word for word in rest if word != "-n"] or ["build"]
+    recipe = Path(here) / "toy.yaml"
+    recipe.touch()
+    try:
+        built = graph(recipe, json.loads(os.environ.get("TOY", "{}")))
+        return run_graph(built, open_store(), Path(here), Options(jobs=jobs), words)
+    except UserError as error:
+        complain(str(error))
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,55 @@
+"""A stage for tests: it writes what its parameters and inputs say, or goes wrong as they ask. See ``toy``."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from sdbuild.errors import UserError
+from sdbuild.stages import Job
+
+
+def run(job: Job) -> None:
+    name = job.parameters["name"]
+    if log := os.environ.get("TOY_LOG"):
+        with Path(log).open("a") as file:
+            file.write(f"{name}\n")
+    read = "".join(
+        f"{role}:{sorted(file.read_text() for file in _files(path))}\n" for role, path in sorted(job.inputs.items())
+    )
+    job.output.joinpath("half").write_text("half")
+    for done in range(4):
+        job.progress(done, 4, "steps")
+        time.sleep(job.parameters.get("sleep", 0.02) / 4)
+    _go_wrong(job)
+    job.output.joinpath("half").unlink()
+    for path in job.parameters["files"]:
+        target = job.output / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(f"{name} {path} {job.parameters['text']}\n{read}")
+
+
+def _files(path: Path) -> list[Path]:
+    return [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
+
+
+def _go_wrong(job: Job) -> None:
+    print("on its way")
+    match job.parameters.get("wrong"):
+        case "user":
+            raise UserError("the toy says no")
+        case "bug":
+            raise ValueError("a bug in the toy")
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "child":  # a child of the stage's own, to see whether it outlives the build
+            os.system(f"sleep 60 & echo $! > {job.parameters['pid']}; wait")
+        case "full":
+            for number in range(1000):
+                (job.output / f"{number}").write_bytes(bytes(1 << 16))
+        case "scratch":
+            kept = job.scratch / "kept"
+            if not kept.exists():
+                kept.write_text("of the first attempt")
+                raise UserError("the toy stops half way")
+            job.output.joinpath("resumed").write_text(kept.read_text())
