@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 KILLS = 20
+MODEL = Path(__file__).parents[1] / "sdbuild/shapes/model"
 
 RECIPE = """\
 schema: 1
@@ -39,7 +40,12 @@ def sdbuild(folder: Path, store: Path, *arguments: str, seed: int = 0) -> str:
     """Run to a good end; the standard output."""
     folder.mkdir(exist_ok=True)
     result = subprocess.run(
-        command(store, *arguments), cwd=folder, env=environment(store, seed), capture_output=True, text=True, check=False
+        command(store, *arguments),
+        cwd=folder,
+        env=environment(store, seed),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
@@ -77,6 +83,30 @@ def test_coremltools_opens_what_was_built(reference: Path) -> None:
     for package in (reference / "build/shapes/packages").iterdir():
         model = ct.models.MLModel(str(package), skip_model_load=True)
         assert model.get_spec().specificationVersion == 8
+
+
+def test_what_ships_computes_what_diffusers_does(reference: Path) -> None:
+    import numpy as np
+    import torch
+    from diffusers import UNet2DConditionModel
+
+    from sdbuild.coreml.runtime import load
+
+    torch.set_num_threads(1)
+    model = UNet2DConditionModel.from_pretrained(MODEL, subfolder="unet")
+    generator = torch.Generator().manual_seed(0)
+    sample = torch.randn((2, 4, 8, 8), generator=generator).half()
+    context = torch.randn((2, 77, model.config.cross_attention_dim), generator=generator).half()
+    with torch.no_grad():
+        expected = model(sample.float(), 501, context.float()).sample.numpy()
+    feed = {
+        "sample": sample.numpy(),
+        "timestep": np.full(2, 501, np.float16),
+        "encoder_hidden_states": context.transpose(1, 2).unsqueeze(2).numpy(),
+    }
+    result = load(reference / "build/shapes/Resources/Unet.mlmodelc").predict(feed)["noise_pred"]
+    noise = np.sqrt(np.mean((expected - result) ** 2))
+    assert 20 * np.log10(np.abs(expected).max() / noise) > 60
 
 
 def test_the_same_bytes_in_another_folder_with_another_seed_and_two_at_once(reference: Path, tmp_path: Path) -> None:
@@ -117,7 +147,8 @@ def test_chunks_and_zip_of_every_attention_variant_pass_the_contract_check(refer
     recipe.write_text(
         RECIPE.replace("attention: original\n", "")
         + "components: [text_encoder, unet, vae_decoder, vae_encoder]\nchunk: true\nbundle: {zip: true}\n"
-        + "variants:\n  - {name: v1, attention: split_einsum}\n  - {name: v2, attention: split_einsum_v2, target: {os: iOS18}}\n"
+        + "variants:\n  - {name: v1, attention: split_einsum}\n"
+        + "  - {name: v2, attention: split_einsum_v2, target: {os: iOS18}}\n"
     )
     sdbuild(tmp_path, reference / "store", "build", f"config={recipe}", "-n", "2")
     for variant in ("v1", "v2"):
