@@ -1,0 +1,1 @@
+"""`shapes`: a small but real Stable Diffusion model, trained by this project on procedural scenes."""
