@@ -1,5 +1,6 @@
 """How a model is opened and run: precision, memory, inputs, and what it says of anything that is wrong."""
 
+import functools
 import re
 import shutil
 from collections.abc import Callable
@@ -9,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import sdbuild.coreml.runtime.weights
 from sdbuild.coreml.compiler import compile_package
@@ -17,7 +20,7 @@ from sdbuild.coreml.runtime import InputError, ModelError, UnsupportedError, loa
 from sdbuild.coreml.runtime.from_mil_text import parse
 from sdbuild.coreml.runtime.program import Immediate, Stored
 from sdbuild.errors import UserError
-from tests.coreml.runtime.support import IOS16, IOS17, IOS18, Array, assert_close, floats, mb, run, write
+from tests.coreml.runtime.support import IOS16, IOS17, IOS18, Array, assert_close, drawn, floats, mb, run, write
 
 X = floats([2, 16], 1)
 WEIGHT, OTHER = floats([32, 16], 2), floats([8, 32], 3)
@@ -360,6 +363,14 @@ def test_inputs_that_do_not_fit(inputs: dict[str, Any], message: str) -> None:
         model.predict(inputs)
 
 
+def test_no_such_device_or_precision() -> None:
+    path = write(two_layers, {"x": X})
+    with pytest.raises(InputError, match="device 'abacus' cannot be used"):
+        load(path, device="abacus")
+    with pytest.raises(InputError, match="precision 'float8': choose one of float32, float16"):
+        load(path, precision="float8")  # type: ignore[arg-type]
+
+
 def test_inputs_that_fit() -> None:
     model = load(write(two_layers, {"x": X}))
     for x in (X, X.astype(np.float64), np.asfortranarray(X), X.tolist()):
@@ -431,6 +442,12 @@ def stored(spec: Any) -> Any:
     )
 
 
+def new_opset(spec: Any) -> None:
+    function = spec.mlProgram.functions["main"]
+    function.block_specializations["CoreML99"].CopyFrom(block(spec))
+    function.opset = "CoreML99"
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -447,6 +464,7 @@ def stored(spec: Any) -> Any:
         (lambda spec: setattr(stored(spec).blobFileValue, "fileName", "other.bin"), "weights in other.bin"),
         (lambda spec: spec.mlProgram.functions.clear(), "the program has no function 'main' (it has: none)"),
         (lambda spec: spec.ClearField("mlProgram"), "the model is of kind none"),
+        (new_opset, "function 'main' is of the opset CoreML99, not ios15 or"),
         (lambda spec: setattr(block(spec).operations[-1], "type", "frobnicate"), "this operation is not supported"),
         (lambda spec: setattr(block(spec).operations[-1], "type", "conv"), "an input of rank 2"),
         (
@@ -463,6 +481,55 @@ def test_a_program_that_contradicts_itself(change: Callable[[Any], None], messag
     with pytest.raises(UserError, match=re.escape(message)) as caught:
         load(path)
     assert str(path) in str(caught.value)
+
+
+def everything(x: Any) -> Any:
+    """A bit of all kinds: weights in the file, constants in the program, several outputs, fused layers."""
+    table = np.arange(12, dtype=np.float32).reshape(6, 2)
+    normal = group_norm(mb.conv(x=x, weight=floats([8, 8, 3, 3], 1), pad_type="same", bias=floats([8], 2)))
+    one, two = mb.split(x=normal, split_sizes=[3, 5], axis=1)
+    picked = mb.gather(x=table, indices=mb.cast(x=mb.reduce_sum(x=one, axes=[1, 2]), dtype="int32"), axis=0)
+    rows = mb.reshape(x=mb.slice_by_index(x=two, begin=[0, 1, 0, 0], end=[2, 5, 3, 4]), shape=[2, 4, 3, -1])
+    return attention(rows, rows, rows, False, True, False), mb.clip(x=picked, alpha=np.float32(0), beta=np.float32(1))
+
+
+@given(st.data())
+@settings(drawn, max_examples=80)
+def test_a_randomly_damaged_program_is_an_error_or_runs(data: st.DataObject) -> None:
+    x = np.zeros((2, 8, 3, 4), np.float32)
+    path = _written()
+
+    def damage(message: Any) -> None:
+        """Change one thing somewhere below ``message``: drop it, or replace a number or a name."""
+        fields = [(field, value) for field, value in message.ListFields() if field.name != "version"]
+        if not fields:
+            return
+        field, value = data.draw(st.sampled_from(fields), label=str([each.name for each, _ in fields]))
+        deeper = data.draw(st.integers(0, 5)) > 0
+        if field.message_type is not None and field.message_type.GetOptions().map_entry:
+            key = data.draw(st.sampled_from(sorted(value)))
+            damage(value[key]) if deeper else value.pop(key)
+        elif field.is_repeated:
+            index = data.draw(st.integers(0, len(value) - 1))
+            damage(value[index]) if deeper and field.message_type is not None else value.pop(index)
+        elif field.message_type is not None and deeper:
+            damage(value)
+        elif isinstance(value, int) and not isinstance(value, bool) and field.enum_type is None:
+            setattr(message, field.name, data.draw(st.sampled_from([0, 1, 3, value + 1, 1 << 33])))
+        elif isinstance(value, str):
+            setattr(message, field.name, data.draw(st.sampled_from(["", "x", "conv", "ios99"])))
+        else:
+            message.ClearField(field.name)
+
+    try:
+        load(changed(path, lambda spec: damage(block(spec)))).predict({"x": x})
+    except UserError as error:
+        assert str(error)
+
+
+@functools.cache
+def _written() -> Path:
+    return write(everything, {"x": np.zeros((2, 8, 3, 4), np.float32)})
 
 
 def test_a_result_that_is_not_of_its_declared_shape() -> None:

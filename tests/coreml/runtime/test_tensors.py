@@ -439,3 +439,72 @@ def test_resize_nearest_neighbor(rank: int) -> None:
     sizes = {"target_size_height": 6, "target_size_width": 7}
     actual = run(lambda x: mb.resize_nearest_neighbor(x=x, **sizes), {"x": x})
     assert_close(actual, [x[..., rows, :][..., columns]])
+
+
+def test_crop() -> None:
+    assert_close(run(lambda x: mb.crop(x=x, crop_height=[1, 0], crop_width=[2, 1]), {"x": X}), [X[:, :, 1:, 2:4]])
+
+
+def sampled(x: Array, rows: Array, columns: Array, outside: float | None) -> Array:
+    """[batch, channels, points] of an image at fractional places; beyond the edge it is ``outside``, or the edge's."""
+    padded = np.pad(
+        x, [(0, 0), (0, 0), (9, 9), (9, 9)], **({"mode": "edge"} if outside is None else {"constant_values": outside})
+    )
+    result = np.zeros((*x.shape[:2], rows.shape[1]))
+    for batch, point in np.ndindex(rows.shape):
+        row, column = rows[batch, point] + 9, columns[batch, point] + 9
+        top, left = int(np.floor(row)), int(np.floor(column))
+        for y, x_ in ((top, left), (top, left + 1), (top + 1, left), (top + 1, left + 1)):
+            weight = (1 - abs(row - y)) * (1 - abs(column - x_))
+            result[batch, :, point] += weight * padded[batch, :, y, x_]
+    return result
+
+
+@pytest.mark.parametrize("padding", ["constant", "border"])
+@pytest.mark.parametrize(
+    ("mode", "align"),
+    [("unnormalized", True), ("normalized_minus_one_to_one", False), ("normalized_zero_to_one", True)],
+)
+def test_resample(padding: str, mode: str, align: bool) -> None:
+    columns, rows = floats([2, 7], 1, -2, 6), floats([2, 7], 2, -2, 5)  # of an image of 4 rows and 5 columns
+    expected = sampled(X, rows, columns, 0.5 if padding == "constant" else None)
+
+    def normalized(place: Array, size: int) -> Array:
+        if mode == "unnormalized":
+            return place
+        if mode == "normalized_zero_to_one":
+            return place / (size - 1)
+        return (2 * place + 1) / size - 1
+
+    grid = np.stack([normalized(columns, 5), normalized(rows, 4)], -1)[:, None].astype(np.float32)
+    options = {
+        "sampling_mode": "bilinear",
+        "padding_mode": padding,
+        "padding_value": np.float32(0.5),
+        "coordinates_mode": mode,
+        "align_corners": align,
+    }
+    actual = run(lambda x, g: mb.resample(x=x, coordinates=g, **options), {"x": X, "g": grid})
+    assert_close(actual, [expected[:, :, None]])
+
+
+def test_affine() -> None:
+    matrix = np.array([[0.5, 0.1, 0.2, -0.2, 0.7, 0.1]], np.float32)
+    height, width = 3, 6
+    ys, xs = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
+    a, b = matrix[0, :3], matrix[0, 3:]
+    columns, rows = a[0] * xs + a[1] * ys + a[2], b[0] * xs + b[1] * ys + b[2]
+    columns, rows = (
+        (np.tile(each.reshape(1, -1), (2, 1)) + 1) / 2 * (size - 1) for each, size in ((columns, 5), (rows, 4))
+    )
+    options = {
+        "output_height": height,
+        "output_width": width,
+        "sampling_mode": "bilinear",
+        "padding_mode": "constant",
+        "padding_value": np.float32(0),
+        "coordinates_mode": "normalized_minus_one_to_one",
+        "align_corners": True,
+    }
+    actual = run(lambda x, m: mb.affine(x=x, transform_matrix=m, **options), {"x": X, "m": matrix})
+    assert_close(actual, [sampled(X, rows, columns, 0.0).reshape(2, 3, height, width)])

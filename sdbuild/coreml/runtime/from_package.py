@@ -1,0 +1,139 @@
+"""Read a program from the protobuf of an ``.mlpackage``. Source of the format: ``MIL.proto`` in apple/coremltools."""
+
+from typing import Any
+
+import numpy as np
+
+from sdbuild.coreml.package import WEIGHT_FILE
+from sdbuild.coreml.proto import MIL_pb2
+from sdbuild.coreml.runtime.errors import ModelError, UnsupportedError
+from sdbuild.coreml.runtime.packing import unpack
+from sdbuild.coreml.runtime.program import (
+    NUMPY_TYPES,
+    SUB_BYTE_BITS,
+    Argument,
+    Array,
+    Block,
+    Constant,
+    Function,
+    Immediate,
+    Operation,
+    Stored,
+    TensorType,
+    Value,
+)
+
+_SHORT = {"FLOAT16": "fp16", "FLOAT32": "fp32", "FLOAT64": "fp64", "BFLOAT16": "bf16"}
+_OPSETS = {"CoreML5": "ios15", "CoreML6": "ios16", "CoreML7": "ios17", "CoreML8": "ios18"}
+
+
+def read_function(spec: Any) -> Function:
+    """The function that a model runs by default, from its ``Model`` message.
+
+    Raises:
+        ModelError: a program without functions, or one that contradicts itself.
+        UnsupportedError: not an ML Program, or a construct the runtime does not know.
+    """
+    kind = spec.WhichOneof("Type")
+    if kind != "mlProgram":
+        raise UnsupportedError(f"the model is of kind {kind or 'none'}; only ML Programs (mlProgram) can be run")
+    functions = spec.mlProgram.functions
+    name = spec.description.defaultFunctionName or "main"
+    if name not in functions:
+        raise ModelError(f"the program has no function {name!r} (it has: {', '.join(sorted(functions)) or 'none'})")
+    function = functions[name]
+    if function.opset not in function.block_specializations:
+        raise ModelError(f"function {name!r} has no body for its opset {function.opset!r}")
+    counter = iter(range(1 << 30))
+    return Function(
+        name=name,
+        opset=_OPSETS.get(function.opset, function.opset),
+        inputs=[_value(each) for each in function.inputs],
+        block=_block(function.block_specializations[function.opset], counter),
+    )
+
+
+def _block(proto: Any, counter: Any) -> Block:
+    return Block(
+        inputs=[_value(each) for each in proto.inputs],
+        operations=[_operation(each, counter) for each in proto.operations],
+        outputs=list(proto.outputs),
+    )
+
+
+def _operation(proto: Any, counter: Any) -> Operation:
+    index = next(counter)
+    where = f"operation {index} ({proto.type} -> {', '.join(output.name for output in proto.outputs)})"
+    return Operation(
+        type=proto.type,
+        index=index,
+        inputs={
+            name: [_argument(each, f"{where}, {name}") for each in argument.arguments]
+            for name, argument in proto.inputs.items()
+        },
+        attributes={
+            name: _constant(value, f"{where}, {name}")
+            for name, value in proto.attributes.items()
+            if value.type.WhichOneof("type") == "tensorType"  # others are annotations
+        },
+        outputs=[_value(each) for each in proto.outputs],
+        blocks=[_block(each, counter) for each in proto.blocks],
+    )
+
+
+def _argument(proto: Any, where: str) -> Argument:
+    return str(proto.name) if proto.WhichOneof("binding") == "name" else _constant(proto.value, where)
+
+
+def _value(proto: Any) -> Value:
+    kind = proto.type.WhichOneof("type")
+    if kind != "tensorType":
+        raise UnsupportedError(f"{proto.name} is a {kind or 'value without type'}; only tensors are supported")
+    return Value(proto.name, _type(proto.type.tensorType))
+
+
+def _type(proto: Any) -> TensorType:
+    shape = tuple(
+        int(each.constant.size) if each.WhichOneof("dimension") == "constant" else None for each in proto.dimensions
+    )
+    name = MIL_pb2.DataType.Name(proto.dataType)
+    return TensorType(_SHORT.get(name, name.lower()), shape)
+
+
+def _constant(proto: Any, where: str) -> Constant:
+    kind = proto.type.WhichOneof("type")
+    if kind != "tensorType":
+        raise UnsupportedError(f"{where} is a {kind}; only tensors are supported")
+    tensor = _type(proto.type.tensorType)
+    if proto.WhichOneof("value") == "blobFileValue":
+        if proto.blobFileValue.fileName != WEIGHT_FILE:
+            raise UnsupportedError(
+                f"{where}: weights in {proto.blobFileValue.fileName}; only {WEIGHT_FILE} is supported"
+            )
+        return Stored(tensor, int(proto.blobFileValue.offset))
+    return Immediate(tensor, _immediate(proto.immediateValue.tensor, tensor, where))
+
+
+def _immediate(proto: Any, tensor: TensorType, where: str) -> Array | str:
+    kind = proto.WhichOneof("value")
+    if tensor.dtype == "string":
+        texts = list(proto.strings.values)
+        if len(texts) != 1:
+            raise UnsupportedError(f"{where} is a list of texts; only single ones are supported")
+        return str(texts[0])
+    if tensor.dtype not in NUMPY_TYPES:
+        raise UnsupportedError(f"{where} has the data type {tensor.dtype}, which is not supported")
+    if None in tensor.shape:
+        raise ModelError(f"{where} is a constant of no fixed shape: {tensor}")
+    try:
+        if kind == "bytes" and tensor.dtype in SUB_BYTE_BITS:
+            flat = unpack(np.frombuffer(proto.bytes.values, np.uint8), tensor.dtype, tensor.elements)
+        elif kind == "bytes":
+            flat = np.frombuffer(proto.bytes.values, NUMPY_TYPES[tensor.dtype])
+        else:
+            flat = np.array(getattr(proto, kind).values if kind else [], NUMPY_TYPES[tensor.dtype])
+    except (ValueError, OverflowError) as error:
+        raise ModelError(f"{where}: these are not the values of a {tensor} ({error})") from None
+    if flat.size != tensor.elements:
+        raise ModelError(f"{where} is said to be {tensor} and holds {flat.size} elements")
+    return flat.reshape(tensor.shape)

@@ -1,0 +1,171 @@
+"""Open a model and run it: ``load(path).predict({name: array})``."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from sdbuild.coreml.package import read_package
+from sdbuild.coreml.runtime.description import Shapes, allowed_shapes, read_compiled
+from sdbuild.coreml.runtime.errors import InputError, ModelError
+from sdbuild.coreml.runtime.from_mil_text import parse
+from sdbuild.coreml.runtime.from_package import read_function
+from sdbuild.coreml.runtime.fuse import fuse
+from sdbuild.coreml.runtime.plan import Compiler, tensor_inputs
+from sdbuild.coreml.runtime.program import Array, Function, TensorType
+from sdbuild.coreml.runtime.storage import Precision, Storage
+from sdbuild.coreml.runtime.weights import WeightFile
+
+
+class Model:
+    """An ML Program ready to run; made by `load`."""
+
+    def __init__(
+        self,
+        path: Path,
+        function: Function,
+        shapes: Mapping[str, Shapes],
+        file: WeightFile,
+        storage: Storage,
+        budget: int | None,
+    ) -> None:
+        """Compile ``function``."""
+        self.path = path
+        self._function = function
+        self._shapes = shapes
+        self._storage = storage
+        try:
+            # Rounding after each operation needs each operation.
+            fused = fuse(function) if storage.precision == "float32" else function
+            self._plan = Compiler(fused, file, storage, budget).compile()
+        except ModelError as error:
+            raise type(error)(f"{path}: {error}") from error
+        types = {value.name: value.type for value in function.inputs}
+        for operation in function.block.operations:
+            types.update((value.name, value.type) for value in operation.outputs)
+        self._outputs = {name: types[name] for name in function.block.outputs}
+
+    @property
+    def inputs(self) -> dict[str, TensorType]:
+        """The inputs by name: data type and shape, None where a dimension is not fixed."""
+        return {value.name: value.type for value in self._function.inputs}
+
+    @property
+    def outputs(self) -> dict[str, TensorType]:
+        """The outputs by name: data type and shape."""
+        return self._outputs
+
+    def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Run the model once.
+
+        Args:
+            inputs: an array for each input, of its shape; floats of any width for a float input, integers for an
+                integer one (an image input takes the tensor that the program takes).
+
+        Returns:
+            An array for each output. Floats are float32, but float16 where ``precision="float16"`` was asked for and
+            the program declares them so; others are of the declared type.
+
+        Raises:
+            InputError: a missing or unknown input, or one of the wrong shape or data type.
+            ModelError: the model is damaged, or an operation failed.
+        """
+        arrays = _checked(inputs, self._function, self._shapes)
+        try:
+            results = self._plan.run(tensor_inputs(arrays, self._function, self._storage))
+        except ModelError as error:
+            raise type(error)(f"{self.path}: {error}") from error
+        named = zip(self.outputs.items(), results, strict=True)
+        return {name: self._storage.result(result, kind.dtype) for (name, kind), result in named}
+
+
+def load(
+    path: str | Path,
+    *,
+    precision: Precision = "float32",
+    device: str | torch.device = "cpu",
+    decoded_bytes: int | None = None,
+) -> Model:
+    """Open an ``.mlpackage`` or ``.mlmodelc`` and compile it for this machine.
+
+    Args:
+        path: the folder.
+        precision: "float32" computes everything in float32; "float16" rounds what the program declares as fp16 after
+            each operation, as half-precision hardware would, so that overflow shows.
+        device: where torch computes: "cpu", "cuda", "mps".
+        decoded_bytes: how many bytes of decoded weights may be held at once; None for no limit. Weights beyond it are
+            decoded again each time they are used.
+
+    Raises:
+        InputError: a precision or device that there is not.
+        PackageError: the folder cannot be read.
+        ModelError: what it holds is damaged; UnsupportedError names what cannot be executed.
+    """
+    path = Path(path)
+    storage = Storage.of(precision, device)
+    function, weights, shapes = _read(path)
+    return Model(path, function, shapes, WeightFile(weights), storage, decoded_bytes)
+
+
+def _read(path: Path) -> tuple[Function, Path | None, Mapping[str, Shapes]]:
+    """The function that a model runs, its weight file, and the shapes its inputs allow."""
+    if path.suffix == ".mlmodelc" or (path / "model.mil").is_file():
+        text = path / "model.mil"
+        try:
+            function = parse(text.read_text(encoding="utf-8"), str(text))
+        except (OSError, UnicodeDecodeError) as error:
+            raise ModelError(f"{path}: not a compiled ML Program: its model.mil cannot be read ({error})") from None
+        weights = path / "weights" / "weight.bin"
+        return function, weights if weights.is_file() else None, _described(path, read_compiled(path), function)
+    package = read_package(path)
+    try:
+        function = read_function(package.spec)
+    except ModelError as error:
+        raise type(error)(f"{path}: {error}") from error
+    return function, package.weights, _described(path, package.spec.description, function)
+
+
+def _described(path: Path, description: Any, function: Function) -> Mapping[str, Shapes]:
+    try:
+        return allowed_shapes(description, function)
+    except ModelError as error:
+        raise type(error)(f"{path}: {error}") from error
+
+
+def _checked(inputs: Mapping[str, Any], function: Function, shapes: Mapping[str, Shapes]) -> dict[str, Array]:
+    """The inputs as arrays, after comparing them with what the function takes."""
+    wanted = {value.name: value.type for value in function.inputs}
+    unknown = sorted(set(inputs) - set(wanted))
+    missing = [name for name in wanted if name not in inputs]
+    if unknown or missing:
+        problems = [
+            f"{', '.join(names)} {what}" for names, what in ((missing, "missing"), (unknown, "not known")) if names
+        ]
+        takes = ", ".join(f"{name}: {kind}" for name, kind in wanted.items())
+        raise InputError(f"inputs: {'; '.join(problems)}. The model takes {takes}")
+    arrays = {}
+    for name, kind in wanted.items():
+        array = np.asarray(inputs[name])
+        if array.ndim != len(kind.shape) or any(
+            size is not None and size != actual for size, actual in zip(kind.shape, array.shape, strict=True)
+        ):
+            raise InputError(f"input {name}: has shape {list(array.shape)}, the model takes {kind}")
+        if not shapes[name].allow(array.shape):
+            raise InputError(f"input {name}: has shape {list(array.shape)}, the model takes {shapes[name]}")
+        if not _fits(array, kind.dtype):
+            raise InputError(f"input {name}: is of type {array.dtype}, the model takes {kind}")
+        arrays[name] = array
+    return arrays
+
+
+def _fits(array: Array, dtype: str) -> bool:
+    if dtype.startswith("fp"):
+        return array.dtype.kind == "f"
+    if dtype == "bool":
+        return array.dtype.kind == "b"
+    if array.dtype.kind not in "iu":
+        return False
+    limits = np.iinfo(dtype)
+    return array.size == 0 or (int(array.min()) >= limits.min and int(array.max()) <= limits.max)
