@@ -21,7 +21,8 @@ def run(job: Job) -> None:
     "folder"); ``zip``, the archive's stem or null.
 
     Inputs: ``compiled:<Swift name>``, its ``.mlmodelc``; ``tokenizer:<name>``, folders, the first one's files are taken;
-    ``scheduler`` and, if there is one, ``vae``, the configuration files; ``files:<component>``, config's records of weight files.
+    ``scheduler`` and, if there is one, ``vae``, the configuration files; ``files:<component>``, what config recorded of
+    the weight files.
     """
     parameters, inputs = job.parameters, job.inputs
     resources = job.output / "Resources"

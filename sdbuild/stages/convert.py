@@ -10,8 +10,8 @@ from sdbuild.stages import Job
 def run(job: Job) -> None:
     """Write ``<package>.mlpackage``.
 
-    Parameters: ``package`` (its name), ``opset``, ``precision``, ``inputs`` and ``outputs`` (lists of name, dtype, description),
-    ``metadata`` (description, author, license, version, user). Inputs: ``trace``, ``weights``.
+    Parameters: ``package`` (its name), ``opset``, ``precision``, ``inputs`` and ``outputs`` (lists of name, dtype and
+    description), ``metadata`` (description, author, license, version, user). Inputs: ``trace``, ``weights``.
     """
     parameters = job.parameters
     convert(
