@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -38,6 +39,7 @@ _LONG = {"--always-execute": "-a", "--single": "-s", "--reporter": "-r", "--para
 def task_sdbuild() -> Iterator[Task]:
     """All tasks. What is wrong with the command line or the recipe ends doit here, with one message and status 1."""
     here = Path(get_initial_workdir() or ".")
+    os.chdir(here)  # doit went to the folder of dodo.py
     try:
         argv = own_arguments(sys.argv[1:])
         if _options_at_end(argv):

@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -76,13 +76,14 @@ class LiveDisplay:
         from rich.live import Live
 
         self._running: dict[str, _Line] = {}
-        self._console = Console(file=stream, highlight=False)
+        self._console = Console(file=stream, highlight=False, markup=False, emoji=False)
         self._live = Live(console=self._console, refresh_per_second=4, transient=True, get_renderable=self._draw)
         self._live.start()
 
     def start(self, task: str, title: str) -> None:
         """Add its line."""
         self._running[task] = _Line(task, title)
+        self._live.refresh()
 
     def news(self, task: str, done: int, total: int, unit: str) -> None:
         """Change its line."""
@@ -92,11 +93,12 @@ class LiveDisplay:
 
     def say(self, text: str) -> None:
         """Print above the live lines."""
-        self._console.print(text, markup=False, soft_wrap=True)
+        self._console.print(text, soft_wrap=True)
 
     def end(self, task: str, text: str) -> None:
         """Replace its line by one that stays."""
         self._running.pop(task, None)
+        self._live.refresh()
         self.say(text)
 
     def close(self) -> None:
@@ -105,11 +107,12 @@ class LiveDisplay:
 
     def _draw(self) -> RenderableType:
         from rich.table import Table
+        from rich.text import Text
 
-        table: Any = Table.grid(padding=(0, 2))
+        table = Table.grid(padding=(0, 2))
         for line in list(self._running.values()):
-            table.add_row(*line.cells())
-        return table  # type: ignore[no-any-return]
+            table.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in line.cells()))
+        return table
 
 
 class _Line:

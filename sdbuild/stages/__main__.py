@@ -110,7 +110,7 @@ def _end_with_parent() -> None:
             os.killpg(0, signal.SIGKILL)
         os._exit(1)
 
-    return
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _peak_bytes() -> int:

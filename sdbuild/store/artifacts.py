@@ -11,7 +11,7 @@ The layout of a store::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -104,13 +104,6 @@ class Store:
         """What was noted about an artifact, whether or not it is still whole."""
         with explained(self.root):
             return read_stamp(self._stamp_path(stage, key))
-
-    def stamps(self) -> Iterator[Stamp]:
-        """Every stamp in the store."""
-        with explained(self.root):
-            for path in sorted(self.root.glob("artifacts/*/*.json")):
-                if (stamp := read_stamp(path)) is not None:
-                    yield stamp
 
     def lock_path(self, name: str) -> Path:
         """The file to lock for a key, or for anything else that one process at a time may do."""

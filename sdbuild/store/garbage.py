@@ -68,11 +68,8 @@ def _collect(store: Store, *, dry: bool) -> Collection:
     keep: list[Path] = []
     drop: list[Path] = []
     for path in sorted(store.root.glob("artifacts/*/*")):
-        if path.suffix != ".json":
-            stamped = path.with_name(f"{path.name}.json").is_file()
-            (keep if path.name in roots and stamped else drop).append(path)
-        elif path.stem not in roots:
-            drop.append(path)
+        stamped = path.suffix == ".json" or path.with_name(f"{path.name}.json").is_file()
+        (keep if path.stem in roots and stamped else drop).append(path)
     left = [folder for name in ("work", "partial", "logs") for folder in sorted(store.root.glob(f"{name}/*"))]
     seen: set[tuple[int, int]] = set()
     kept_bytes, removed_bytes, leftover_bytes = (_disk_usage(paths, seen) for paths in (keep, drop, left))
@@ -82,7 +79,7 @@ def _collect(store: Store, *, dry: bool) -> Collection:
     return Collection(
         recipes=tuple(sorted(recipes)),
         gone=tuple(sorted(gone)),
-        kept=len(keep),
+        kept=sum(path.suffix != ".json" for path in keep),
         kept_bytes=kept_bytes,
         removed=sum(path.suffix != ".json" for path in drop),
         removed_bytes=removed_bytes,

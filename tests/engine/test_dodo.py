@@ -1,0 +1,105 @@
+"""The same through doit and ``dodo.py``, in processes of their own."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sdbuild.engine.request import graph_of, load
+from sdbuild.store import open_store
+from tests.engine.conftest import ROOT
+from tests.engine.fakes import pretend_to_build
+from tests.engine.test_commands import RECIPE
+
+DOIT = Callable[..., subprocess.CompletedProcess[str]]
+HEAVY = {"torch", "coremltools", "diffusers", "transformers", "numpy", "safetensors", "huggingface_hub", "rich"}
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the recipe mine.yaml, which the store beside it has all artifacts of."""
+    monkeypatch.setenv("SDBUILD_STORE", str(tmp_path / "store"))
+    folder = tmp_path / "here"
+    folder.mkdir()
+    (folder / "mine.yaml").write_text(RECIPE)
+    pretend_to_build(graph_of(load({"config": "mine"}, folder)), open_store(), folder)
+    return folder
+
+
+@pytest.fixture
+def doit(here: Path) -> DOIT:
+    """Run doit with the repository's dodo.py for a user who stands in ``here``."""
+
+    def command(*arguments: str, python: tuple[str, ...] = (), cwd: Path = here) -> subprocess.CompletedProcess[str]:
+        file = () if cwd == ROOT else ("-f", str(ROOT / "dodo.py"))
+        return subprocess.run(
+            [sys.executable, *python, "-m", "doit", *file, *arguments],
+            cwd=cwd,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+        )
+
+    return command
+
+
+def test_a_build_with_nothing_to_do_imports_nothing_heavy(doit: DOIT) -> None:
+    done = doit("build", "config=mine", python=("-X", "importtime"))
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[-1] == "build/mine: up to date; 15 reused"
+    imported = set(re.findall(r"\| +([\w.]+)$", done.stderr, re.MULTILINE))
+    assert "sdbuild.engine.session" in imported and "doit.runner" in imported
+    assert imported.isdisjoint(HEAVY)
+
+
+@pytest.mark.parametrize("command", ["-n 2 build", "run -n 2 build", "build -n 2", "-n2", "run"])
+def test_doits_ways_to_say_it(doit: DOIT, here: Path, command: str) -> None:
+    (here / "build/mine/Resources/vocab.json").unlink()
+    done = doit(*command.split(), "config=mine")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == "build/mine: written; 15 reused"
+    assert (here / "build/mine/Resources/vocab.json").exists()
+    assert sorted(path.name for path in here.iterdir()) == ["build", "mine.yaml"]
+
+
+def test_one_task_and_one_stage(doit: DOIT) -> None:
+    assert doit("convert:unet", "config=mine").stdout == "4 reused\n"
+    assert doit("download", "config=mine").stdout == "4 reused\n"
+
+
+def test_commands_are_tasks(doit: DOIT) -> None:
+    assert doit("plan", "config=mine").stdout.startswith("mine (mine.yaml): 0 of 15 tasks would run\n")
+    assert doit("why", "config=mine", "task=convert:unet").stdout.startswith("convert:unet: up to date")
+    assert doit("validate", "config=mine").stdout.startswith("mine.yaml: valid")
+    assert doit("gc", "dry=1").stdout.startswith("store ")
+
+
+def test_list_and_clean_take_the_place_of_doits_own_in_the_repository(doit: DOIT) -> None:
+    assert doit("list", cwd=ROOT).stdout.startswith("Recipes (config=NAME")
+    done = doit("clean", "confg=x", cwd=ROOT)
+    assert (done.returncode, done.stderr.splitlines()[0]) == (
+        1,
+        "error: unknown variable 'confg': did you mean 'config'?",
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("confg=mine", "error: unknown variable 'confg': did you mean 'config'?\n`build` takes config=, variant=\n"),
+        ("biuld", "error: unknown command 'biuld': did you mean 'build'?\nCommands: "),
+        ("build config=mien", "error: No recipe 'mien': "),
+        ("convert:unett config=mine", "error: unknown task 'convert:unett': did you mean 'convert:unet'?\n"),
+        ("plan config=shapes-bits variant=4bits", "error: unknown variant '4bits': did you mean '4bit'?\n"),
+        ("-P process -n 2 build", "error: -P: stages always run in processes of their own"),
+        ("build -x", "error: unknown option '-x'\n"),
+    ],
+)
+def test_mistakes_end_in_one_message_and_status_1(doit: DOIT, line: str, expected: str) -> None:
+    done = doit(*line.split())
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(expected) and "Traceback" not in done.stderr
