@@ -24,7 +24,10 @@ def open_store() -> Store:
     if not root.name:
         raise StoreError(f"{VARIABLE}={root}: name a folder for the store, not the root of the disk")
     with explained(root):
-        root.mkdir(parents=True, exist_ok=True)
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+        except FileNotFoundError:  # its parent is a place that takes no folders, such as /proc
+            raise StoreError(f"{root}: no folder can be made there; set {VARIABLE} to one that can") from None
         next(root.iterdir(), None)
     return Store(root)
 
