@@ -66,7 +66,7 @@ def test_the_vaes_two_halves_share_a_download(tmp_path: Path) -> None:
         ({"compress": {"unet": palettes(6)}}, {"compress:unet", "compile:unet", "bundle"}),
         ({"bundle": {"zip": True}}, {"bundle"}),
     ],
-    ids=str,
+    ids=lambda value: str(value) if isinstance(value, dict) else "then",
 )  # fmt: skip
 def test_a_task_depends_only_on_what_matters_to_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, object], expected: set[str]

@@ -55,7 +55,7 @@ def test_places_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         open_store()
     if Path("/proc").is_dir():
         monkeypatch.setenv("SDBUILD_STORE", "/proc/nope")
-        with pytest.raises(StoreError, match="^/proc/nope: no folder can be made there"):
+        with pytest.raises(StoreError, match=r"^/proc/nope: no folder can be made there"):
             open_store()
     monkeypatch.setenv("SDBUILD_STORE", "~nobody-of-this-name/store")
     with pytest.raises(StoreError, match="no place for the store"):
