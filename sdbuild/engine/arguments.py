@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sdbuild.errors import UserError
+from sdbuild.generate.request import VARIABLES as DRAWING
 from sdbuild.plan import STAGES
 from sdbuild.recipe.problems import printable, suggestion
 
@@ -17,6 +18,7 @@ COMMANDS = {
     "list": "list the recipes that come with sdbuild, and these commands",
     "gc": "remove from the store what no recipe in use needs",
     "clean": "remove build/<recipe>/; the store keeps everything",
+    "generate": "draw pictures with what a build put into build/<recipe>/",
 }
 """What there is to do, in plain words."""
 
@@ -25,6 +27,7 @@ VARIABLES = {
     "variant": "one variant of the recipe instead of all",
     "task": "a task of the recipe, such as convert:unet",
     "dry": "dry=1 removes nothing, only tells",
+    **DRAWING,
 }
 """What `name=value` may set, in plain words."""
 
@@ -36,6 +39,7 @@ TAKES = {
     "list": (),
     "gc": ("dry",),
     "clean": ("config", "variant"),
+    "generate": ("config", "variant", *DRAWING),
 }
 """Which variables a command has. A task of a recipe has those of build."""
 
@@ -103,7 +107,7 @@ def check(words: Sequence[str], variables: Mapping[str, str]) -> None:
         if name not in taken:
             has = f"takes {', '.join(f'{known}=' for known in taken)}" if taken else "takes no variables"
             raise unknown("variable", name, taken, f"`{' '.join(words) or 'build'}` {has}")
-        if not value:
+        if not value and name != "negative":
             raise UserError(f"{name}= is empty; {VARIABLES[name]}")
     if variables.get("dry", "1") not in ("0", "1"):
         raise UserError(f"dry={_safe(variables['dry'])}: write dry=1 to be told only, or leave it out")

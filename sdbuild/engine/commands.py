@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from sdbuild.engine import removing, telling
+from sdbuild.engine import drawing, removing, telling
 from sdbuild.engine.arguments import Arguments
 
 
@@ -19,4 +19,5 @@ def command(word: str, arguments: Arguments, here: Path) -> Callable[[], None]:
         "list": telling.tell_all,
         "gc": lambda: removing.collect_garbage(variables),
         "clean": lambda: removing.clean(variables, here),
+        "generate": lambda: drawing.draw(variables, here),
     }[word]

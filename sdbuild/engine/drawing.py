@@ -1,0 +1,39 @@
+"""The command that draws: in a process of its own, as everything that needs torch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from sdbuild.engine.environment import stage_environment
+from sdbuild.engine.publish import folder_of
+from sdbuild.engine.request import graph_of, load
+from sdbuild.errors import UserError
+from sdbuild.generate.request import VARIABLES, read_request
+
+
+def draw(variables: Mapping[str, str], here: Path) -> None:
+    """Draw with the results of a recipe; with those of every variant, side by side, unless one is named.
+
+    Raises:
+        UserError: a value that cannot be, or results that are not there.
+        SystemExit: drawing failed, and said why.
+    """
+    recipe = {name: value for name, value in variables.items() if name not in VARIABLES}
+    asked = {name: value for name, value in variables.items() if name in VARIABLES}
+    read_request(asked, here)
+    if recipe.get("variant") == "all":
+        del recipe["variant"]
+    builds = graph_of(load(recipe, here)).builds
+    folders = [folder_of(build, here) for build in builds]
+    for build, folder in zip(builds, folders, strict=True):
+        if not (folder / "manifest.json").exists():
+            raise UserError(f"{folder}: nothing built there yet; run: doit build config={build.recipe}")
+    named = [f"recipe={builds[0].name}"] if builds[0].variant else []
+    words = [*map(str, folders), *named, *(f"{name}={value}" for name, value in asked.items())]
+    drawing = [sys.executable, "-m", "sdbuild.generate", *words]
+    status = subprocess.run(drawing, cwd=here, env=stage_environment(1), check=False).returncode
+    if status:
+        raise SystemExit(status)

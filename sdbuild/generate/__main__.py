@@ -1,0 +1,44 @@
+"""Draw without a recipe: ``python -m sdbuild.generate FOLDER… name=value…``.
+
+Each folder is a bundle. With ``recipe=NAME`` they are its variants, called as their folders are.
+"""
+
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from sdbuild.errors import UserError
+from sdbuild.generate.request import VARIABLES, read_request
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a command line; returns the exit status."""
+    given = [argument for argument in arguments if re.match(r"\w+=", argument)]  # a path may have an = in it, too
+    folders = [Path(argument) for argument in arguments if argument not in given]
+    variables = dict(argument.split("=", 1) for argument in given)
+    if not folders:
+        print(f"{__doc__}\n" + "\n".join(f"  {name + '=':<12}{text}" for name, text in VARIABLES.items()))
+        return 2
+    recipe = variables.pop("recipe", None)
+    if recipe is None and len(folders) > 1:
+        recipe = folders[0].resolve().parent.name
+    try:
+        read_request(variables, Path.cwd())
+        from sdbuild.generate.command import BundleAt, run  # takes seconds: mistakes are told before
+
+        if recipe is None:
+            bundles = [BundleAt(folders[0].resolve().name, folders[0])]
+        else:
+            bundles = [BundleAt(recipe, folder, folder.resolve().name) for folder in folders]
+        run(bundles, variables, Path.cwd())
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,133 @@
+"""``doit generate``: draw with built bundles into PNGs, and put several pictures on a sheet."""
+
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sdbuild.errors import UserError
+from sdbuild.generate.picture import Picture, write_png
+from sdbuild.generate.pipeline import Pipeline
+from sdbuild.generate.progress import show_progress
+from sdbuild.generate.request import Request, read_request
+from sdbuild.generate.sheet import Row, common, make_sheet
+
+_COLUMNS = 8
+_SLUG_CHARACTERS, _SLUG_BYTES = 60, 120
+
+
+@dataclass(frozen=True)
+class BundleAt:
+    """A built bundle: its recipe's name, its folder, and its variant where the recipe has several."""
+
+    recipe: str
+    folder: Path
+    variant: str | None = None
+
+
+def run(bundles: Sequence[BundleAt], variables: Mapping[str, str], here: Path) -> list[Path]:
+    """Draw the same prompts with each of the bundles, all of one recipe, for a user who stands in ``here``.
+
+    Pictures are written as soon as a bundle has drawn all of its own; with more than one picture a sheet follows, which
+    has the variants side by side. Paths go to the standard output, progress and remarks to the standard error.
+
+    Args:
+        bundles: at least one.
+        variables: those of `sdbuild.generate.request.VARIABLES`.
+        here: what paths in variables are relative to.
+
+    Returns:
+        The files written, the sheet last.
+
+    Raises:
+        UserError: anything that the user can mend; all that can be known before drawing is said before drawing.
+    """
+    request = read_request(variables, here)
+    pipelines = [(bundle, _open(bundle, request)) for bundle in bundles]
+    for _, pipeline in pipelines:
+        pipeline.check(request.options)
+    out = request.out or here / "build" / "images" / bundles[0].recipe
+    _check_writable(out)
+    written, drawn = [], []
+    for bundle, pipeline in pipelines:
+        label = f"{bundle.recipe}@{bundle.variant}" if bundle.variant else bundle.recipe
+        with show_progress(sys.stderr) as progress:
+            pictures = pipeline.generate_all(
+                request.prompts,
+                request.seeds,
+                request.options,
+                lambda what, done, total, label=label: progress(f"{label}: {what}", done, total),  # type: ignore[misc]
+            )
+        for note in dict.fromkeys(note for picture in pictures for note in picture.notes):
+            print(f"note: {note}", file=sys.stderr)
+        folder = out / bundle.variant if bundle.variant else out
+        for picture, stem in zip(pictures, _stems(request), strict=True):
+            written.append(_tell(picture.save(folder / f"{stem}.png"), here))
+        drawn.append(pictures)
+    if len(written) > 1:
+        first, *_ = _stems(request)
+        path = out / f"sheet-{first}.png"
+        write_png(make_sheet(list(_rows(request, bundles, drawn))), path, common([p for row in drawn for p in row]))
+        written.append(_tell(path, here))
+    return written
+
+
+def _open(bundle: BundleAt, request: Request) -> Pipeline:
+    return Pipeline.open(
+        bundle.folder,
+        name=bundle.recipe,
+        variant=bundle.variant,
+        precision=request.precision,  # type: ignore[arg-type]  # the request checked it
+        device=request.device,
+        decoded_bytes=request.memory,
+    )
+
+
+def _check_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"out={folder}: cannot be written to ({error.strerror})") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(f"out={folder}: cannot be written to (Permission denied)")
+
+
+def _stems(request: Request) -> list[str]:
+    """A file name without its ending for each picture; prompts whose names would be the same are numbered."""
+    names: dict[str, int] = {}
+    stems = []
+    for prompt in request.prompts:
+        name = _slug(prompt)
+        names[name] = names.get(name, 0) + 1
+        unique = name if names[name] == 1 else f"{name}-{names[name]}"
+        stems += [f"{unique}-{seed}" for seed in request.seeds]
+    return stems
+
+
+def _slug(prompt: str) -> str:
+    """The prompt's first words, in a form that every file system takes."""
+    words = re.sub(r"\W+", " ", prompt.lower()).split()
+    slug = "-".join(words)[:_SLUG_CHARACTERS].encode()[:_SLUG_BYTES].decode(errors="ignore").strip("-")
+    return slug or "picture"
+
+
+def _rows(request: Request, bundles: Sequence[BundleAt], drawn: Sequence[Sequence[Picture]]) -> Iterator[Row]:
+    """Variants side by side, each prompt and seed on a row of its own; or, of one bundle, a prompt's seeds."""
+    seeds = request.seeds
+    for index, prompt in enumerate(request.prompts):
+        start = index * len(seeds)
+        if len(bundles) > 1:
+            for number, seed in enumerate(seeds, start=start):
+                tiles = [(b.variant or b.recipe, pictures[number]) for b, pictures in zip(bundles, drawn, strict=True)]
+                yield Row(f"{prompt} (seed {seed})", tiles)
+        else:
+            tiles = [(f"seed {seed}", picture) for seed, picture in zip(seeds, drawn[0][start:], strict=False)]
+            for first in range(0, len(tiles), _COLUMNS):
+                yield Row(prompt if first == 0 else "", tiles[first : first + _COLUMNS])
+
+
+def _tell(path: Path, here: Path) -> Path:
+    print(path.relative_to(here) if path.is_relative_to(here) else path)
+    return path

@@ -1,0 +1,164 @@
+"""The models of a bundle, called as the Swift package calls them. Arrays go in and out, float32."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from sdbuild.coreml.runtime import Model, load
+from sdbuild.coreml.runtime.storage import Precision
+from sdbuild.errors import UserError
+from sdbuild.generate.bundle import Bundle
+from sdbuild.generate.tokenizer import PADDING, Tokenizer, Tokens
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Condition = Mapping[str, Array]
+"""What the UNet takes beside the latent image and the time, for one image."""
+
+_CHUNKS = ("UnetChunk1", "UnetChunk2")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """How models are run: see `sdbuild.coreml.runtime.load`."""
+
+    precision: Precision = "float32"
+    device: str | torch.device = "cpu"
+    decoded_bytes: int | None = None
+
+    def load(self, path: Path) -> Model:
+        """Open a model."""
+        return load(path, precision=self.precision, device=self.device, decoded_bytes=self.decoded_bytes)
+
+
+class UNet:
+    """The UNet, whole or in two chunks, for whatever batch it was built."""
+
+    def __init__(self, bundle: Bundle, machine: Machine) -> None:
+        """Load it. As in the app, chunks go before a whole one."""
+        self._machine = machine
+        names = _CHUNKS if bundle.has(*_CHUNKS) else ("Unet",)
+        self._models = [machine.load(bundle.model(name)) for name in names]
+        self._batch = self._models[0].inputs["sample"].shape[0] or 1
+
+    def predict(self, sample: Array, time: float, conditions: Sequence[Condition]) -> list[Array]:
+        """The noise in one latent image [1, channels, h, w] under each of the conditions, of that shape, too."""
+        results: list[Array] = []
+        for start in range(0, len(conditions), self._batch):
+            rows = [conditions[min(start + row, len(conditions) - 1)] for row in range(self._batch)]
+            noise = self._run(
+                {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+                | {"sample": np.repeat(sample, self._batch, 0), "timestep": np.full(self._batch, time, np.float32)}
+            )
+            results += np.split(noise, self._batch)
+        return results[: len(conditions)]
+
+    def _run(self, values: dict[str, Array]) -> Array:
+        outputs: dict[str, Array] = {}
+        for model in self._models:
+            outputs = model.predict({name: (values | outputs)[name] for name in model.inputs})
+        check_finite("Unet", outputs["noise_pred"], self._machine)
+        return outputs["noise_pred"]
+
+
+class TextEncoders:
+    """One text encoder, or two whose results are put side by side."""
+
+    def __init__(self, bundle: Bundle, machine: Machine) -> None:
+        """Open the tokenizer and say which models there are; each is loaded when it is used, and freed."""
+        self._bundle, self._machine = bundle, machine
+        self._tokenizer = Tokenizer.read(bundle.resources)
+        self._paths = {name: bundle.model(name) for name in (PADDING if bundle.xl else ["TextEncoder"])}
+
+    def encode(self, prompts: Sequence[str]) -> tuple[list[Condition], list[list[str]]]:
+        """The condition of each prompt, and what the user should know about how it was read."""
+        tokens = {
+            name: [self._tokenizer(prompt, self._bundle.tokens, PADDING[name]) for prompt in prompts]
+            for name in self._paths
+        }
+        outputs = [self._run(self._paths[name], each) for name, each in tokens.items()]
+        hidden = "hidden_embeds" if self._bundle.xl else "last_hidden_state"
+        conditions = [
+            {"encoder_hidden_states": _states(np.concatenate([each[hidden] for each in parts], -1))}
+            for parts in zip(*outputs, strict=True)
+        ]
+        if self._bundle.xl:
+            # The picture's size, its upper left corner, and the size wanted: each height before width.
+            size = (self._bundle.height, self._bundle.width)
+            times = np.array([[*size, 0, 0, *size]], np.float32)
+            for condition, last in zip(conditions, outputs[-1], strict=True):
+                condition |= {"time_ids": times, "text_embeds": last["pooled_outputs"]}
+        return list(conditions), [_notes(each) for each in tokens["TextEncoder"]]
+
+    def _run(self, path: Path, prompts: Sequence[Tokens]) -> list[dict[str, Array]]:
+        """Load a text encoder, and free it on return."""
+        model = self._machine.load(path)
+        (port,) = model.inputs
+        return [model.predict({port: np.array([tokens.ids], np.float32)}) for tokens in prompts]
+
+
+def _notes(tokens: Tokens) -> list[str]:
+    notes = []
+    if tokens.dropped:
+        notes.append(f"the prompt is too long, cut off: {tokens.dropped}")
+    if tokens.unknown:
+        unknown = " ".join(map(repr, tokens.unknown))
+        notes.append(f"the app's tokenizer does not know, and reads as the prompt's end: {unknown}")
+    return notes
+
+
+def _states(hidden: Array) -> Array:
+    """[1, tokens, D] → [1, D, 1, tokens]."""
+    return hidden.transpose(0, 2, 1)[:, :, None]
+
+
+class Decoder:
+    """From a latent image to pixels."""
+
+    def __init__(self, bundle: Bundle, machine: Machine) -> None:
+        """Load it."""
+        self._scale, self._machine = bundle.vae_scale, machine
+        self._model = machine.load(bundle.model("VAEDecoder"))
+
+    def decode(self, latents: Array) -> Array:
+        """[1, channels, h, w] → uint8 [H, W, 3]. Raises UserError for an overflow."""
+        image = _only(self._model, latents / self._scale)
+        check_finite("VAEDecoder", image, self._machine)
+        pixels: Array = np.round(np.clip(image[0] / 2 + 0.5, 0, 1) * 255).astype(np.uint8)
+        return pixels.transpose(1, 2, 0)
+
+
+class Encoder:
+    """From pixels to the distribution of a latent image."""
+
+    def __init__(self, bundle: Bundle, machine: Machine) -> None:
+        """Load it."""
+        self._machine = machine
+        self._model = machine.load(bundle.model("VAEEncoder"))
+
+    def encode(self, pixels: Array) -> tuple[Array, Array]:
+        """uint8 [H, W, 3] → mean and standard deviation [1, channels, h, w]. Raises UserError for an overflow."""
+        image = pixels.transpose(2, 0, 1)[None].astype(np.float32) / 127.5 - 1
+        moments = _only(self._model, image)
+        check_finite("VAEEncoder", moments, self._machine)
+        mean, log_variance = np.split(moments, 2, axis=1)
+        return mean, np.exp(0.5 * np.clip(log_variance, -30, 20))
+
+
+def _only(model: Model, value: Array) -> Array:
+    """Run a model with one input and one output, whatever they are called."""
+    (port,) = model.inputs
+    (output,) = model.predict({port: value}).values()
+    return output
+
+
+def check_finite(name: str, values: Array, machine: Machine) -> None:
+    """Raise UserError if a model gave infinities or what comes of them: the picture would be black."""
+    if not np.isfinite(values).all():
+        why = (
+            "damaged weights" if machine.precision == "float32" else "overflows half precision, as it would on a device"
+        )
+        raise UserError(f"{name}: gives numbers that are not finite ({why})")

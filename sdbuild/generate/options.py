@@ -1,0 +1,86 @@
+"""How to draw, checked, whether it comes from Python or from a command line. Nothing heavy is imported here."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from sdbuild.errors import UserError
+from sdbuild.generate.schedulers import find_scheduler
+
+Rng = Literal["numpy", "torch"]
+
+MAX_SEED = 2**32 - 1
+MAX_STEPS = 1000
+MAX_GUIDANCE = 100.0
+STRENGTH = 0.6
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to draw; all pictures of one run share them.
+
+    Attributes:
+        negative: what the pictures should be unlike.
+        steps: of the scheduler; None: as the bundle says, which is 20 if it says nothing.
+        guidance: how far to go from the negative prompt to the prompt. 1 and below: the prompt alone, in half the time.
+            None: as the bundle says, which is 7.5 if it says nothing.
+        scheduler: see `SCHEDULERS`; None: the model's own.
+        rng: "numpy" for the numbers of Apple's packages, "torch" for those of diffusers.
+        image: a picture to start from.
+        strength: how much of ``image`` to draw anew, above 0 and up to 1; None: 0.6.
+    """
+
+    negative: str = ""
+    steps: int | None = None
+    guidance: float | None = None
+    scheduler: str | None = None
+    rng: Rng = "numpy"
+    image: Path | None = None
+    strength: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check all values.
+
+        Raises:
+            UserError: one is out of its range, or has no meaning beside another.
+        """
+        check_text("negative", self.negative)
+        if self.steps is not None:
+            check_range("steps", self.steps, 1, MAX_STEPS)
+        if self.guidance is not None:
+            check_range("guidance", self.guidance, 0, MAX_GUIDANCE)
+            if self.negative and self.guidance <= 1:
+                raise UserError(
+                    f"negative=: has no effect at guidance {self.guidance:g}; guidance must be above 1 for it"
+                )
+        if self.scheduler is not None:
+            find_scheduler(self.scheduler)
+        if self.rng not in get_args(Rng):
+            raise UserError(f"rng={self.rng}: choose numpy (as in Apple's packages) or torch (as in diffusers)")
+        if self.strength is not None:
+            if self.image is None:
+                raise UserError("strength=: says how much of an image to draw anew; give image= too, or leave it out")
+            if not 0 < self.strength <= 1:
+                raise UserError(f"strength={self.strength:g}: must be above 0 (the image as it is) and at most 1")
+
+
+def check_seed(seed: int, count: int = 1) -> None:
+    """Raise UserError for a seed, the first of ``count``, that NumPy's generator does not take."""
+    check_range("seed", seed, 0, MAX_SEED - count + 1)
+
+
+def check_text(name: str, text: str) -> None:
+    """Raise UserError for a prompt that no PNG can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{name}=: is not valid UTF-8") from None
+    if "\0" in text:
+        raise UserError(f"{name}=: has a NUL character in it")
+
+
+def check_range(name: str, value: float, low: float, high: float) -> None:
+    """Raise UserError for a number outside of [low, high]."""
+    if not (math.isfinite(value) and low <= value <= high):
+        raise UserError(f"{name}={value:.12g}: must be from {low:g} to {high:.12g}")

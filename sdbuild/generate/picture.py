@@ -1,0 +1,96 @@
+"""A drawn picture, and how pictures are read and written."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
+
+from sdbuild.errors import UserError
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What was drawn, and from what.
+
+    Attributes:
+        pixels: uint8 [height, width, 3], RGB.
+        metadata: in the order in which the PNG holds it.
+        notes: what the user should know of it.
+    """
+
+    pixels: Array
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def image(self) -> Image.Image:
+        """As an image of Pillow."""
+        return Image.fromarray(self.pixels)
+
+    def save(self, path: str | Path) -> Path:
+        """Write a PNG with the metadata in it as text; the same picture gives the same bytes.
+
+        Raises:
+            UserError: the name has another ending, or it cannot be written.
+        """
+        path = Path(path)
+        if path.suffix.lower() != ".png":
+            raise UserError(f"{path}: pictures are written as PNG: give it a name that ends in .png")
+        write_png(self.image, path, self.metadata)
+        return path
+
+
+def write_png(image: Image.Image, path: Path, metadata: Mapping[str, str]) -> None:
+    """Write it with ``metadata`` as tEXt, or iTXt where Latin-1 is not enough, and no date.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    text = PngInfo()
+    for key, value in metadata.items():
+        text.add_text(key, value)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image.save(path, "PNG", pnginfo=text, optimize=True)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
+@dataclass(frozen=True)
+class Start:
+    """A picture to start from.
+
+    Attributes:
+        pixels: uint8 [height, width, 3], RGB.
+        sha256: of the file.
+    """
+
+    pixels: Array
+    sha256: str
+
+
+def read_image(path: Path, height: int, width: int) -> Start:
+    """Read a picture; scaled so that it covers ``height`` × ``width``, and cropped to its middle.
+
+    Raises:
+        UserError: it is missing, or not a picture.
+    """
+    try:
+        content = path.read_bytes()
+        with Image.open(path) as image:
+            upright = ImageOps.exif_transpose(image).convert("RGB")
+    except UnidentifiedImageError:
+        raise UserError(f"image={path}: not a picture in a format that Pillow reads") from None
+    except OSError as error:
+        raise UserError(f"image={path}: cannot be read ({error.strerror or error})") from None
+    except (ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UserError(f"image={path}: damaged ({error})") from None
+    fitted = ImageOps.fit(upright, (width, height), Image.Resampling.LANCZOS)
+    return Start(np.asarray(fitted), hashlib.sha256(content).hexdigest())

@@ -1,0 +1,224 @@
+"""Draw with a bundle: prompt → text encoders → UNet, step by step → VAE decoder.
+
+One model is in memory at a time, but for the two halves of a chunked UNet: all prompts are encoded, then all latent
+images are drawn, then all are decoded.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sdbuild import __version__
+from sdbuild.coreml.runtime.storage import Precision
+from sdbuild.errors import UserError
+from sdbuild.generate.bundle import Bundle, read_bundle
+from sdbuild.generate.denoise import Origin, begin, denoise
+from sdbuild.generate.models import Condition, Decoder, Encoder, Machine, TextEncoders, UNet
+from sdbuild.generate.noise import Noise
+from sdbuild.generate.options import MAX_STEPS, STRENGTH, Options, Rng, check_range, check_seed, check_text
+from sdbuild.generate.picture import Picture, Start, read_image
+from sdbuild.generate.schedulers import find_scheduler
+from sdbuild.generate.scheduling import make_scheduler
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is; first with 0."""
+
+SEED = 93
+"""What the seed is if nothing is said: that of Apple's tools."""
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What all pictures of a run have in common, with all defaults in place."""
+
+    options: Options
+    steps: int
+    guidance: float
+    strength: float
+    start: Start | None
+    scheduler: str | None
+    scheduler_name: str
+
+    @property
+    def guided(self) -> bool:
+        return self.guidance > 1
+
+
+class Pipeline:
+    """A bundle, ready to draw; made by `Pipeline.open`."""
+
+    def __init__(self, bundle: Bundle, names: Mapping[str, str], machine: Machine) -> None:
+        """Take a bundle; ``names`` go into the metadata of pictures."""
+        self.bundle = bundle
+        self._names = names
+        self._machine = machine
+
+    @classmethod
+    def open(
+        cls,
+        folder: str | Path,
+        *,
+        name: str | None = None,
+        variant: str | None = None,
+        precision: Precision = "float32",
+        device: str | torch.device = "cpu",
+        decoded_bytes: int | None = None,
+    ) -> "Pipeline":
+        """Open what ``doit build`` made, ``build/<recipe>``, or an unpacked zip.
+
+        Args:
+            folder: with ``manifest.json`` and ``Resources``.
+            name: the recipe's, for the metadata of pictures; None: the folder's.
+            variant: likewise; None: there is only one.
+            precision: "float32", or "float16" to round as a device does, so that overflow shows.
+            device: where torch computes: "cpu", "cuda", "mps".
+            decoded_bytes: how many bytes of decoded weights each model may hold at once; None for no limit.
+
+        Raises:
+            UserError: no bundle there, or a damaged one.
+        """
+        folder = Path(folder)
+        names = {"recipe": name or folder.resolve().name} | ({"variant": variant} if variant else {})
+        return cls(read_bundle(folder), names, Machine(precision, device, decoded_bytes))
+
+    def generate(
+        self,
+        prompt: str,
+        *,
+        seed: int = SEED,
+        negative: str = "",
+        steps: int | None = None,
+        guidance: float | None = None,
+        scheduler: str | None = None,
+        rng: Rng = "numpy",
+        image: str | Path | None = None,
+        strength: float | None = None,
+        progress: Progress | None = None,
+    ) -> Picture:
+        """Draw one picture; see `Options` for the arguments, and `generate_all` for more pictures.
+
+        Raises:
+            UserError: an argument out of its range, a bundle that cannot do it, or a device that there is not.
+        """
+        path = None if image is None else Path(image)
+        options = Options(negative, steps, guidance, scheduler, rng, path, strength)
+        return self.generate_all([prompt], [seed], options, progress)[0]
+
+    def generate_all(
+        self,
+        prompts: Sequence[str],
+        seeds: Sequence[int] = (SEED,),
+        options: Options | None = None,
+        progress: Progress | None = None,
+    ) -> list[Picture]:
+        """Draw each prompt with each seed: all of the first prompt, then all of the second.
+
+        A picture depends on its own prompt and seed only, not on the others it is drawn with.
+
+        Raises:
+            UserError: an argument out of its range, a bundle that cannot do it, or a device that there is not.
+        """
+        for prompt in prompts:
+            check_text("prompt", prompt)
+        for seed in seeds:
+            check_seed(seed)
+        plan = self._plan(options or Options())
+        report = progress or (lambda what, done, total: None)
+        drawings = [(index, seed) for index in range(len(prompts)) for seed in seeds]
+
+        report("encode prompts", 0, 1)
+        texts = [*prompts, plan.options.negative] if plan.guided else prompts
+        conditions, notes = TextEncoders(self.bundle, self._machine).encode(texts)
+        latents = self._latents(plan, conditions, drawings, report)
+        report("decode", 0, len(latents))
+        decoder = Decoder(self.bundle, self._machine)
+        pictures = []
+        for (index, seed), latent in zip(drawings, latents, strict=True):
+            remarks = notes[index] + (notes[-1] if plan.guided else [])
+            metadata = self._metadata(plan, prompts[index], seed)
+            pictures.append(Picture(decoder.decode(latent.numpy()), metadata, tuple(dict.fromkeys(remarks))))
+            report("decode", len(pictures), len(latents))
+        return pictures
+
+    def _latents(
+        self, plan: _Plan, conditions: Sequence[Condition], drawings: Sequence[tuple[int, int]], report: Progress
+    ) -> list[torch.Tensor]:
+        """The latent image of each (prompt, seed); guided, the last of ``conditions`` is the negative prompt's."""
+        origin = self._origin(plan)
+        unet = UNet(self.bundle, self._machine)
+        latents: list[torch.Tensor] = []
+        for index, seed in drawings:
+            what = f"picture {len(latents) + 1} of {len(drawings)}, seed {seed}"
+            noise, scheduler = Noise(plan.options.rng, seed), self._scheduler(plan.scheduler, plan.steps)
+            start = begin(scheduler, noise, self.bundle.latent_shape, plan.steps, origin)
+            chosen = [*(conditions[-1:] if plan.guided else []), conditions[index]]
+            told = partial(report, what)
+            latents.append(denoise(unet, scheduler, chosen, plan.guidance, start, noise.generator, told))
+        return latents
+
+    def check(self, options: Options) -> None:
+        """Raise UserError for what this bundle cannot do, without loading a model."""
+        self._plan(options)
+
+    def _plan(self, options: Options) -> _Plan:
+        """Put the bundle's defaults in."""
+        steps = self.bundle.steps if options.steps is None else options.steps
+        check_range("steps", steps, 1, min(MAX_STEPS, self.bundle.scheduler.get("num_train_timesteps", MAX_STEPS)))
+        guidance = self.bundle.guidance if options.guidance is None else options.guidance
+        if options.negative and guidance <= 1:
+            raise UserError(f"negative=: has no effect at guidance {guidance:g}; it must be above 1 for that")
+        strength = STRENGTH if options.strength is None else options.strength
+        start = None
+        if options.image is not None:
+            if not self.bundle.has("VAEEncoder"):
+                raise UserError(
+                    "image=: this bundle has no VAEEncoder to start from a picture: add vae_encoder to the recipe's "
+                    "`components` and build again"
+                )
+            if int(steps * strength) < 1:
+                raise UserError(
+                    f"strength={strength:g}: of {steps} steps none is left to draw; take more steps, or a strength "
+                    f"of at least {1 / steps:.2g}"
+                )
+            start = read_image(options.image, self.bundle.height, self.bundle.width)
+        scheduler = None if options.scheduler is None else find_scheduler(options.scheduler)
+        own = type(self._scheduler(scheduler, steps)).__name__
+        return _Plan(options, steps, guidance, strength, start, scheduler, scheduler or own)
+
+    def _scheduler(self, name: str | None, steps: int) -> Any:
+        return make_scheduler(name, self.bundle.scheduler, steps, xl=self.bundle.xl)
+
+    def _origin(self, plan: _Plan) -> Origin | None:
+        if plan.start is None:
+            return None
+        mean, deviation = Encoder(self.bundle, self._machine).encode(plan.start.pixels)
+        return Origin(mean, deviation, self.bundle.vae_scale, plan.strength)
+
+    def _metadata(self, plan: _Plan, prompt: str, seed: int) -> dict[str, str]:
+        metadata = {
+            "Software": f"sdbuild {__version__}",
+            **self._names,
+            "prompt": prompt,
+            "negative_prompt": plan.options.negative,
+            "seed": str(seed),
+            "steps": str(plan.steps),
+            "guidance": f"{plan.guidance:g}",
+            "scheduler": plan.scheduler_name,
+            "rng": plan.options.rng,
+            "precision": self._machine.precision,
+        }
+        if plan.start is not None and plan.options.image is not None:
+            metadata |= {
+                "image": plan.options.image.name,
+                "image_sha256": plan.start.sha256,
+                "strength": f"{plan.strength:g}",
+            }
+        return metadata | {
+            "bundle_sha256": self.bundle.sha256,
+            "models_sha256": json.dumps(dict(self.bundle.models), sort_keys=True),
+        }

@@ -1,0 +1,136 @@
+"""What ``doit generate`` was asked for: variables read strictly, before anything heavy is loaded."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from sdbuild.errors import UserError
+from sdbuild.generate.options import Options, check_seed, check_text
+
+VARIABLES: Mapping[str, str] = {
+    "prompt": "what to draw",
+    "prompts": "a file with a prompt on each line; empty lines and those that start with # are skipped",
+    "negative": "what pictures should be unlike",
+    "seed": "of the first picture (93)",
+    "count": "pictures of each prompt, with the seeds that follow (1)",
+    "steps": "of the scheduler (20)",
+    "guidance": "how closely to follow the prompt; up to 1 without a negative prompt (7.5, or the model's best)",
+    "scheduler": "ddim, pndm, dpmpp, euler, euler_a … (the model's own)",
+    "rng": "numpy for the noise of Apple's packages, torch for that of diffusers (numpy)",
+    "image": "a picture to start from; the recipe must have the component vae_encoder",
+    "strength": "how much of the image to draw anew, above 0 and up to 1 (0.6)",
+    "precision": "float32, or float16 to round as a device does (float32)",
+    "device": "where to compute: cpu, cuda, mps (cpu)",
+    "memory": "how much of each model's weights to hold decoded, such as 2GB (all)",
+    "out": "the folder for pictures (build/images/<recipe>)",
+}
+"""What ``name=value`` may set, in plain words, defaults in brackets."""
+
+MAX_COUNT = 1000
+_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+
+
+@dataclass(frozen=True)
+class Request:
+    """A command line, understood. ``out`` is None for the default folder, ``memory`` in bytes."""
+
+    prompts: tuple[str, ...]
+    seeds: tuple[int, ...]
+    options: Options
+    precision: str
+    device: str
+    memory: int | None
+    out: Path | None
+
+
+def read_request(variables: Mapping[str, str], here: Path) -> Request:
+    """Read the variables of a user who stands in ``here``.
+
+    Raises:
+        UserError: an unknown variable, or a value that cannot be.
+    """
+    for name, value in variables.items():
+        if name not in VARIABLES:
+            near = get_close_matches(name, VARIABLES, n=1)
+            hint = f": did you mean '{near[0]}'?" if near else ""
+            raise UserError(
+                f"unknown variable '{name}'{hint}\n`generate` takes {', '.join(f'{v}=' for v in VARIABLES)}"
+            )
+        if not value and name != "negative":
+            raise UserError(f"{name}= is empty; {VARIABLES[name]}")
+    seed = _whole(variables, "seed", 93)
+    count = _whole(variables, "count", 1)
+    if not 1 <= count <= MAX_COUNT:
+        raise UserError(f"count={count}: must be from 1 to {MAX_COUNT}")
+    check_seed(seed, count)
+    options = Options(
+        negative=variables.get("negative", ""),
+        steps=_whole(variables, "steps") if "steps" in variables else None,
+        guidance=_number(variables, "guidance"),
+        scheduler=variables.get("scheduler"),
+        rng=variables.get("rng", "numpy"),  # type: ignore[arg-type]  # Options checks it
+        image=here / variables["image"] if "image" in variables else None,
+        strength=_number(variables, "strength"),
+    )
+    precision = variables.get("precision", "float32")
+    if precision not in ("float32", "float16"):
+        raise UserError(f"precision={precision}: choose float32, or float16 to round as a device does")
+    return Request(
+        prompts=_prompts(variables, here),
+        seeds=tuple(range(seed, seed + count)),
+        options=options,
+        precision=precision,
+        device=variables.get("device", "cpu"),
+        memory=_bytes(variables["memory"]) if "memory" in variables else None,
+        out=here / variables["out"] if "out" in variables else None,
+    )
+
+
+def _prompts(variables: Mapping[str, str], here: Path) -> tuple[str, ...]:
+    if "prompt" in variables and "prompts" in variables:
+        raise UserError("give prompt= or prompts=, not both")
+    if "prompt" in variables:
+        check_text("prompt", variables["prompt"])
+        return (variables["prompt"],)
+    if "prompts" not in variables:
+        raise UserError(
+            'say what to draw, such as prompt="a photo of a cat", or prompts=FILE with a prompt on each line'
+        )
+    path = here / variables["prompts"]
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except OSError as error:
+        raise UserError(f"prompts={path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise UserError(f"prompts={path}: is not UTF-8 text") from None
+    prompts = tuple(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
+    if not prompts:
+        raise UserError(f"prompts={path}: there is no prompt in it; write one on each line")
+    for prompt in prompts:
+        check_text("prompts", prompt)
+    return prompts
+
+
+def _whole(variables: Mapping[str, str], name: str, default: int = 0) -> int:
+    text = variables.get(name, str(default))
+    if not re.fullmatch(r"[+-]?[0-9]{1,18}", text):
+        raise UserError(f"{name}={text}: must be a whole number")
+    return int(text)
+
+
+def _number(variables: Mapping[str, str], name: str) -> float | None:
+    if name not in variables:
+        return None
+    try:
+        return float(variables[name])
+    except ValueError:
+        raise UserError(f"{name}={variables[name]}: must be a number, such as 7.5") from None
+
+
+def _bytes(text: str) -> int:
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([a-zA-Z]*)", text)
+    if match is None or match[2].lower() not in _UNITS:
+        raise UserError(f"memory={text}: must be a size, such as 500MB or 2GB")
+    return int(float(match[1]) * _UNITS[match[2].lower()])

@@ -1,0 +1,87 @@
+"""What a bundle says of itself, and what is said of one that is not as it was built."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sdbuild.errors import UserError
+from sdbuild.generate import Pipeline
+from sdbuild.generate.bundle import read_bundle
+
+
+@pytest.fixture
+def copy(whole: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "bundle"
+    shutil.copytree(whole, folder, ignore=shutil.ignore_patterns("work"))
+    return folder
+
+
+def change(folder: Path, **changes: Any) -> None:
+    path = folder / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_a_bundle(whole: Path) -> None:
+    bundle = read_bundle(whole)
+    assert (bundle.pipeline, bundle.height, bundle.width, bundle.latent_shape) == ("sd1", 64, 64, (1, 4, 8, 8))
+    assert (bundle.guidance, bundle.steps, bundle.tokens) == (7.5, 20, 77)
+    assert bundle.model("Unet") == whole / "Resources" / "Unet.mlmodelc"
+    with pytest.raises(UserError, match="no VAEEncoder in this bundle, which has TextEncoder, Unet, VAEDecoder"):
+        bundle.model("VAEEncoder")
+
+
+def test_defaults_of_the_bundle(copy: Path) -> None:
+    change(copy, defaults={"guidance": 2, "steps": 3})
+    picture = Pipeline.open(copy).generate("a circle")
+    assert (picture.metadata["guidance"], picture.metadata["steps"]) == ("2", "3")
+
+
+def test_an_unpacked_zip(copy: Path) -> None:
+    for entry in (copy / "Resources").iterdir():
+        entry.rename(copy / entry.name)
+    (copy / "Resources").rmdir()
+    assert read_bundle(copy).resources == copy
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"schema": 2}, "written by another version"),
+        ({"schema": None}, "damaged, schema is missing"),
+        ({"pipeline": "sd3"}, "drawing with a pipeline sd3 is not supported, only with sd1, sd2, sdxl"),
+        ({"image": {"height": "64", "width": 64}}, "damaged, image.height is '64'"),
+        ({"latents": []}, "damaged, latents.channels is missing"),
+        ({"models": {"Unet": 1}}, "damaged, models.Unet.sha256 is missing"),
+        ({"scheduler": None}, "damaged, scheduler is missing"),
+        ({"defaults": {"guidance": "much"}}, "damaged, defaults.guidance is 'much'"),
+    ],
+)
+def test_a_manifest_that_does_not_fit(copy: Path, changes: dict[str, Any], message: str) -> None:
+    change(copy, **changes)
+    with pytest.raises(UserError, match=f"manifest.json: {message}"):
+        read_bundle(copy)
+
+
+def test_files_that_are_not_what_was_built(copy: Path, tmp_path: Path) -> None:
+    weights = copy / "Resources" / "Unet.mlmodelc" / "weights" / "weight.bin"
+    size = weights.stat().st_size
+    with weights.open("r+b") as file:
+        file.truncate(1000)
+    with pytest.raises(UserError, match=f"weight.bin: 1000 bytes long, {size} when it was built; run `doit build`"):
+        read_bundle(copy)
+    weights.unlink()
+    with pytest.raises(UserError, match=r"weight.bin: missing; run `doit build` again"):
+        read_bundle(copy)
+    (copy / "manifest.json").write_text("{")
+    with pytest.raises(UserError, match=r"manifest.json: damaged, it is not JSON"):
+        read_bundle(copy)
+
+
+def test_nothing_built_yet(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for name in ("none", ".", "file"):
+        with pytest.raises(UserError, match=r"no bundle there .* run `doit build` first"):
+            Pipeline.open(tmp_path / name)

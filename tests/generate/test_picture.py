@@ -1,0 +1,94 @@
+"""Pictures are read and written with care."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sdbuild.errors import UserError
+from sdbuild.generate import Picture
+from sdbuild.generate.picture import read_image
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (16, 24, 3), dtype=np.uint8)
+METADATA = {"prompt": "a café, 日本\nand more", "seed": "93", "recipe": "shapes"}
+
+
+def test_a_png_with_metadata(tmp_path: Path) -> None:
+    path = Picture(PIXELS, METADATA).save(tmp_path / "new" / "a.png")
+    with Image.open(path) as image:
+        image.load()
+        assert image.text == METADATA
+        assert list(image.text) == list(METADATA)
+        assert np.array_equal(np.asarray(image), PIXELS)
+    content = path.read_bytes()
+    assert b"tEXtseed\x0093" in content
+    assert b"tIME" not in content
+
+
+def test_the_same_bytes_every_time(tmp_path: Path) -> None:
+    one, other = (Picture(PIXELS, METADATA).save(tmp_path / name) for name in ("a.png", "b.PNG"))
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_where_it_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder.png").mkdir()
+    for path, message in (
+        (tmp_path / "a.jpg", "pictures are written as PNG"),
+        (tmp_path / "file" / "a.png", "cannot be written"),
+        (tmp_path / "folder.png", "cannot be written"),
+    ):
+        with pytest.raises(UserError, match=message):
+            Picture(PIXELS).save(path)
+
+
+def test_a_picture_to_start_from(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(PIXELS).save(path)
+    start = read_image(path, 16, 24)
+    assert np.array_equal(start.pixels, PIXELS)
+    assert start.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_it_is_scaled_and_cropped_to_its_middle(tmp_path: Path) -> None:
+    image = Image.new("RGB", (300, 100), (255, 0, 0))
+    image.paste((0, 0, 255), (100, 0, 200, 100))
+    image.save(tmp_path / "wide.png")
+    start = read_image(tmp_path / "wide.png", 64, 64)
+    assert start.pixels.shape == (64, 64, 3)
+    assert (start.pixels[:, 5:-5] == (0, 0, 255)).all()
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "1", "CMYK", "I;16"])
+def test_any_kind_of_picture(tmp_path: Path, mode: str) -> None:
+    ending = "tif" if mode == "CMYK" else "png"
+    image = (
+        Image.fromarray(PIXELS[..., 0].astype(np.uint16)) if mode == "I;16" else Image.fromarray(PIXELS).convert(mode)
+    )
+    image.save(tmp_path / f"a.{ending}")
+    start = read_image(tmp_path / f"a.{ending}", 8, 8)
+    assert (start.pixels.shape, start.pixels.dtype) == ((8, 8, 3), np.uint8)
+
+
+def test_a_photo_lying_on_its_side(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter
+    Image.fromarray(PIXELS).save(tmp_path / "a.png", exif=exif)
+    assert np.array_equal(read_image(tmp_path / "a.png", 24, 16).pixels, np.rot90(PIXELS, -1))
+
+
+def test_what_is_no_picture(tmp_path: Path) -> None:
+    whole = tmp_path / "whole.png"
+    Image.fromarray(PIXELS).save(whole)
+    (tmp_path / "half.png").write_bytes(whole.read_bytes()[:200])
+    (tmp_path / "text.png").write_text("a picture")
+    for name, message in (
+        ("half.png", "cannot be read|damaged"),
+        ("text.png", "not a picture in a format"),
+        ("none.png", "No such file"),
+        (".", "cannot be read"),
+    ):
+        with pytest.raises(UserError, match=f"image=.*({message})"):
+            read_image(tmp_path / name, 8, 8)

@@ -1,0 +1,256 @@
+"""What a bundle draws is what diffusers draws with the original, and what one way of building draws, another does."""
+
+import gc
+import weakref
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sdbuild.coreml.runtime import Model
+from sdbuild.errors import UserError
+from sdbuild.generate import Pipeline
+from sdbuild.generate.bundle import read_bundle
+from sdbuild.generate.models import Machine
+from sdbuild.generate.options import Options
+from sdbuild.shapes.scenes import parse_caption
+from sdbuild.shapes.score import check
+
+CIRCLE = "a large red circle on a blue background"
+CROSS = "a small yellow cross on a purple background"
+SQUARE = "a medium white square on a black background"
+
+
+def psnr(reference: np.ndarray[Any, Any], result: np.ndarray[Any, Any]) -> float:
+    """Of images from 0 to 1. Rounding to 8 bits alone costs so much that 59 dB are the most."""
+    noise = np.sqrt(np.mean((reference.astype(np.float64) - result) ** 2))
+    return float(-20 * np.log10(noise + 1e-30))
+
+
+def expected(pipeline: Any, prompt: str, **options: Any) -> np.ndarray[Any, Any]:
+    generator = torch.Generator().manual_seed(options.pop("seed"))
+    image: np.ndarray[Any, Any] = pipeline(prompt, generator=generator, output_type="np", **options).images[0]
+    return image
+
+
+@pytest.mark.parametrize(("prompt", "seed"), [(CIRCLE, 93), (CROSS, 7), (SQUARE, 4294967295)])
+def test_the_same_picture_as_diffusers(whole: Path, reference: Any, prompt: str, seed: int) -> None:
+    wanted = expected(reference, prompt, seed=seed, num_inference_steps=20, guidance_scale=2.0)
+    picture = Pipeline.open(whole).generate(prompt, seed=seed, steps=20, guidance=2, rng="torch")
+    assert psnr(wanted, picture.pixels / 255) > 55  # 45 are asked for
+    assert check(picture.pixels.astype(np.float32) / 255).is_right(parse_caption(prompt))
+
+
+def test_a_negative_prompt_as_diffusers_takes_it(whole: Path, reference: Any) -> None:
+    options = {"seed": 1, "num_inference_steps": 8, "guidance_scale": 3.0}
+    wanted = expected(reference, "a circle", negative_prompt="a red circle", **options)
+    arguments: dict[str, Any] = {"seed": 1, "steps": 8, "guidance": 3.0, "rng": "torch"}
+    pipeline = Pipeline.open(whole)
+    with_it = pipeline.generate("a circle", negative="a red circle", **arguments).pixels / 255
+    without = pipeline.generate("a circle", **arguments).pixels / 255
+    assert psnr(wanted, with_it) > 55
+    assert psnr(wanted, without) < 30
+
+
+@pytest.mark.parametrize("guidance", [1.0, 0.5, 0.0])
+def test_low_guidance_is_the_prompt_alone(whole: Path, reference: Any, guidance: float) -> None:
+    wanted = expected(reference, CROSS, seed=3, num_inference_steps=6, guidance_scale=1.0)
+    picture = Pipeline.open(whole).generate(CROSS, seed=3, steps=6, guidance=guidance, rng="torch")
+    assert psnr(wanted, picture.pixels / 255) > 55
+
+
+def test_batch_one_and_chunks_draw_the_same(whole: Path, chunked: Path) -> None:
+    pictures = [Pipeline.open(path).generate(CROSS, guidance=3, steps=5).pixels for path in (whole, chunked)]
+    assert psnr(pictures[0] / 255, pictures[1] / 255) > 50
+    alone = [Pipeline.open(path).generate(CROSS, guidance=1, steps=5).pixels for path in (whole, chunked)]
+    assert psnr(alone[0] / 255, alone[1] / 255) > 50
+    assert psnr(pictures[0] / 255, alone[0] / 255) < 40
+
+
+def test_sdxl_as_diffusers_runs_it(large: Path, large_reference: Any) -> None:
+    # An empty negative prompt is encoded, as the app does it; without one diffusers would take zeros.
+    options = {"seed": 5, "num_inference_steps": 4, "guidance_scale": 4.0, "height": 64, "width": 128}
+    wanted = expected(large_reference, CIRCLE, negative_prompt="", **options)
+    picture = Pipeline.open(large).generate(CIRCLE, seed=5, steps=4, guidance=4, rng="torch")
+    assert picture.pixels.shape == (64, 128, 3)
+    assert picture.pixels.std() > 5
+    assert psnr(wanted, picture.pixels / 255) > 45
+
+
+@pytest.mark.parametrize("scheduler", [None, "pndm", "heun", "dpmpp", "euler_a"])
+def test_from_a_picture_as_diffusers_does_it(
+    chunked: Path, reference: Any, scheduler: str | None, tmp_path: Path
+) -> None:
+    import diffusers
+
+    from sdbuild.generate.schedulers import SCHEDULERS
+
+    image = Image.new("RGB", (64, 64), (40, 80, 225))
+    image.paste((245, 225, 50), (20, 20, 44, 44))
+    image.save(tmp_path / "start.png")
+    pipeline = diffusers.StableDiffusionImg2ImgPipeline(**reference.components, requires_safety_checker=False)
+    pipeline.set_progress_bar_config(disable=True)
+    if scheduler is not None:
+        kind = SCHEDULERS[scheduler]
+        own = reference.scheduler.config
+        pipeline.scheduler = getattr(diffusers, kind.class_name).from_config(own, **kind.settings)
+    options = {"seed": 93, "num_inference_steps": 10, "guidance_scale": 1.5, "strength": 0.7}
+    wanted = expected(pipeline, CIRCLE, image=image, **options)
+    arguments: dict[str, Any] = {"image": tmp_path / "start.png", "strength": 0.7, "scheduler": scheduler}
+    picture = Pipeline.open(chunked).generate(CIRCLE, steps=10, guidance=1.5, rng="torch", **arguments)
+    assert psnr(wanted, picture.pixels / 255) > 50
+    assert picture.metadata["image"] == "start.png"
+    assert picture.metadata["strength"] == "0.7"
+
+
+def test_little_strength_leaves_the_picture_alone(chunked: Path, tmp_path: Path) -> None:
+    pipeline = Pipeline.open(chunked)
+    pipeline.generate(CROSS, guidance=2, steps=10).save(tmp_path / "start.png")
+    start = tmp_path / "start.png"
+    little, all_of_it = (pipeline.generate(CIRCLE, guidance=2, steps=10, image=start, strength=s) for s in (0.1, 1.0))
+    assert check(little.pixels.astype(np.float32) / 255).background == "purple"
+    assert check(all_of_it.pixels.astype(np.float32) / 255).is_right(parse_caption(CIRCLE))
+
+
+def test_a_picture_does_not_depend_on_its_company(whole: Path) -> None:
+    pipeline = Pipeline.open(whole)
+    options = Options(steps=3, guidance=2, scheduler="euler_a")
+    pictures = pipeline.generate_all([CIRCLE, CROSS], [5, 6], options)
+    assert [(p.metadata["prompt"], p.metadata["seed"]) for p in pictures] == [
+        (CIRCLE, "5"),
+        (CIRCLE, "6"),
+        (CROSS, "5"),
+        (CROSS, "6"),
+    ]
+    alone = pipeline.generate(CROSS, seed=6, steps=3, guidance=2, scheduler="euler_a")
+    assert np.array_equal(alone.pixels, pictures[3].pixels)
+    assert len({picture.pixels.tobytes() for picture in pictures}) == 4
+
+
+def test_rng_changes_the_picture(whole: Path) -> None:
+    pipeline = Pipeline.open(whole)
+    one, other = (pipeline.generate(CIRCLE, steps=2, guidance=1, rng=rng) for rng in ("numpy", "torch"))
+    assert not np.array_equal(one.pixels, other.pixels)
+
+
+class _Watchful(Machine):
+    """Counts the models that are alive whenever one is loaded."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        object.__setattr__(self, "loaded", [])
+        object.__setattr__(self, "most", 0)
+
+    def load(self, path: Path) -> Model:
+        model = super().load(path)
+        self.loaded.append((path.stem, weakref.ref(model)))
+        object.__setattr__(self, "most", max(self.most, sum(each() is not None for _, each in self.loaded)))
+        return model
+
+
+def test_one_model_at_a_time(whole: Path, large: Path, chunked: Path) -> None:
+    gc.disable()  # what is freed must not have to wait for it
+    try:
+        for path, most in ((whole, 1), (large, 1), (chunked, 2)):
+            machine = _Watchful()
+            Pipeline(read_bundle(path), {}, machine).generate_all([CIRCLE, CROSS], [1, 2], Options(steps=1))
+            assert machine.most == most
+            assert len({name for name, _ in machine.loaded}) == len(machine.loaded)
+    finally:
+        gc.enable()
+
+
+def test_decoded_weights_within_a_budget(whole: Path) -> None:
+    pictures = [Pipeline.open(whole, decoded_bytes=size).generate(CIRCLE, steps=2) for size in (None, 1 << 20)]
+    assert np.array_equal(pictures[0].pixels, pictures[1].pixels)
+
+
+def test_half_precision_is_another_picture_but_nearly_the_same(whole: Path) -> None:
+    options: dict[str, Any] = {"steps": 5, "guidance": 2}
+    full, half = (Pipeline.open(whole, precision=p).generate(CIRCLE, **options) for p in ("float32", "float16"))
+    assert not np.array_equal(full.pixels, half.pixels)
+    assert psnr(full.pixels / 255, half.pixels / 255) > 30
+    assert half.metadata["precision"] == "float16"
+
+
+def test_progress_by_step(whole: Path) -> None:
+    news: list[tuple[str, int, int]] = []
+    Pipeline.open(whole).generate(CIRCLE, steps=3, progress=lambda *told: news.append(told))
+    step = "picture 1 of 1, seed 93"
+    assert news == [
+        ("encode prompts", 0, 1),
+        *((step, done, 3) for done in range(4)),
+        ("decode", 0, 1),
+        ("decode", 1, 1),
+    ]
+
+
+def test_metadata_and_defaults(whole: Path) -> None:
+    picture = Pipeline.open(whole, name="mine", variant="6bit").generate(CIRCLE, steps=2)
+    manifest = read_bundle(whole)
+    assert picture.metadata == {
+        "Software": picture.metadata["Software"],
+        "recipe": "mine",
+        "variant": "6bit",
+        "prompt": CIRCLE,
+        "negative_prompt": "",
+        "seed": "93",
+        "steps": "2",
+        "guidance": "7.5",
+        "scheduler": manifest.scheduler["_class_name"],
+        "rng": "numpy",
+        "precision": "float32",
+        "bundle_sha256": manifest.sha256,
+        "models_sha256": picture.metadata["models_sha256"],
+    }
+    assert manifest.models["Unet"] in picture.metadata["models_sha256"]
+    assert picture.notes == ()
+
+
+def test_notes_on_what_the_app_cannot_read(whole: Path) -> None:
+    pipeline = Pipeline.open(whole)
+    picture = pipeline.generate("a red 円 " + "circle " * 80, negative="ß", steps=1)
+    assert [note.partition(":")[0] for note in picture.notes] == [
+        "the prompt is too long, cut off",
+        "the app's tokenizer does not know, and reads as the prompt's end",
+    ]
+    assert picture.notes[1].endswith("'円'")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"steps": 0}, "steps=0: must be from 1 to 1000"),
+        ({"steps": 1001}, "steps=1001: must be from 1 to 1000"),
+        ({"guidance": float("nan")}, "guidance=nan: must be from 0 to 100"),
+        ({"guidance": -1}, "guidance=-1"),
+        ({"seed": -1}, "seed=-1: must be from 0 to 4294967295"),
+        ({"seed": 2**32}, "seed=4294967296"),
+        ({"scheduler": "eular"}, "scheduler=eular: unknown: did you mean 'euler'?"),
+        ({"rng": "cuda"}, "rng=cuda: choose numpy"),
+        ({"negative": "x", "guidance": 1}, "negative=: has no effect at guidance 1"),
+        ({"strength": 0.5}, "strength=: .* give image= too"),
+        ({"image": "x.png"}, "this bundle has no VAEEncoder .* add vae_encoder to the recipe's `components`"),
+        ({"prompt": "\udcff"}, "prompt=: is not valid UTF-8"),
+        ({"prompt": "a\0b"}, "prompt=: has a NUL"),
+    ],
+)
+def test_what_cannot_be_is_said_before_drawing(whole: Path, options: dict[str, Any], message: str) -> None:
+    def forbidden(*told: Any) -> None:
+        raise AssertionError("drawing began")
+
+    with pytest.raises(UserError, match=message):
+        Pipeline.open(whole).generate(**{"prompt": CIRCLE, "progress": forbidden} | options)
+
+
+def test_a_strength_that_leaves_no_step(chunked: Path) -> None:
+    with pytest.raises(UserError, match=r"strength=0.2: of 4 steps none is left to draw; .* at least 0.25"):
+        Pipeline.open(chunked).generate(CIRCLE, steps=4, image="any.png", strength=0.2)
+
+
+def test_a_device_that_is_not_there(whole: Path) -> None:
+    with pytest.raises(UserError, match="device 'abacus' cannot be used"):
+        Pipeline.open(whole, device="abacus").generate(CIRCLE)

@@ -1,0 +1,90 @@
+"""Schedulers are set up as diffusers' pipelines set them up."""
+
+import json
+from typing import Any
+
+import diffusers
+import pytest
+import torch
+
+from sdbuild.errors import UserError
+from sdbuild.generate.schedulers import SCHEDULERS, find_scheduler
+from sdbuild.generate.scheduling import make_scheduler
+from tests.generate.bundles import MODEL
+
+CONFIG: dict[str, Any] = json.loads((MODEL / "scheduler" / "scheduler_config.json").read_text())
+V = CONFIG | {"prediction_type": "v_prediction"}
+
+
+def first_steps(scheduler: Any) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    sample, noise = torch.randn((2, 1, 4, 8, 8), generator=generator)
+    sample = sample * scheduler.init_noise_sigma
+    found = []
+    more = {"generator": generator} if "generator" in scheduler.step.__code__.co_varnames else {}
+    for time in scheduler.timesteps[:3]:
+        scaled = scheduler.scale_model_input(sample, time)
+        sample = scheduler.step(noise, time, sample, **more).prev_sample
+        found += [scaled, sample]
+    return found
+
+
+@pytest.mark.parametrize("config", [CONFIG, V], ids=["epsilon", "v"])
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_each_as_diffusers_makes_it(name: str, config: dict[str, Any]) -> None:
+    if name == "lms":
+        pytest.importorskip("scipy", reason="diffusers' LMS scheduler integrates with it")
+    kind = SCHEDULERS[name]
+    theirs = getattr(diffusers, kind.class_name).from_config(config, **kind.settings)
+    theirs.set_timesteps(7)
+    own = make_scheduler(name, config, 7, xl=False)
+    assert type(own) is type(theirs)
+    assert torch.equal(torch.as_tensor(own.timesteps), torch.as_tensor(theirs.timesteps))
+    for ours, wanted in zip(first_steps(own), first_steps(theirs), strict=True):
+        assert torch.equal(ours, wanted)
+
+
+def test_the_models_own_and_the_default() -> None:
+    own = make_scheduler(None, CONFIG | {"_class_name": "EulerDiscreteScheduler"}, 5, xl=False)
+    assert isinstance(own, diffusers.EulerDiscreteScheduler)
+    unnamed = {key: value for key, value in CONFIG.items() if key != "_class_name"}
+    assert isinstance(make_scheduler(None, unnamed, 5, xl=False), diffusers.PNDMScheduler)
+
+
+def test_old_configurations_are_corrected_as_in_diffusers_pipelines() -> None:
+    old = {key: CONFIG[key] for key in ("beta_start", "beta_end", "beta_schedule", "num_train_timesteps")}
+    own = make_scheduler("ddim", old, 5, xl=False)
+    assert (own.config.clip_sample, own.config.steps_offset) == (False, 1)
+    assert make_scheduler("ddim", old | {"steps_offset": 0}, 5, xl=True).config.steps_offset == 0
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        ("ddim", "ddim"),
+        ("DDIMScheduler", "ddim"),
+        ("DPMSolverMultistep", "dpmpp"),
+        ("Euler A", "euler_a"),
+        ("euler-ancestral-discrete", "euler_a"),
+        ("DPMPP-Karras", "dpmpp_karras"),
+    ],
+)
+def test_names_as_people_write_them(written: str, name: str) -> None:
+    assert find_scheduler(written) == name
+
+
+@pytest.mark.parametrize(("written", "hint"), [("unipcc", ": did you mean 'unipc'?"), ("quantum", "\n"), ("", "\n")])
+def test_unknown_names(written: str, hint: str) -> None:
+    with pytest.raises(UserError) as caught:
+        find_scheduler(written)
+    assert str(caught.value).startswith(f"scheduler={written}: unknown{hint}")
+    assert "Schedulers: ddim, ddpm, pndm" in str(caught.value)
+
+
+def test_what_diffusers_refuses_is_one_message() -> None:
+    with pytest.raises(UserError, match="own scheduler FlowMatchEulerDiscreteScheduler is not supported: choose"):
+        make_scheduler(None, CONFIG | {"_class_name": "FlowMatchEulerDiscreteScheduler"}, 5, xl=False)
+    with pytest.raises(UserError, match="scheduler LCMScheduler: 900 steps cannot be made"):
+        make_scheduler("lcm", CONFIG, 900, xl=False)
+    with pytest.raises(UserError, match="scheduler DDIMScheduler: 5 steps cannot be made"):
+        make_scheduler("ddim", CONFIG | {"beta_schedule": "wavy"}, 5, xl=False)
