@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-import regex  # type: ignore[import-untyped]
+import regex
 
 from sdbuild.errors import UserError
 
