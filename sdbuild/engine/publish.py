@@ -7,6 +7,7 @@ Anything else in these folders is left alone.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping
@@ -131,8 +132,17 @@ def stale_folders(builds: Iterable[Build], here: Path) -> list[Path]:
     found = []
     for top in sorted({here / "build" / build.name for build in builds}):
         candidates = [top, *(path for path in sorted(top.glob("*")) if path.is_dir() and path.name not in _OWNED)]
-        found += [path for path in candidates if path not in wanted and path.is_dir() and (path / MANIFEST).is_file()]
+        found += [path for path in candidates if path not in wanted and _is_ours(path)]
     return found
+
+
+def _is_ours(folder: Path) -> bool:
+    """There is a manifest in it, and one of a bundle: other things have files of that name."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(manifest, dict) and {"schema", "pipeline", "sha256"} <= manifest.keys()
 
 
 def lock_name(folder: Path) -> str:

@@ -10,6 +10,8 @@ from sdbuild.errors import UserError
 from sdbuild.plan import Expected, Graph, Node, difference, ingredients, key_of
 from sdbuild.store import Absent, Artifact, Entry, Store
 
+_TOLD = 4  # differences
+
 
 @dataclass(frozen=True)
 class Ready:
@@ -99,9 +101,9 @@ def reason(store: Store, graph: Graph, node: Node, state: State, last: Entry | N
     if before is None:
         return "what it was last built from is no longer in the store"
     producers = {item.role: graph.names[item.node] for item in node.inputs}
-    return "; ".join(
-        f"its input {producers[found.name]} changed"
-        if found.kind == "input" and found.name in producers
-        else str(found)
-        for found in difference(before.ingredients, state.ingredients)
-    )
+    found = [
+        f"its input {producers[one.name]} changed" if one.kind == "input" and one.name in producers else str(one)
+        for one in difference(before.ingredients, state.ingredients)
+    ]
+    more = [f"{len(found) - _TOLD} more"] if len(found) > _TOLD else []
+    return "; ".join((*found[:_TOLD], *more))

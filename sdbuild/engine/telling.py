@@ -49,7 +49,7 @@ def tell_plan(variables: Mapping[str, str], here: Path) -> None:
 
 def _last_entries(store: Store, graph: Graph) -> dict[Node, Entry]:
     """What records say of tasks: their key when they were last built for the same recipe."""
-    records = {build.recipe: Records(store.root).read(build.recipe) for build in graph.builds}
+    records = {recipe: Records(store.root).read(recipe) for recipe in {build.recipe for build in graph.builds}}
     found = {}
     for node in graph.tasks.values():
         build = graph.users[node][0]

@@ -82,9 +82,11 @@ def test_results_are_kept_as_they_should_be_and_nothing_else_is_touched(toy: Toy
 def test_results_of_variants_that_are_no_more_are_removed(toy: Toy) -> None:
     assert toy.run() == 0
     mine = toy.results / "mine"
-    mine.mkdir()
+    (mine / "packages").mkdir(parents=True)
+    (mine / "manifest.json").write_text('{"name": "of a web page"}')
     assert toy.run(changes={"variants": ["y", "z"]}) == 0
     assert sorted(path.name for path in toy.results.iterdir()) == ["mine", "y", "z"]
+    assert sorted(path.name for path in mine.iterdir()) == ["manifest.json", "packages"]
 
 
 def test_a_failure_keeps_what_is_done_and_what_does_not_depend_on_it(toy: Toy) -> None:
@@ -93,6 +95,17 @@ def test_a_failure_keeps_what_is_done_and_what_does_not_depend_on_it(toy: Toy) -
     assert "convert:a" in toy.ran()
     assert toy.run("bundle@y", changes=wrong) == 0
     assert not {"config", "convert:a"} & set(toy.ran())
+
+
+def test_what_does_not_depend_on_a_failure_is_done_when_asked_to_go_on(
+    toy: Toy, capfd: pytest.CaptureFixture[str]
+) -> None:
+    wrong = {"compress:a@x": {"wrong": "user"}}
+    assert toy.run("-c", "build", changes=wrong) == 1
+    assert {"bundle@y", "compress:a@x"} <= set(toy.ran())
+    told = capfd.readouterr()
+    assert told.err == "error: compress:a@x: the toy says no\n"
+    assert told.out.splitlines()[-1].startswith("not finished (6 run")
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from sdbuild.store import Lock
 from sdbuild.store.digest import tree_digest
 from tests.engine.conftest import Toy
 from tests.engine.toy import NODES
@@ -43,13 +44,16 @@ def test_kills_at_random_moments_cost_nothing_but_time(make_toy: Callable[[str],
 
 
 def _kill_a_stage(parent: int, moments: random.Random) -> None:
-    found = subprocess.run(["pgrep", "-P", str(parent)], capture_output=True, text=True, check=False)
-    if stages := found.stdout.split():
-        with_luck = int(moments.choice(stages))
+    if stages := _children(parent):
         try:
-            os.kill(with_luck, signal.SIGKILL)
+            os.kill(moments.choice(stages), signal.SIGKILL)
         except ProcessLookupError:
             return
+
+
+def _children(parent: int) -> list[int]:
+    found = subprocess.run(["pgrep", "-P", str(parent)], capture_output=True, text=True, check=False)
+    return [int(pid) for pid in found.stdout.split()]
 
 
 def _artifacts(toy: Toy) -> list[tuple[str, str]]:
@@ -100,6 +104,25 @@ def test_stages_end_when_doit_is_killed(toy: Toy, tmp_path: Path) -> None:
     build.kill()
     build.communicate()
     _wait_for(lambda: not _alive(child))
+    assert any((toy.store / "work").iterdir())
+    assert toy.run("config") == 0
+    assert not any((toy.store / "work").iterdir())
+
+
+def test_a_stage_that_outlives_doit_keeps_its_lock(toy: Toy, tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    build = toy.start(changes={"convert:a": {"wrong": "child", "pid": str(pid)}})
+    _number_in(pid)
+    (stage,) = _children(build.pid)
+    os.kill(stage, signal.SIGSTOP)
+    build.kill()
+    build.communicate()
+    locks = [path for path in (toy.store / "locks").iterdir() if path.name != "store"]
+    assert [Lock.try_take(path) for path in locks] == [None]
+    os.killpg(stage, signal.SIGKILL)
+    _wait_for(lambda: not _alive(stage))
+    with Lock.take(locks[0]):
+        assert toy.run("config") == 0
 
 
 def _number_in(path: Path) -> int:

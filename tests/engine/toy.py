@@ -54,12 +54,12 @@ def main(here: str, *arguments: str) -> int:
     """Build for a user who stands in ``here``."""
     rest = list(arguments)
     jobs = int(rest.pop(1)) if rest[:1] == ["-n"] else 1
-    words = [word for word in rest if word != "-n"] or ["build"]
+    words = [word for word in rest if not word.startswith("-")] or ["build"]
     recipe = Path(here) / "toy.yaml"
     recipe.touch()
     try:
         built = graph(recipe, json.loads(os.environ.get("TOY", "{}")))
-        return run_graph(built, open_store(), Path(here), Options(jobs=jobs), words)
+        return run_graph(built, open_store(), Path(here), Options(jobs, keep_going="-c" in rest), words)
     except UserError as error:
         complain(str(error))
         return 1

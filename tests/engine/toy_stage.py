@@ -1,5 +1,6 @@
 """A stage for tests: it writes what its parameters and inputs say, or goes wrong as they ask. See ``toy``."""
 
+import json
 import os
 import signal
 import time
@@ -26,7 +27,9 @@ def run(job: Job) -> None:
     for path in job.parameters["files"]:
         target = job.output / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(f"{name} {path} {job.parameters['text']}\n{read}")
+        text = f"{name} {path} {job.parameters['text']}\n{read}"
+        manifest = {"schema": 1, "pipeline": "toy", "sha256": text}
+        target.write_text(json.dumps(manifest) if path == "manifest.json" else text)
 
 
 def _files(path: Path) -> list[Path]:
