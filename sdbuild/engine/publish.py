@@ -1,6 +1,7 @@
 """Results for the user: ``build/<recipe>/`` or ``build/<recipe>/<variant>/``, shown by hard links into the store.
 
-What belongs to sdbuild in there is ``packages``, ``Resources``, ``manifest.json`` and the zip; it is kept as it should be.
+What belongs to sdbuild in there is ``packages``, ``Resources``, ``manifest.json``, what ``verify`` found and the zip; it is
+kept as it should be.
 Anything else in these folders is left alone.
 """
 
@@ -21,7 +22,8 @@ from sdbuild.store.digest import walk
 
 PACKAGES = "packages"
 MANIFEST = "manifest.json"
-_OWNED = (PACKAGES, "Resources", MANIFEST)
+VERIFIED = "verify.txt"
+_OWNED = (PACKAGES, "Resources", MANIFEST, "verify.json", VERIFIED)
 _ZIPS = "*_compiled.zip"
 _NEW, _OLD = ".sdbuild-new", ".sdbuild-old"
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 from sdbuild.engine.progress import size
-from sdbuild.engine.publish import folder_of
+from sdbuild.engine.publish import VERIFIED, folder_of
 from sdbuild.engine.session import Session
 from sdbuild.plan import Build
 from sdbuild.recipe.problems import display
@@ -23,6 +24,13 @@ def tell_end(session: Session, *, failed: bool) -> None:
         print(_of_one(session, shown[0]))
     elif shown:
         print(_of_many(session, shown))
+    for build in shown:
+        report = folder_of(build, session.here) / VERIFIED
+        if report.is_file():
+            title = f"{build.variant}: " if build.variant else ""
+            print(
+                f"{title}verified against PyTorch\n{textwrap.indent(report.read_text(encoding='utf-8').rstrip(), '  ')}"
+            )
     for build in shown[:1] if len(shown) == 1 else ():
         print(f"Resources for the app: {display(folder_of(build, session.here))}/Resources")
     print(f"{_places(session, shown)}{told}")

@@ -28,6 +28,12 @@ def plan(recipes: Iterable[Recipe]) -> Graph:
     return Graph(tuple(_Planner(recipe, files).build() for recipe in recipes))
 
 
+_VERIFIED_STEPS = 8  # of the schedule: enough for latents of every kind, from noise to picture
+_MIN_CONVERTED_PSNR = (
+    50.0  # dB that conversion must keep whatever is asked for: float16 weights cost some, a fault more
+)
+
+
 class _Planner:
     """The nodes of one recipe, and how large their artifacts may become."""
 
@@ -43,7 +49,9 @@ class _Planner:
         recipe = self._recipe
         models = {name: self._models(name) for name in self._components}
         flat = tuple(model for found in models.values() for model in found)
-        return Build(recipe.name, recipe.variant, recipe.path, self._bundle(models, flat), flat, self._expected)
+        proof = [Input("verify", self._verify(models))] if recipe.verify is not None else []
+        bundle = self._bundle(models, flat, proof)
+        return Build(recipe.name, recipe.variant, recipe.path, bundle, flat, self._expected)
 
     def _node(
         self, stage: Stage, name: str, expected: Expected, inputs: Iterable[Input] = (), /, **parameters: Any
@@ -155,7 +163,52 @@ class _Planner:
             self._estimates.parameters(self._components[component]),
         )
 
-    def _bundle(self, models: dict[str, list[Model]], flat: tuple[Model, ...]) -> Node:
+    def _verify(self, models: dict[str, list[Model]]) -> Node:
+        """What ships and what it was made from, beside all that PyTorch needs to compute the same."""
+        recipe, family = self._recipe, self._recipe.family
+        assert recipe.verify is not None
+        tokenizers = iter(family.tokenizers)
+        inputs = []
+        for name, found in models.items():
+            component = self._components[name]
+            inputs += [
+                Input(f"config:{name}", self._config, f"{component.folder}/config.json"),
+                Input(f"weights:{name}", self._download(component)),
+                *(Input(f"{node.stage.name}:{name}", node) for node in _packages(found[0].package.node)),
+                *(Input(f"compile:{model.name}", model.compiled, f"{model.name}.mlmodelc") for model in found),
+            ]
+            if component.kind.startswith("clip_text"):
+                inputs.append(Input(f"tokenizer:{name}", self._config, next(tokenizers)))
+        return self._node(
+            stages.VERIFY,
+            "",
+            Expected(SMALL, SMALL),
+            [*inputs, Input("scheduler", self._config, f"{family.scheduler}/scheduler_config.json")],
+            components=[
+                {
+                    "name": name,
+                    "kind": self._components[name].kind,
+                    "inputs": [port.name for port in self._components[name].inputs],
+                    "outputs": [port.name for port in self._components[name].outputs],
+                    "models": [model.name for model in found],
+                }
+                for name, found in models.items()
+            ],
+            height=recipe.resolution.height,
+            width=recipe.resolution.width,
+            batch=recipe.batch,
+            tokens=family.tokens,
+            latent_channels=family.latent_channels,
+            vae_factor=family.vae_factor,
+            vae_scale=family.vae_scale,
+            precision="float32",
+            steps=_VERIFIED_STEPS,
+            image=recipe.verify.image,
+            min_psnr=recipe.verify.min_psnr,
+            min_converted_psnr=_MIN_CONVERTED_PSNR,
+        )
+
+    def _bundle(self, models: dict[str, list[Model]], flat: tuple[Model, ...], proof: list[Input]) -> Node:
         recipe, family, components = self._recipe, self._recipe.family, self._components
         vaes = {component.folder for component in components.values() if component.weights == "vae"}
         variant = f"_{recipe.variant}" if recipe.variant else ""
@@ -173,6 +226,7 @@ class _Planner:
                 ),
                 *(Input("vae", self._config, f"{folder}/config.json") for folder in sorted(vaes)),
                 Input("scheduler", self._config, f"{family.scheduler}/scheduler_config.json"),
+                *proof,
             ],
             pipeline=family.name,
             sources={name: origin(recipe.source_of(name)) for name in components},
@@ -199,6 +253,14 @@ class _Planner:
             tools={tool: tool_version(tool) for stage in stages.STAGES.values() for tool in stage.tools},
             zip=f"{recipe.name}{variant}_{recipe.attention}_compiled" if recipe.bundle.zip else None,
         )
+
+
+def _packages(last: Node) -> list[Node]:
+    """The nodes that wrote a component's package, first to last."""
+    found = [last]
+    while before := [item.node for item in found[0].inputs if item.role == "package"]:
+        found.insert(0, before[0])
+    return found
 
 
 def _ports(ports: tuple[Port, ...]) -> list[dict[str, str]]:

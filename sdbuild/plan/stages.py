@@ -11,7 +11,8 @@ CONVERT = Stage("convert", 1, "write an ML Program with the weights", ("torch", 
 COMPRESS = Stage("compress", 1, "compress the weights", ("numpy",))
 CHUNK = Stage("chunk", 1, "cut the package in two")
 COMPILE = Stage("compile", 1, "compile the package to what apps load")
+VERIFY = Stage("verify", 1, "hold every stage's artifact against PyTorch", ("torch", "diffusers", "transformers"))
 BUNDLE = Stage("bundle", 1, "put Resources together and check them")
 
-STAGES = {stage.name: stage for stage in (CONFIG, DOWNLOAD, TRACE, CONVERT, COMPRESS, CHUNK, COMPILE, BUNDLE)}
+STAGES = {stage.name: stage for stage in (CONFIG, DOWNLOAD, TRACE, CONVERT, COMPRESS, CHUNK, COMPILE, VERIFY, BUNDLE)}
 """In the order they run."""

@@ -12,7 +12,7 @@ from sdbuild.recipe.fields import Resolution, Strict
 from sdbuild.recipe.sources import Source, find_source
 from sdbuild.recipe.steps import Step
 from sdbuild.recipe.targets import TARGETS, Target, target_of
-from sdbuild.recipe.written import Attention, Bundle, Compiler, ComputeUnits, WrittenRecipe
+from sdbuild.recipe.written import EVERYTHING, Attention, Bundle, Compiler, ComputeUnits, Verify, WrittenRecipe
 
 
 class RecipeModel(Strict):
@@ -42,6 +42,7 @@ class Recipe(Strict):
     chunk: bool = Field(description="Cut the UNet in two.")
     compile: Compiler = Field(description="Which compiler to use.")
     bundle: Bundle = Field(description="How the Resources folder is delivered.")
+    verify: Verify | None = Field(description="What to ask of the artifacts, with a number for each component.")
 
     @property
     def pipeline(self) -> str:
@@ -143,4 +144,13 @@ def resolve(written: WrittenRecipe, family: Family, path: Path, variant: str | N
         chunk=bool(written.chunk),
         compile=written.compile,
         bundle=written.bundle,
+        verify=_limits(written.verify, components),
     )
+
+
+def _limits(verify: Verify | None, components: tuple[str, ...]) -> Verify | None:
+    """One number for everything becomes one for each component; a picture is asked for by name only."""
+    if verify is None or EVERYTHING not in verify.min_psnr:
+        return verify
+    number = verify.min_psnr[EVERYTHING]
+    return verify.model_copy(update={"min_psnr": dict.fromkeys(components, number)})

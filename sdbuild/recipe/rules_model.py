@@ -9,7 +9,7 @@ from sdbuild.recipe.model import Recipe
 from sdbuild.recipe.problems import allowed, suggestion
 from sdbuild.recipe.rules import Finding, rule
 from sdbuild.recipe.sources import Source, source_problem
-from sdbuild.recipe.written import WrittenRecipe
+from sdbuild.recipe.written import EVERYTHING, WrittenRecipe
 
 
 @rule("model")
@@ -89,6 +89,21 @@ def compressed_components_are_built(recipe: Recipe, written: WrittenRecipe) -> I
         else:
             continue
         yield Finding(message, (("compress", name),), notes, on_key=True)
+
+
+@rule("verify", "components", "pipeline")
+def verified_components_are_built(recipe: Recipe, written: WrittenRecipe) -> Iterator[Finding]:
+    """Only what is built can be measured."""
+    known = (EVERYTHING, *recipe.components, "image")
+    for name in written.verify.min_psnr if written.verify else ():
+        if name not in known:
+            notes = (*suggestion(name, known[1:]), allowed(known[1:]))
+            yield Finding(
+                f"'{name}' is not built, so there is nothing to measure",
+                (("verify", "min_psnr", name),),
+                notes,
+                on_key=True,
+            )
 
 
 @rule("resolution", "pipeline", "model")

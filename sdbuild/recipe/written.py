@@ -113,6 +113,41 @@ class Bundle(Strict):
     zip: bool = Field(default=False, description="Also write a zip in the layout that apps download.")
 
 
+EVERYTHING = "*"
+
+
+def _everywhere(value: Any) -> Any:
+    """A number alone stands for everything that is measured."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return {EVERYTHING: float(value)} if number else value
+
+
+_Decibels = Annotated[float, Field(ge=0, le=200)]
+
+
+class Verify(Strict):
+    """Hold what every stage makes against PyTorch, before anything is bundled."""
+
+    min_psnr: Annotated[
+        dict[str, _Decibels],
+        BeforeValidator(_everywhere),
+        WithJsonSchema(
+            {
+                "anyOf": [
+                    {"type": "number", "minimum": 0, "maximum": 200},
+                    {"type": "object", "additionalProperties": {"type": "number", "minimum": 0, "maximum": 200}},
+                ],
+                "examples": [35, {"unet": 30, "image": 25}],
+            }
+        ),
+    ] = Field(
+        default={},
+        description="The PSNR, in dB, that what ships must reach: one number for all components, or one for each and for "
+        "`image`, the picture that the whole bundle draws. What falls short fails the build.",
+    )
+    image: bool = Field(default=True, description="Also draw with the bundle, and compare the picture with PyTorch's.")
+
+
 class WrittenRecipe(Strict):
     """A recipe: which models to build, for what, and how."""
 
@@ -161,6 +196,9 @@ class WrittenRecipe(Strict):
         description="What makes .mlmodelc: sdbuild's own compiler, Xcode's, or Xcode's where there is one.",
     )
     bundle: Bundle = Field(default=Bundle(), description="How the Resources folder is delivered.")
+    verify: Verify | None = Field(
+        default=None, description="Hold what every stage makes against PyTorch, and fail the build if it falls short."
+    )
     variants: tuple[dict[str, Any], ...] = Field(
         default=(),
         description="Builds to make from this recipe instead of one: each has a name of its own and the keys that "

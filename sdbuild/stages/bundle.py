@@ -1,6 +1,7 @@
 """bundle: the Resources folder for Apple's Swift package: put together, checked, described and, if asked for, zipped."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ def run(job: Job) -> None:
 
     Inputs: ``compiled:<Swift name>``, its ``.mlmodelc``; ``tokenizer:<name>``, folders, the first one's files are taken;
     ``scheduler`` and, if there is one, ``vae``, the configuration files; ``files:<component>``, what config recorded of
-    the weight files.
+    the weight files; ``verify``, if that ran, what it found, which is shown beside the bundle.
     """
     parameters, inputs = job.parameters, job.inputs
     resources = job.output / "Resources"
@@ -30,6 +31,9 @@ def run(job: Job) -> None:
     violations = check_resources(resources, _expectations(parameters))
     if violations:
         raise ContractError(violations)
+    if "verify" in inputs:
+        for name in ("verify.json", "verify.txt"):
+            shutil.copy(inputs["verify"] / name, job.output / name)
     size = sum(file.stat().st_size for file in resources.rglob("*") if file.is_file())
     total = 2 * size if parameters["zip"] else size
     facts = _facts(parameters, inputs)

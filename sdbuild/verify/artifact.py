@@ -1,0 +1,46 @@
+"""What a stage wrote for a component, run as the app runs it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from sdbuild.coreml.runtime import load
+from sdbuild.coreml.runtime.storage import Precision
+from sdbuild.errors import UserError
+from sdbuild.verify.metrics import Array
+
+_DECODED_BYTES = 4 << 30
+"""How much of the weights is kept in float32; what is beyond it is decoded when it is needed. All of an SD 1.5 fits."""
+
+
+class Artifact:
+    """One model, or chunks one after the other: arrays in the order of the component's inputs to arrays, float32, in that of
+    its outputs.
+    """
+
+    def __init__(
+        self, paths: Sequence[Path], inputs: Sequence[str], outputs: Sequence[str], precision: Precision
+    ) -> None:
+        """Open ``.mlpackage`` or ``.mlmodelc`` folders; ``inputs`` and ``outputs`` are the component's, in its order.
+
+        Raises:
+            UserError: a model cannot be read or run.
+        """
+        self._models = [load(path, precision=precision, decoded_bytes=_DECODED_BYTES) for path in paths]
+        self._inputs, self._outputs = inputs, outputs
+
+    def __call__(self, inputs: Sequence[Array]) -> list[Array]:
+        """Run; a chunk takes what it wants of the inputs and of what the chunks before it gave, by name.
+
+        Raises:
+            UserError: an input or output is not there, or the models do not take arrays of these shapes.
+        """
+        values = dict(zip(self._inputs, inputs, strict=True))
+        for model in self._models:
+            if missing := [name for name in model.inputs if name not in values]:
+                raise UserError(f"{model.path}: takes {', '.join(missing)}; there is {', '.join(values)}")
+            values |= model.predict({name: values[name] for name in model.inputs})
+        if missing := [name for name in self._outputs if name not in values]:
+            raise UserError(f"{self._models[-1].path}: does not give {', '.join(missing)}")
+        return [values[name].astype(np.float32) for name in self._outputs]

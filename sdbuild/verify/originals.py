@@ -1,0 +1,105 @@
+"""What the PyTorch originals give for the inputs that a drawing meets: the cases that artifacts are held against."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sdbuild.verify.drawing import Run, picture, unet_calls
+from sdbuild.verify.metrics import Array
+from sdbuild.verify.pipeline import PROMPTS, Pipeline, Subject, telling_of
+from sdbuild.verify.reference import Reference
+
+_UNET_CASES = 4
+"""How many calls of the drawing's UNet artifacts repeat, from the first to the last."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """What an original gave for some inputs."""
+
+    inputs: Sequence[Array]
+    outputs: Sequence[Array]
+
+
+Cases = dict[str, Case]
+
+
+def run_originals(pipeline: Pipeline, tick: Callable[[], None]) -> dict[str, Cases]:
+    """The cases of every component, by their names.
+
+    Text encoders get prompts; the UNet the latent images of a drawing, as the original UNet denoises them, at several of its
+    timesteps (and normal numbers for a prompt, if its text encoders are not built); the VAE what came of that, and a
+    picture. ``tick`` is called after each run.
+
+    Raises:
+        UserError: weights that cannot be read, do not fit their configuration, or give infinities.
+    """
+    cases: dict[str, Cases] = {subject.name: {} for subject in pipeline.subjects}
+
+    def open_original(subject: Subject) -> Run:
+        with telling_of(subject.name):
+            original = Reference(subject.kind, subject.config, subject.weights)
+
+        def run(name: str, inputs: Sequence[Array]) -> list[Array]:
+            with telling_of(subject.name):
+                outputs = original(inputs)
+            cases[subject.name][name] = Case(inputs, outputs)
+            tick()
+            return outputs
+
+        return run
+
+    for encoder in pipeline.text_encoders:
+        run = open_original(encoder)
+        for name, prompt in PROMPTS.items():
+            run(name, [pipeline.tokens(encoder, prompt)])
+    latents = pipeline.latents(lambda subject: _recall(cases[subject.name]) or open_original(subject))
+    for subject in pipeline.subjects:
+        if subject.kind.startswith("unet"):
+            cases[subject.name] = _spread(cases[subject.name])
+    _run_vae(pipeline, open_original, latents)
+    return cases
+
+
+def _recall(cases: Cases) -> Run | None:
+    """A network that gives again what it gave in these cases; None for no cases."""
+    return (lambda name, _inputs: list(cases[name].outputs)) if cases else None
+
+
+def _spread(cases: Cases) -> Cases:
+    names = list(cases)
+    chosen = dict.fromkeys(names[round(at)] for at in np.linspace(0, len(names) - 1, _UNET_CASES))
+    return {name: cases[name] for name in chosen}
+
+
+def _run_vae(pipeline: Pipeline, open_original: Callable[[Subject], Run], latents: Array | None) -> None:
+    image, decoded = picture(pipeline.drawing.height, pipeline.drawing.width), None
+    decoder, encoder = pipeline.find("vae_decoder"), pipeline.find("vae_encoder")
+    if decoder is not None:
+        # The library's VAE has both halves: the one that is not built serves here all the same.
+        other = Reference("vae_encoder", decoder.config, decoder.weights)
+        run = open_original(decoder)
+        if latents is not None:
+            (decoded,) = run("drawing", [latents])
+        run("picture", [other([image])[0][:, : pipeline.drawing.latent_channels]])
+    if encoder is not None:
+        run = open_original(encoder)
+        if decoded is not None:
+            run("drawing", [decoded])
+        run("picture", [image])
+
+
+def count_runs(pipeline: Pipeline) -> int:
+    """How many runs of networks `run_originals` and the artifacts' verification take, without the bundle's drawing."""
+    runs = 0
+    unet, decoder = pipeline.find("unet"), pipeline.find("vae_decoder")
+    for subject in pipeline.subjects:
+        if subject is unet:
+            calls = unet_calls(pipeline.drawing)
+            runs += calls + min(_UNET_CASES, calls) * len(subject.stages)
+        else:
+            drawn = unet is not None and (subject is decoder or decoder is not None)
+            cases = len(PROMPTS) if subject in pipeline.text_encoders else 1 + drawn
+            runs += cases * (1 + len(subject.stages))
+    return runs

@@ -1,0 +1,133 @@
+"""The PyTorch originals: the modules of diffusers and transformers as they are, in float32.
+
+Nothing of ours takes part but the reading of checkpoints: not the reshaped attention, nor the wrappers that are traced.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+from sdbuild.errors import UserError
+from sdbuild.modeling.checkpoint import Checkpoint, read_config, weight_files
+from sdbuild.verify.metrics import Array
+
+
+class Reference:
+    """A component in PyTorch: float32 arrays in the order of its inputs to arrays in the order of its outputs.
+
+    Weights are read from their memory-mapped files when a layer runs, and dropped after it, so that only one layer of a
+    model is in memory at a time.
+    """
+
+    def __init__(self, kind: str, config: Path, weights: Path) -> None:
+        """Build the module of a ``kind`` of `sdbuild.modeling.components` from ``config.json`` and a folder of weights.
+
+        Raises:
+            UserError: the weights cannot be read.
+        """
+        self._forward, build = _KINDS[kind]
+        with torch.device("meta"):
+            self._model = build(read_config(config)).eval()
+        _stream(self._model, Checkpoint(weight_files(weights)))
+
+    def __call__(self, inputs: Sequence[Array]) -> list[Array]:
+        """Run the library's own forward.
+
+        Raises:
+            UserError: a weight is missing or of another shape, or the result is not finite.
+        """
+        with torch.no_grad():
+            tensors = [torch.from_numpy(np.ascontiguousarray(array, np.float32)) for array in inputs]
+            outputs = [np.array(tensor.numpy()) for tensor in self._forward(self._model, *tensors)]
+        if not all(np.isfinite(output).all() for output in outputs):
+            raise UserError("the original itself, in PyTorch, gives infinities or NaNs: its weights are damaged")
+        return outputs
+
+
+def _stream(model: nn.Module, checkpoint: Checkpoint) -> None:
+    """Give each layer its weights only while it runs."""
+    for path, module in model.named_modules():
+        empty = dict(module.named_parameters(recurse=False))
+        if empty:
+            module.register_forward_pre_hook(_fetcher(f"{path}." if path else "", empty, checkpoint))
+            module.register_forward_hook(_dropper(empty))
+
+
+def _fetcher(prefix: str, empty: Mapping[str, nn.Parameter], checkpoint: Checkpoint) -> Callable[..., None]:
+    def fetch(module: nn.Module, _inputs: Any) -> None:
+        for name, parameter in empty.items():
+            tensor = torch.from_numpy(checkpoint.load(prefix + name)).float()
+            if tensor.shape != parameter.shape:
+                shapes = f"has shape {list(tensor.shape)}, config.json says {list(parameter.shape)}"
+                raise UserError(f"weights: {prefix}{name} {shapes}; they are not of the same model")
+            setattr(module, name, nn.Parameter(tensor, requires_grad=False))
+
+    return fetch
+
+
+def _dropper(empty: Mapping[str, nn.Parameter]) -> Callable[..., None]:
+    def drop(module: nn.Module, _inputs: Any, _outputs: Any) -> None:
+        for name, parameter in empty.items():
+            setattr(module, name, parameter)
+
+    return drop
+
+
+def _text(model: Any, ids: Tensor, **options: Any) -> Any:
+    # The model's own buffer of positions has no content on the meta device.
+    return model(ids.long(), position_ids=torch.arange(ids.shape[1])[None], **options)
+
+
+def _encode(model: Any, ids: Tensor) -> Sequence[Tensor]:
+    result = _text(model, ids)
+    return result.last_hidden_state, result.pooler_output
+
+
+def _encode_pooled(model: Any, ids: Tensor) -> Sequence[Tensor]:
+    result = _text(model, ids, output_hidden_states=True)
+    return result.hidden_states[-2], result.text_embeds if "text_embeds" in result else result.pooler_output
+
+
+def _denoise(model: Any, sample: Tensor, timestep: Tensor, context: Tensor, *added: Tensor) -> Sequence[Tensor]:
+    conditions = dict(zip(("time_ids", "text_embeds"), added, strict=True)) if added else None
+    return (model(sample, timestep, context.squeeze(2).transpose(1, 2), added_cond_kwargs=conditions).sample,)
+
+
+def _decode(model: Any, z: Tensor) -> Sequence[Tensor]:
+    return (model.decode(z).sample,)
+
+
+def _encode_image(model: Any, image: Tensor) -> Sequence[Tensor]:
+    return (model.encode(image).latent_dist.parameters,)
+
+
+def _clip(config: dict[str, Any]) -> nn.Module:
+    projected = "CLIPTextModelWithProjection" in config.get("architectures", ())
+    model: nn.Module = (CLIPTextModelWithProjection if projected else CLIPTextModel)(CLIPTextConfig(**config))
+    return model
+
+
+def _unet(config: dict[str, Any]) -> nn.Module:
+    model: nn.Module = UNet2DConditionModel.from_config(config)
+    return model
+
+
+def _vae(config: dict[str, Any]) -> nn.Module:
+    model: nn.Module = AutoencoderKL.from_config(config)
+    return model
+
+
+_KINDS: dict[str, tuple[Callable[..., Sequence[Tensor]], Callable[[dict[str, Any]], nn.Module]]] = {
+    "clip_text": (_encode, _clip),
+    "clip_text_pooled": (_encode_pooled, _clip),
+    "unet": (_denoise, _unet),
+    "unet_xl": (_denoise, _unet),
+    "vae_decoder": (_decode, _vae),
+    "vae_encoder": (_encode_image, _vae),
+}

@@ -1,0 +1,139 @@
+"""Components built as `doit build` builds them, for the verification to look at."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+
+from sdbuild.compress.palettize import palettize
+from sdbuild.coreml.chunk import chunk
+from sdbuild.coreml.compiler import compile_package
+from sdbuild.coreml.convert import Metadata, Port, convert
+from sdbuild.coreml.package import read_package
+from sdbuild.coreml.rewrite import LookupTable, Weight, rewrite
+from sdbuild.modeling.checkpoint import Checkpoint, weight_files
+from sdbuild.modeling.components import PREFIX, Shape, build
+from sdbuild.modeling.tracing import load_trace, trace
+from sdbuild.verify import Drawing, Subject
+from tests.architectures import make
+
+SHAPES = Path(__file__).parents[2] / "sdbuild" / "shapes" / "model"
+SCHEDULER = json.loads((SHAPES / "scheduler" / "scheduler_config.json").read_text())
+PORTS = {
+    "clip_text": (["input_ids"], ["last_hidden_state", "pooled_outputs"]),
+    "clip_text_pooled": (["input_ids"], ["hidden_embeds", "pooled_outputs"]),
+    "unet": (["sample", "timestep", "encoder_hidden_states"], ["noise_pred"]),
+    "unet_xl": (["sample", "timestep", "encoder_hidden_states", "time_ids", "text_embeds"], ["noise_pred"]),
+    "vae_decoder": (["z"], ["image"]),
+    "vae_encoder": (["x"], ["latent"]),
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a component comes from: its kind, its config.json and the folder of its weights."""
+
+    kind: str
+    config: Path
+    weights: Path
+
+
+def shapes(folder: str, kind: str) -> Source:
+    """A component of the model that comes with sdbuild."""
+    return Source(kind, SHAPES / folder / "config.json", SHAPES / folder)
+
+
+def saved(path: Path, kind: str, config: dict[str, Any]) -> Source:
+    """A scaled-down model with seeded weights, as its library would save it."""
+    path.mkdir(parents=True)
+    (path / "config.json").write_text(json.dumps(config))
+    save_file(
+        {name: tensor.half() for name, tensor in make(kind, config).state_dict().items()}, path / "model.safetensors"
+    )
+    return Source(kind, path / "config.json", path)
+
+
+def built(
+    folder: Path, name: str, source: Source, shape: Shape, *, bits: int | None = None, chunked: bool = False
+) -> Subject:
+    """Every stage of a component, in half precision, its artifacts under ``folder``."""
+    folder.mkdir(parents=True)
+    inputs, outputs = PORTS[source.kind]
+    model = folder / "Model.mlpackage"
+    trace(build(source.kind, json.loads(source.config.read_text()), shape), folder / "graph.pt2")
+    dtype = "float32" if source.kind.startswith("clip") else "float16"
+    convert(
+        load_trace(folder / "graph.pt2"),
+        Checkpoint(weight_files(source.weights)).load,
+        model,
+        inputs=[Port(port, dtype) for port in inputs],
+        outputs=[Port(port, "float32") for port in outputs],
+        opset="CoreML7",
+        precision="float16",
+        metadata=Metadata(),
+        prefix=PREFIX,
+    )
+    tokenizer = SHAPES / "tokenizer" if source.kind.startswith("clip") else None
+    stages = {"convert": [model], "compile": []}
+    subject = Subject(name, source.kind, source.config, source.weights, inputs, outputs, stages, tokenizer)
+    return finished(folder, subject, bits=bits, chunked=chunked)
+
+
+def finished(folder: Path, subject: Subject, *, bits: int | None = None, chunked: bool = False) -> Subject:
+    """The component with other stages after its conversion, their artifacts under ``folder``."""
+    (model,) = subject.stages["convert"]
+    stages = {"convert": [model]}
+    if bits is not None:
+        model = _compress(model, folder / "compressed" / "Model.mlpackage", bits)
+        stages["compress"] = [model]
+    if chunked:
+        stages["chunk"] = [folder / f"ModelChunk{number}.mlpackage" for number in (1, 2)]
+        chunk(read_package(model), *stages["chunk"], lambda done, total: None)
+    return replace(subject, stages={**stages, "compile": [compiled(path) for path in stages.get("chunk", [model])]})
+
+
+def compiled(package: Path) -> Path:
+    """The ``.mlmodelc`` beside a package, made now unless it was before."""
+    path = package.with_suffix(".mlmodelc")
+    if not path.exists():
+        compile_package(package, path)
+    return path
+
+
+def with_stage(subject: Subject, stage: str, paths: list[Path]) -> Subject:
+    """The component with another result of a stage, and of no stage after it but the compiler's."""
+    names = list(subject.stages)
+    kept: Mapping[str, Any] = {name: subject.stages[name] for name in names[: names.index(stage)]}
+    last = {} if stage == "compile" else {"compile": [compiled(path) for path in paths]}
+    return replace(subject, stages={**kept, stage: paths, **last})
+
+
+def drawing(shape: Shape, **changes: Any) -> Drawing:
+    """A drawing in few steps."""
+    facts: dict[str, Any] = {
+        "height": shape.height,
+        "width": shape.width,
+        "batch": shape.batch,
+        "tokens": shape.tokens,
+        "latent_channels": 4,
+        "vae_factor": 8,
+        "vae_scale": 0.18215,
+        "scheduler": SCHEDULER,
+        "steps": 4,
+    }
+    return Drawing(**facts | changes)
+
+
+def _compress(source: Path, path: Path, bits: int) -> Path:
+    def encode(weight: Weight) -> LookupTable | None:
+        if weight.data.size < 2048 or "gather" in weight.users:
+            return None
+        palette = palettize(weight.data, bits, weight.name)
+        return LookupTable(palette.bits, palette.table, palette.packed)
+
+    path.parent.mkdir()
+    rewrite(read_package(source), path, encode, lambda done, total: None)
+    return path

@@ -1,0 +1,189 @@
+"""The real model that comes with sdbuild: sound artifacts pass, broken ones are named."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+
+from sdbuild.errors import UserError
+from sdbuild.modeling.components import Shape
+from sdbuild.verify import Report, Subject, verify
+from sdbuild.verify.drawing import pixels
+from sdbuild.verify.metrics import psnr
+from sdbuild.verify.originals import run_originals
+from sdbuild.verify.pipeline import PROMPTS, Pipeline
+from sdbuild.verify.verify import _shipped
+from tests.verify.breaking import Fault, broken, epsilon, swapped, zeroed
+from tests.verify.built import SHAPES, built, compiled, drawing, shapes, with_stage
+
+SHAPE = Shape(height=64, width=64, batch=2)
+DRAWING = drawing(SHAPE)
+COMPONENTS = {
+    "text_encoder": ("text_encoder", "clip_text"),
+    "unet": ("unet", "unet"),
+    "vae_decoder": ("vae", "vae_decoder"),
+    "vae_encoder": ("vae", "vae_encoder"),
+}
+WANTED = dict.fromkeys(COMPONENTS, 60.0) | {"image": 45.0}
+
+
+@pytest.fixture(scope="module")
+def subjects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Subject]:
+    """Every component, uncompressed, the UNet in two chunks."""
+    folder = tmp_path_factory.mktemp("shapes")
+    return {
+        name: built(folder / name, name, shapes(*where), SHAPE, chunked=name == "unet")
+        for name, where in COMPONENTS.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def news() -> list[tuple[int, int]]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def report(subjects: dict[str, Subject], news: list[tuple[int, int]]) -> Report:
+    return verify(
+        list(subjects.values()),
+        DRAWING,
+        min_psnr=WANTED,
+        progress=lambda done, total: news.append((done, total)),
+    )
+
+
+def test_every_stage_of_every_component_is_as_pytorch(report: Report) -> None:
+    assert [stage.stage for stage in report.components["unet"]] == ["convert", "chunk", "compile"]
+    for name in COMPONENTS:
+        assert min(stage.psnr for stage in report.components[name]) >= 60
+        assert report.components[name][-1].worst.difference.cosine > 0.9999
+    report.check()
+
+
+def test_the_chunks_compute_what_the_whole_does(report: Report) -> None:
+    (chunk,) = (stage for stage in report.components["unet"] if stage.stage == "chunk")
+    assert chunk.own_psnr >= 80
+
+
+@pytest.mark.parametrize("prompt", ["a small green cross on a white background", PROMPTS["prompt"]])
+def test_the_image_is_the_one_that_diffusers_draws(
+    prompt: str, subjects: dict[str, Subject], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Diffusers' own pipeline draws here, from its own reading of the folder."""
+    monkeypatch.setitem(PROMPTS, "prompt", prompt)
+    theirs = StableDiffusionPipeline.from_pretrained(SHAPES, dtype=torch.float32, local_files_only=True)
+    theirs.set_progress_bar_config(disable=True)
+    noise = np.random.RandomState(DRAWING.seed).standard_normal((1, 4, 8, 8)).astype(np.float32)
+    image = theirs(
+        prompt,
+        negative_prompt=PROMPTS["negative prompt"],
+        latents=torch.from_numpy(noise),
+        num_inference_steps=DRAWING.steps,
+        guidance_scale=DRAWING.guidance,
+        output_type="np",
+    ).images.transpose(0, 3, 1, 2)
+    pipeline = Pipeline(list(subjects.values()), DRAWING)
+    original = run_originals(pipeline, lambda: None)["vae_decoder"]["drawing"].outputs[0]
+    np.testing.assert_allclose(pixels(original), image, atol=1e-5)
+    bundle = pipeline.image(lambda subject: _shipped(subject, "float32", lambda: None))
+    assert psnr(image, pixels(bundle), peak=1.0) >= 45
+
+
+def test_the_report_is_the_same_every_time_and_tells_no_place(
+    report: Report, subjects: dict[str, Subject], news: list[tuple[int, int]], tmp_path: Path
+) -> None:
+    moved = built(tmp_path / "elsewhere", "vae_decoder", shapes("vae", "vae_decoder"), SHAPE)
+    again = verify(list((subjects | {"vae_decoder": moved}).values()), DRAWING, min_psnr=WANTED)
+    assert again.json() == report.json()
+    assert str(tmp_path.parent) not in report.json() + report.table()
+    written = json.loads(report.json())
+    assert written["image"]["psnr"] >= 45
+    assert written["image"]["min_psnr"] == 45
+    unet = written["components"]["unet"]
+    assert unet["min_psnr"] == 60
+    assert unet["stages"][0]["outputs"]["noise_pred"]["case"].startswith("timestep ")
+    assert unet["stages"][0]["psnr"] == round(unet["stages"][0]["psnr"], 2)
+    assert [done for done, _ in news] == [*range(1, len(news)), len(news) - 1]
+    assert {total for _, total in news} == {len(news) - 1}
+
+
+def test_the_table_has_a_line_for_each_stage(report: Report) -> None:
+    lines = report.table().splitlines()
+    assert lines[0].split()[:3] == ["component", "stage", "PSNR"]
+    assert [line.split()[:2] for line in lines[1:4]] == [
+        ["text_encoder", "convert"],
+        ["text_encoder", "compile"],
+        ["unet", "convert"],
+    ]
+    assert max(map(len, lines)) <= 120
+
+
+FAULTS: dict[str, tuple[str, Fault]] = {
+    "a text encoder's weight zeroed": ("text_encoder", zeroed("encoder_layers_1_mlp_fc1_weight_to_fp16")),
+    "a text encoder's wrong epsilon": ("text_encoder", epsilon(r"layer_norm_epsilon_0", 1e-3)),
+    "a UNet's weight zeroed": ("unet", zeroed("mid_block_attentions_0_transformer_blocks_0_attn2_to_k_weight_to_fp16")),
+    "a UNet's channels swapped": ("unet", swapped("up_blocks_0_resnets_0_conv1_weight_to_fp16", 3, 4)),
+    "a UNet's wrong epsilon": ("unet", epsilon(r"^group_norm_epsilon_y_0$", 1e-2)),
+    "a decoder's bias zeroed": ("vae_decoder", zeroed("decoder_conv_out_bias_to_fp16")),
+    "a decoder's channels swapped": (
+        "vae_decoder",
+        swapped("decoder_up_blocks_2_resnets_0_conv1_weight_to_fp16", 0, 1),
+    ),
+    "a decoder's wrong epsilon": ("vae_decoder", epsilon(r"^group_norm.*_epsilon_y_0$", 1e-2)),
+    "an encoder's channels swapped": ("vae_encoder", swapped("quant_conv_weight_to_fp16", 0, 1)),
+}
+
+
+@pytest.mark.parametrize("what", list(FAULTS))
+def test_a_fault_of_conversion_is_caught_and_named(what: str, subjects: dict[str, Subject], tmp_path: Path) -> None:
+    name, fault = FAULTS[what]
+    package = broken(subjects[name].stages["convert"][0], tmp_path, fault)
+    found = verify([with_stage(subjects[name], "convert", [package])], DRAWING, min_psnr=WANTED, min_converted_psnr=0)
+    measured = found.components[name][-1].psnr
+    course = rf"\(convert {measured:.2f} dB, compile {measured:.2f} dB\)"
+    message = rf"^verify: {name}: {measured:.2f} dB against PyTorch, 60 dB wanted; lost in convert {course}, at "
+    with pytest.raises(UserError, match=message):
+        found.check()
+    asked_of_convert = replace(found, keeps={"convert": 60})
+    message = rf"^verify: {name}: convert gives {measured:.2f} dB against PyTorch, where 60 dB are wanted of it"
+    with pytest.raises(UserError, match=message):
+        asked_of_convert.check()
+
+
+@pytest.mark.parametrize("what", list(FAULTS))
+def test_a_fault_of_compilation_is_caught_and_named(what: str, subjects: dict[str, Subject], tmp_path: Path) -> None:
+    """Whatever the recipe asks for: compiling must not change what is computed."""
+    name, fault = FAULTS[what]
+    whole = with_stage(subjects[name], "convert", list(subjects[name].stages["convert"]))
+    package = broken(whole.stages["convert"][0], tmp_path, fault)
+    found = verify([with_stage(whole, "compile", [compiled(package)])], DRAWING, min_psnr={name: 0})
+    with pytest.raises(
+        UserError, match=rf"^verify: {name}: compile gives [\d.-]+ dB against what it was given, where 80 dB are"
+    ):
+        found.check()
+
+
+@pytest.mark.parametrize("part", [0, 1], ids=["first", "second"])
+def test_a_fault_of_a_chunk_is_caught_and_named(part: int, subjects: dict[str, Subject], tmp_path: Path) -> None:
+    weight = ("conv_in_weight_to_fp16", "conv_out_weight_to_fp16")[part]
+    chunks = list(subjects["unet"].stages["chunk"])
+    chunks[part] = broken(chunks[part], tmp_path, zeroed(weight))
+    found = verify([with_stage(subjects["unet"], "chunk", chunks)], DRAWING, min_psnr={"unet": 0})
+    with pytest.raises(
+        UserError, match=r"^verify: unet: chunk gives [\d.-]+ dB against what it was given, where 80 dB are"
+    ):
+        found.check()
+
+
+def test_everything_that_falls_short_is_told_in_one_error(subjects: dict[str, Subject], report: Report) -> None:
+    found = replace(report, min_psnr={"unet": 101, "text_encoder": 60, "vae_decoder": 101, "image": 101})
+    with pytest.raises(UserError) as failure:
+        found.check()
+    first, *lines = str(failure.value).splitlines()
+    assert first == "verify: 3 fall short:"
+    assert [line.split(":")[0].strip() for line in lines] == ["unet", "vae_decoder", "image"]
+    assert "against the one that PyTorch draws, 101 dB wanted" in lines[2]
