@@ -18,9 +18,13 @@ COMMANDS = {
     "list": "list the recipes that come with sdbuild, and these commands",
     "gc": "remove from the store what no recipe in use needs",
     "clean": "remove build/<recipe>/; the store keeps everything",
+    "verify": "hold what a build makes of a recipe against PyTorch, stage by stage",
     "generate": "draw pictures with what a build put into build/<recipe>/",
 }
 """What there is to do, in plain words."""
+
+BUILDING = ("build", "verify")
+"""Those of them that run tasks of a recipe."""
 
 VARIABLES = {
     "config": "the recipe: a path, or a name from `list` (without it: shapes)",
@@ -39,6 +43,7 @@ TAKES = {
     "list": (),
     "gc": ("dry",),
     "clean": ("config", "variant"),
+    "verify": ("config", "variant"),
     "generate": ("config", "variant", *DRAWING),
 }
 """Which variables a command has. A task of a recipe has those of build."""
@@ -66,7 +71,7 @@ class Arguments:
     @property
     def builds(self) -> bool:
         """A recipe's tasks are wanted, all or some."""
-        return not self.words or any(word == "build" or word not in COMMANDS for word in self.words)
+        return not self.words or any(word in BUILDING or word not in COMMANDS for word in self.words)
 
 
 def parse(argv: Sequence[str]) -> Arguments:
@@ -99,7 +104,7 @@ def check(words: Sequence[str], variables: Mapping[str, str]) -> None:
         if word not in COMMANDS and word.partition(":")[0].partition("@")[0] not in STAGES:
             raise unknown("command", word, (*COMMANDS, *STAGES), f"Commands: {', '.join(COMMANDS)}")
     for word in words:
-        if word in COMMANDS and word != "build" and len(words) > 1:
+        if word in COMMANDS and word not in BUILDING and len(words) > 1:
             raise UserError(f"`{word}` stands alone: give one command at a time")
     named = [word if word in COMMANDS else "build" for word in words] or ["build"]
     taken = list(dict.fromkeys(variable for word in named for variable in TAKES[word]))

@@ -22,8 +22,7 @@ from sdbuild.store.digest import walk
 
 PACKAGES = "packages"
 MANIFEST = "manifest.json"
-VERIFIED = "verify.txt"
-_OWNED = (PACKAGES, "Resources", MANIFEST, "verify.json", VERIFIED)
+_OWNED = (PACKAGES, "Resources", MANIFEST, "verify.json", "verify.txt")
 _ZIPS = "*_compiled.zip"
 _NEW, _OLD = ".sdbuild-new", ".sdbuild-old"
 

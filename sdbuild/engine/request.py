@@ -11,6 +11,7 @@ from sdbuild.engine.arguments import unknown
 from sdbuild.errors import UserError
 from sdbuild.plan import Graph, Node, plan
 from sdbuild.recipe import Recipe, find_recipe, load_recipe
+from sdbuild.recipe.written import Verify
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,12 @@ def load(variables: Mapping[str, str], here: Path) -> Request:
     return Request(path, chosen, whole=False)
 
 
-def graph_of(request: Request) -> Graph:
-    """The plan of a request. Raises UserError."""
-    return plan(request.recipes)
+def graph_of(request: Request, *, verified: bool = False) -> Graph:
+    """The plan of a request; ``verified``: with the task that verifies, asked for or not. Raises UserError."""
+    recipes = request.recipes
+    if verified:
+        recipes = tuple(each if each.verify else each.model_copy(update={"verify": Verify()}) for each in recipes)
+    return plan(recipes)
 
 
 def find_task(graph: Graph, name: str) -> Node:

@@ -6,9 +6,10 @@ import textwrap
 from collections.abc import Sequence
 
 from sdbuild.engine.progress import size
-from sdbuild.engine.publish import VERIFIED, folder_of
+from sdbuild.engine.publish import folder_of
 from sdbuild.engine.session import Session
 from sdbuild.plan import Build
+from sdbuild.plan.stages import VERIFY
 from sdbuild.recipe.problems import display
 
 
@@ -24,13 +25,10 @@ def tell_end(session: Session, *, failed: bool) -> None:
         print(_of_one(session, shown[0]))
     elif shown:
         print(_of_many(session, shown))
-    for build in shown:
-        report = folder_of(build, session.here) / VERIFIED
-        if report.is_file():
-            title = f"{build.variant}: " if build.variant else ""
-            print(
-                f"{title}verified against PyTorch\n{textwrap.indent(report.read_text(encoding='utf-8').rstrip(), '  ')}"
-            )
+    for node, artifact in session.artifacts().items():
+        if node.stage == VERIFY:
+            report = (artifact.path / "verify.txt").read_text(encoding="utf-8").rstrip()
+            print(f"{session.graph.names[node]}: against PyTorch\n{textwrap.indent(report, '  ')}")
     for build in shown[:1] if len(shown) == 1 else ():
         print(f"Resources for the app: {display(folder_of(build, session.here))}/Resources")
     print(f"{_places(session, shown)}{told}")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from doit.task import Task
 
-from sdbuild.engine.arguments import COMMANDS, Arguments
+from sdbuild.engine.arguments import BUILDING, COMMANDS, Arguments
 from sdbuild.engine.commands import command
 from sdbuild.engine.request import find_task, graph_of, load
 from sdbuild.engine.scheduling import Action, Reporter, graph_tasks
@@ -25,13 +25,13 @@ def tasks_for(arguments: Arguments, here: Path, reporter: Reporter) -> Iterator[
         UserError: the recipe has errors, or has no such task.
     """
     for word, text in COMMANDS.items():
-        if word != "build" and word not in _DOITS_OWN:
+        if word not in BUILDING and word not in _DOITS_OWN:
             yield Task(word, [Action(command(word, arguments, here))], doc=text)
     if not arguments.builds:
         yield Task("build", None, doc=COMMANDS["build"], clean=[Action(command("clean", arguments, here))])
         return
     request = load(arguments.variables, here)
-    graph = graph_of(request)
+    graph = graph_of(request, verified="verify" in arguments.words)
     for word in arguments.words:
         if word != "build" and word not in STAGES:
             find_task(graph, word)

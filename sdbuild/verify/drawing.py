@@ -138,7 +138,7 @@ def _scheduler(drawing: Drawing) -> Any:
     name = drawing.scheduler.get("_class_name", "PNDMScheduler")
     kind = getattr(diffusers, name, None)
     if kind is None:
-        raise UserError(f"verify: scheduler_config.json names {name}, which this version of diffusers does not have")
+        raise UserError(f"scheduler_config.json names {name}, which this version of diffusers does not have")
     scheduler = kind.from_config(dict(drawing.scheduler))
     scheduler.set_timesteps(drawing.steps)
     return scheduler

@@ -129,4 +129,4 @@ def telling_of(what: str) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        raise type(error)(f"verify: {what}: {error}") from error
+        raise type(error)(f"{what}: {error}") from error

@@ -153,7 +153,7 @@ class Report:
                 "lower verify.min_psnr"
             )
         if found:
-            raise UserError("verify: " + "\n  ".join([f"{len(found)} fall short:", *found] if found[1:] else found))
+            raise UserError("\n  ".join([f"{len(found)} fall short:", *found] if found[1:] else found))
 
     def _problem(self, name: str, stages: Sequence[Measured]) -> str | None:
         """What is wrong with a component."""

@@ -6,7 +6,7 @@ from sdbuild.engine.arguments import Options, parse
 from sdbuild.engine.dodo import own_arguments
 from sdbuild.errors import UserError
 
-COMMANDS = "Commands: build, plan, why, validate, list, gc, clean, generate"
+COMMANDS = "Commands: build, plan, why, validate, list, gc, clean, verify, generate"
 OPTIONS = "Options: -n N (stages at once), -c (go on after a failure)"
 
 BAD = {

@@ -103,7 +103,7 @@ def test_too_few_bits_are_named(xl: list[Subject], tmp_path: Path) -> None:
     stages = {stage.stage: stage.psnr for stage in report.components["unet"]}
     assert list(stages) == ["convert", "compress", "chunk", "compile"]
     course = ", ".join(f"{stage} {psnr:.2f} dB" for stage, psnr in stages.items())
-    shipped = f"verify: unet: {stages['compile']:.2f} dB against PyTorch, 35 dB wanted"
+    shipped = f"unet: {stages['compile']:.2f} dB against PyTorch, 35 dB wanted"
     with pytest.raises(UserError) as failure:
         report.check()
     assert str(failure.value).startswith(f"{shipped}; lost in compress ({course}), at timestep ")
@@ -162,7 +162,7 @@ def test_other_schedulers_denoise_too(scheduler: str, xl: list[Subject]) -> None
 
 def test_a_scheduler_that_there_is_not(xl: list[Subject]) -> None:
     facts = replace(drawing(SHAPE), scheduler={"_class_name": "MagicScheduler"})
-    with pytest.raises(UserError, match=r"^verify: scheduler_config\.json names MagicScheduler, which"):
+    with pytest.raises(UserError, match=r"^scheduler_config\.json names MagicScheduler, which"):
         verify(xl, facts)
 
 
@@ -173,25 +173,23 @@ def test_models_that_cannot_be_run_name_component_and_stage(xl: list[Subject], t
         [("z", "latent", "takes latent; there is z"), ("image", "picture", "does not give image")]
     ):
         other = broken(package, tmp_path / str(number), renamed(old, new))
-        with pytest.raises(UserError, match=rf"^verify: vae_decoder: convert: .*Model.mlpackage: {message}"):
+        with pytest.raises(UserError, match=rf"^vae_decoder: convert: .*Model.mlpackage: {message}"):
             verify([with_stage(decoder, "convert", [other])], drawing(SHAPE))
     cut = broken(package, tmp_path / "cut")
     with (cut / "Data/com.apple.CoreML/weights/weight.bin").open("r+b") as file:
         file.truncate(1000)
-    with pytest.raises(UserError, match=r"^verify: vae_decoder: convert: .*weight.bin"):
+    with pytest.raises(UserError, match=r"^vae_decoder: convert: .*weight.bin"):
         verify([replace(decoder, stages={"convert": [cut]})], drawing(SHAPE))
 
 
 def test_a_model_of_another_size_names_component_and_stage(xl: list[Subject]) -> None:
     other = drawing(replace(SHAPE, width=64))
-    with pytest.raises(
-        UserError, match=r"^verify: vae_decoder: convert: input z: has shape \[1, 4, 8, 8\], the model takes"
-    ):
+    with pytest.raises(UserError, match=r"^vae_decoder: convert: input z: has shape \[1, 4, 8, 8\], the model takes"):
         verify(xl[3:], other)
 
 
 def test_weights_that_are_not_there_name_the_component(xl: list[Subject], tmp_path: Path) -> None:
     source = saved(tmp_path / "saved", "vae_decoder", VAE)
     _edit(source, "decoder.conv_out.bias", None)
-    with pytest.raises(UserError, match=r"^verify: vae_decoder: weights: decoder\.conv_out\.bias is not in"):
+    with pytest.raises(UserError, match=r"^vae_decoder: weights: decoder\.conv_out\.bias is not in"):
         verify([replace(xl[3], weights=source.weights)], drawing(SHAPE))

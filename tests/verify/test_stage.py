@@ -7,25 +7,19 @@ from typing import Any
 import pytest
 
 from sdbuild.errors import UserError
-from sdbuild.modeling.components import Shape
 from sdbuild.stages import Job
 from sdbuild.stages.verify import run
 from sdbuild.verify import Subject
-from tests.verify.built import SHAPES, built, shapes
+from tests.verify.built import SHAPES, finished
 
-SHAPE = Shape(height=64, width=64, batch=2)
 MODELS = {"text_encoder": ["TextEncoder"], "unet": ["UnetChunk1", "UnetChunk2"], "vae_decoder": ["VAEDecoder"]}
 
 
 @pytest.fixture(scope="module")
-def subjects(tmp_path_factory: pytest.TempPathFactory) -> list[Subject]:
-    """As of a recipe with 4-bit palettes and chunks for the UNet."""
-    folder = tmp_path_factory.mktemp("stage")
-    return [
-        built(folder / "text_encoder", "text_encoder", shapes("text_encoder", "clip_text"), SHAPE),
-        built(folder / "unet", "unet", shapes("unet", "unet"), SHAPE, bits=4, chunked=True),
-        built(folder / "vae_decoder", "vae_decoder", shapes("vae", "vae_decoder"), SHAPE),
-    ]
+def recipe(subjects: dict[str, Subject], tmp_path_factory: pytest.TempPathFactory) -> list[Subject]:
+    """What a recipe with 4-bit palettes and chunks for the UNet builds."""
+    unet = finished(tmp_path_factory.mktemp("stage"), subjects["unet"], bits=4, chunked=True)
+    return [subjects["text_encoder"], unet, subjects["vae_decoder"]]
 
 
 def job(path: Path, subjects: list[Subject], news: list[tuple[int, int, str]], **changes: Any) -> Job:
@@ -76,9 +70,9 @@ def _folder(path: Path, packages: Any) -> Path:
     return path
 
 
-def test_the_report_is_written_twice(subjects: list[Subject], tmp_path: Path) -> None:
+def test_the_report_is_written_twice(recipe: list[Subject], tmp_path: Path) -> None:
     news: list[tuple[int, int, str]] = []
-    run(job(tmp_path, subjects, news))
+    run(job(tmp_path, recipe, news))
     report = json.loads((tmp_path / "output" / "verify.json").read_text())
     assert list(report["components"]) == sorted(MODELS)
     assert [stage["stage"] for stage in report["components"]["unet"]["stages"]] == [
@@ -97,23 +91,23 @@ def test_the_report_is_written_twice(subjects: list[Subject], tmp_path: Path) ->
     assert {path.name for path in (tmp_path / "output").iterdir()} == {"verify.json", "verify.txt"}
 
 
-def test_the_decoder_is_given_latents_of_its_own_scale(subjects: list[Subject], tmp_path: Path) -> None:
+def test_the_decoder_is_given_latents_of_its_own_scale(recipe: list[Subject], tmp_path: Path) -> None:
     """With the family's scale in place of the VAE's the image would be another one."""
-    run(job(tmp_path / "a", subjects, [], steps=1))
-    run(job(tmp_path / "b", subjects, [], steps=1, vae_scale=0.25))
+    run(job(tmp_path / "a", recipe, [], steps=1))
+    run(job(tmp_path / "b", recipe, [], steps=1, vae_scale=0.25))
     first, second = ((tmp_path / name / "output" / "verify.json").read_bytes() for name in "ab")
     assert first == second
 
 
-def test_falling_short_fails_and_leaves_nothing(subjects: list[Subject], tmp_path: Path) -> None:
+def test_falling_short_fails_and_leaves_nothing(recipe: list[Subject], tmp_path: Path) -> None:
     wanted = {"text_encoder": 60, "unet": 90, "vae_decoder": 60}
-    with pytest.raises(UserError, match=r"^verify: unet: [\d.]+ dB against PyTorch, 90 dB wanted; lost in compress"):
-        run(job(tmp_path, subjects, [], min_psnr=wanted, image=False))
+    with pytest.raises(UserError, match=r"^unet: [\d.]+ dB against PyTorch, 90 dB wanted; lost in compress"):
+        run(job(tmp_path, recipe, [], min_psnr=wanted, image=False))
     assert not list((tmp_path / "output").iterdir())
 
 
-def test_only_what_is_built_is_verified(subjects: list[Subject], tmp_path: Path) -> None:
-    run(job(tmp_path, subjects[1:2], [], min_psnr={"unet": 20}))
+def test_only_what_is_built_is_verified(recipe: list[Subject], tmp_path: Path) -> None:
+    run(job(tmp_path, recipe[1:2], [], min_psnr={"unet": 20}))
     report = json.loads((tmp_path / "output" / "verify.json").read_text())
     assert list(report["components"]) == ["unet"]
     assert report["image"] is None
