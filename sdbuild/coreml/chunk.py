@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from sdbuild.coreml.blob import BlobReader, BlobWriter
+from sdbuild.coreml.mil import set_string, shape_of
 from sdbuild.coreml.package import Package, write_package
 from sdbuild.coreml.proto import FeatureTypes_pb2, MIL_pb2, Model_pb2
-from sdbuild.coreml.rewrite import blob_values, shape_of
+from sdbuild.coreml.rewrite import blob_values
 from sdbuild.errors import UserError
 
 _BALANCE = 0.05
@@ -165,16 +166,14 @@ class _Part:
             text = f"{name}{_LINK_SUFFIX}_dtype_0"
             constant.outputs.add(name=text).type.tensorType.dataType = MIL_pb2.STRING
             for key, content in (("name", text), ("val", "fp32")):
-                constant.attributes[key].type.tensorType.dataType = MIL_pb2.STRING
-                constant.attributes[key].immediateValue.tensor.strings.values.append(content)
+                set_string(constant.attributes[key], content)
             operation = block.operations.add(type="cast")
             operation.inputs["dtype"].arguments.add(name=text)
         operation.inputs["x"].arguments.add(name=name)
         output = operation.outputs.add(name=name + _LINK_SUFFIX)
         output.type.CopyFrom(kind)
         output.type.tensorType.dataType = MIL_pb2.FLOAT32
-        operation.attributes["name"].type.tensorType.dataType = MIL_pb2.STRING
-        operation.attributes["name"].immediateValue.tensor.strings.values.append(name + _LINK_SUFFIX)
+        set_string(operation.attributes["name"], name + _LINK_SUFFIX)
         block.outputs.append(name + _LINK_SUFFIX)
 
     def _describe(self, features: Any, name: str, dtype: int) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from sdbuild.coreml.blob import BlobReader, BlobType, BlobWriter
+from sdbuild.coreml.mil import INLINE_LIMIT, set_type, shape_of
 from sdbuild.coreml.package import WEIGHT_FILE, Package, write_package
 from sdbuild.coreml.proto import MIL_pb2, Model_pb2
 
@@ -26,7 +27,6 @@ _INDEX_TYPES = {
     6: (MIL_pb2.UINT6, BlobType.UINT6),
     8: (MIL_pb2.UINT8, BlobType.UINT8),
 }
-_INLINE_LIMIT = 10
 
 
 @dataclass(frozen=True)
@@ -96,11 +96,6 @@ def blob_values(operation: Any) -> Iterator[Any]:
                 yield argument.value
 
 
-def shape_of(kind: Any) -> tuple[int, ...]:
-    """The static shape of a tensor type."""
-    return tuple(dimension.constant.size for dimension in kind.tensorType.dimensions)
-
-
 def _users(block: Any) -> dict[str, frozenset[str]]:
     """By value name, the types of the operations that take it."""
     found: dict[str, set[str]] = {}
@@ -121,28 +116,21 @@ def _become_lookup(operation: Any, opset: str, encoded: LookupTable, writer: Blo
         indices = operation.inputs["indices"].arguments.add().value
         table = operation.inputs["lut"].arguments.add().value
         table_shape = (*(1 for _ in shape), len(encoded.table), 1)
-        _set_type(indices, kind, shape)
+        set_type(indices.type, kind, shape)
         padding = len(encoded.packed) * 8 - int(np.prod(shape)) * encoded.bits
     else:
         indices, table = operation.attributes["indices"], operation.attributes["lut"]
         blob_type, padding, table_shape = BlobType.UINT8, 0, (len(encoded.table),)
-        _set_type(indices, MIL_pb2.UINT8, (len(encoded.packed),))
+        set_type(indices.type, MIL_pb2.UINT8, (len(encoded.packed),))
         sizes = operation.attributes["shape"]
-        _set_type(sizes, MIL_pb2.UINT32, (len(shape),))
+        set_type(sizes.type, MIL_pb2.UINT32, (len(shape),))
         sizes.immediateValue.tensor.bytes.values = np.asarray(shape, "<u4").tobytes()
-    _set_type(table, MIL_pb2.FLOAT16, table_shape)
+    set_type(table.type, MIL_pb2.FLOAT16, table_shape)
     indices.blobFileValue.fileName = WEIGHT_FILE
     indices.blobFileValue.offset = writer.add(blob_type, len(encoded.packed), [encoded.packed], padding)
     content = encoded.table.astype("<f2").tobytes()
-    if len(encoded.table) < _INLINE_LIMIT:
+    if len(encoded.table) < INLINE_LIMIT:
         table.immediateValue.tensor.bytes.values = content
     else:
         table.blobFileValue.fileName = WEIGHT_FILE
         table.blobFileValue.offset = writer.add(BlobType.FLOAT16, len(content), [content])
-
-
-def _set_type(value: Any, kind: int, shape: tuple[int, ...]) -> None:
-    value.type.tensorType.dataType = kind
-    value.type.tensorType.rank = len(shape)
-    for size in shape:
-        value.type.tensorType.dimensions.add().constant.size = size

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from sdbuild.coreml.blob import BlobReader
+from sdbuild.coreml.mil import shape_of
 from sdbuild.coreml.package import Package, read_package
-from sdbuild.coreml.rewrite import blob_values, shape_of
+from sdbuild.coreml.rewrite import blob_values
 
 Fault = Callable[[Package], None]
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from sdbuild.coreml.blob import BlobType, BlobWriter
+from sdbuild.coreml.mil import INLINE_LIMIT, set_string, set_type
 from sdbuild.coreml.package import WEIGHT_FILE
 from sdbuild.coreml.proto import MIL_pb2
 from sdbuild.errors import UserError
@@ -23,9 +24,6 @@ BOOL, STRING = MIL_pb2.BOOL, MIL_pb2.STRING
 _NUMPY = {FLOAT16: np.float16, FLOAT32: np.float32, INT32: np.int32, BOOL: np.bool_}
 _BLOB = {FLOAT16: BlobType.FLOAT16, FLOAT32: BlobType.FLOAT32}
 _CAST_NAME = {FLOAT16: "fp16", FLOAT32: "fp32", INT32: "int32", BOOL: "bool"}
-
-INLINE_LIMIT = 10
-"""Float constants of fewer elements are written into the program, others into the weight file (as coremltools does)."""
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -82,7 +80,7 @@ class Builder:
     def input(self, name: str, shape: Sequence[int], dtype: int) -> Value:
         """Declare an input of the function."""
         value = Value(self._name(name), tuple(shape), dtype)
-        _set_type(self._function.inputs.add(name=value.name).type, value.shape, dtype)
+        set_type(self._function.inputs.add(name=value.name).type, dtype, value.shape)
         return value
 
     def op(
@@ -118,9 +116,9 @@ class Builder:
                 tuple(shape),
                 self.float_type if dtype is None else dtype,
             )
-            _set_type(operation.outputs.add(name=output.name).type, output.shape, output.dtype)
+            set_type(operation.outputs.add(name=output.name).type, output.dtype, output.shape)
             outputs.append(output)
-        _set_string(operation.attributes["name"], name)
+        set_string(operation.attributes["name"], name)
         return outputs
 
     def cast(self, value: Value, dtype: int) -> Value:
@@ -205,10 +203,10 @@ class Builder:
     def _const(self, name: str, shape: tuple[int, ...], dtype: int) -> tuple[Value, Any]:
         value = Value(self._name(name), shape, dtype)
         operation = self._block.operations.add(type="const")
-        _set_type(operation.outputs.add(name=value.name).type, shape, dtype)
-        _set_string(operation.attributes["name"], value.name)
+        set_type(operation.outputs.add(name=value.name).type, dtype, shape)
+        set_string(operation.attributes["name"], value.name)
         proto = operation.attributes["val"]
-        _set_type(proto.type, shape, dtype)
+        set_type(proto.type, dtype, shape)
         return value, proto
 
     def _name(self, wanted: str) -> str:
@@ -241,18 +239,6 @@ def _materialise(source: Weight | Array, dtype: int, load: LoadWeight) -> Array:
             f"weights: {name} {why}; the model would draw black images. Use other weights for this component"
         )
     return data
-
-
-def _set_type(proto: Any, shape: Sequence[int], dtype: int) -> None:
-    proto.tensorType.dataType = dtype
-    proto.tensorType.rank = len(shape)
-    for size in shape:
-        proto.tensorType.dimensions.add().constant.size = size
-
-
-def _set_string(proto: Any, text: str) -> None:
-    proto.type.tensorType.dataType = STRING
-    proto.immediateValue.tensor.strings.values.append(text)
 
 
 def _set_immediate(proto: Any, kind: int, flat: Array) -> None:
