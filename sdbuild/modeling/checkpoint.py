@@ -19,6 +19,9 @@ from sdbuild.errors import UserError
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+_MAPPED_BYTES = 256 << 20
+"""How much of a file is read before it is mapped anew: the larger, the fewer times its header is parsed."""
+
 _OLD_NAMES = (
     # diffusers before 0.18 named the attention of a VAE differently; Stable Diffusion 1.x checkpoints still do.
     (re.compile(r"(attentions\.\d+)\.to_q\."), r"\1.query."),
@@ -76,11 +79,11 @@ class Checkpoint:
 
     def _index_safetensors(self, file: Path) -> None:
         try:
-            handle: Any = safe_open(file, framework="pt")
-            for name in handle.keys():  # noqa: SIM118  (not a dict)
-                self._where[name] = partial(handle.get_tensor, name)
+            mapped = _Mapped(file)
         except (SafetensorError, OSError) as error:
             raise UserError(f"{file}: not a safetensors file, or damaged ({error}); download it again") from None
+        for name in mapped.names:
+            self._where[name] = partial(mapped.load, name)
 
     def _index_pickle(self, file: Path) -> None:
         try:
@@ -91,6 +94,27 @@ class Checkpoint:
         except Exception as error:
             first = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UserError(f"{file}: cannot be loaded as plain weights ({first})") from None
+
+
+class _Mapped:
+    """A safetensors file, mapped anew from time to time: pages that were read count as memory until they are unmapped."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._open()
+        self.names: list[str] = list(self._handle.keys())
+
+    def load(self, name: str) -> torch.Tensor:
+        """The tensor, a view of the file."""
+        if self._read > _MAPPED_BYTES:
+            self._open()
+        tensor: torch.Tensor = self._handle.get_tensor(name)
+        self._read += tensor.nbytes
+        return tensor
+
+    def _open(self) -> None:
+        self._handle: Any = safe_open(self._file, framework="pt")
+        self._read = 0
 
 
 def weight_files(folder: Path) -> list[Path]:

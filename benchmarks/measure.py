@@ -1,0 +1,85 @@
+"""Run a command and watch it: wall time, and the most memory that it and its children held at once."""
+
+import os
+import resource
+import subprocess
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+GIB = 1 << 30
+_INTERVAL = 0.05  # seconds between looks
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What was seen. ``peak`` is the largest sum of resident sizes, in bytes, file pages that are mapped included."""
+
+    seconds: float
+    peak: int
+    output: str
+
+    def row(self) -> str:
+        """Two cells of a table."""
+        return f"{self.seconds:.1f} s | {self.peak / GIB:.2f} GiB"
+
+
+def run(command: Sequence[str], environment: Mapping[str, str] | None = None, limit: int | None = None) -> Run:
+    """Run to the end; output of both streams is kept.
+
+    ``limit``, in bytes: on the private memory of every process (RLIMIT_DATA), which they can't exceed.
+
+    Raises:
+        RuntimeError: it failed; the message has its output.
+    """
+
+    def restrict() -> None:
+        if limit is not None:
+            resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+    start = time.monotonic()
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, **(environment or {})},
+        preexec_fn=restrict,
+    )
+    peak, done = [0], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(_INTERVAL):
+            peak[0] = max(peak[0], sum(_resident(each) for each in _family(process.pid)))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    output, _ = process.communicate()
+    done.set()
+    watcher.join()
+    if process.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}:\n{output}")
+    return Run(time.monotonic() - start, peak[0], output)
+
+
+def _family(root: int) -> list[int]:
+    """A process and all below it."""
+    found, pending = [], [root]
+    while pending:
+        found.append(pending.pop())
+        for tasks in Path(f"/proc/{found[-1]}/task").glob("*/children"):
+            try:
+                pending += map(int, tasks.read_text().split())
+            except OSError:
+                continue
+    return found
+
+
+def _resident(process: int) -> int:
+    try:
+        return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * _PAGE
+    except (OSError, IndexError):
+        return 0
