@@ -7,3 +7,19 @@ class UserError(Exception):
     Its text is the whole message: where, what, and what to do. Entry points print it alone, without a traceback,
     and exit with status 1. Anything else that escapes is a bug of ours and keeps its traceback.
     """
+
+
+NO_MEMORY = (
+    "not enough memory: the system, or a limit set for this process, had no more to give. Close other programs, raise the "
+    "limit, or build fewer stages at once (-n 1), then run the same command again: finished stages are kept"
+)
+"""What to tell when an allocation failed."""
+
+NO_MEMORY_WORDS = (
+    "can't allocate memory",
+    "Cannot allocate memory",
+    "bad_alloc",
+    "bad allocation",
+    "can't start new thread",
+)
+"""What libraries say then, in the text of an error or before they abort."""

@@ -6,6 +6,7 @@ import errno
 import signal
 
 from sdbuild.engine.process import Outcome
+from sdbuild.errors import NO_MEMORY, NO_MEMORY_WORDS
 from sdbuild.store import Store, Workplace, explain
 from sdbuild.store.errors import free_bytes
 
@@ -26,7 +27,9 @@ def failure_text(outcome: Outcome, work: Workplace, store: Store) -> str:
             "killed by SIGKILL: most likely the system ran out of memory. Close other programs, or build fewer stages at once "
             "(-n 1), then run the same command again"
         )
+    ending = log.read_text(encoding="utf-8", errors="replace").rstrip().splitlines()[-_LAST_LINES:]
+    if outcome.status < 0 and any(words in line for line in ending for words in NO_MEMORY_WORDS):
+        return NO_MEMORY
     how = f"killed by {signal.Signals(-outcome.status).name}" if outcome.status < 0 else "crashed: a fault of sdbuild"
-    lines = log.read_text(encoding="utf-8", errors="replace").rstrip().splitlines()[-_LAST_LINES:]
-    shown = "".join(f"\n    {line}" for line in lines)
+    shown = "".join(f"\n    {line}" for line in ending)
     return f"{how}; the end of its log:{shown}\n  the whole log: {log}"

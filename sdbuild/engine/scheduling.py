@@ -100,6 +100,7 @@ class Reporter:
         """The build that the tasks belong to, if they belong to one."""
         self.failed = False
         self._handlers: dict[int, Any] = {}
+        self._told: set[str] = set()
 
     def initialize(self, tasks: Mapping[str, Task], selected: Iterable[str]) -> None:
         """The tasks are about to run."""
@@ -108,7 +109,7 @@ class Reporter:
                 self._handlers[number] = signal.signal(number, _stop)
         if self.session is not None:
             try:
-                self.session.open()
+                self.session.open(_needed(tasks, selected))
             except UserError as error:
                 complain(str(error))
                 raise SystemExit(1) from None
@@ -116,7 +117,8 @@ class Reporter:
     def add_failure(self, task: Task, fail: BaseFail) -> None:
         """A task failed, or can't run because another one did."""
         self.failed = True
-        if isinstance(fail, TaskFailed):
+        if isinstance(fail, TaskFailed) and fail.message not in self._told:
+            self._told.add(fail.message)  # what stops every task, as a disk too small does, is said once
             complain(fail.message)
 
     def runtime_error(self, message: str) -> None:
@@ -145,6 +147,18 @@ class Reporter:
         """Not told."""
 
     get_status = execute_task = add_success = skip_uptodate = skip_ignore = teardown_task = cleanup_error = _ignore
+
+
+def _needed(tasks: Mapping[str, Task], selected: Iterable[str]) -> frozenset[str]:
+    """The tasks that are asked for, and those that they need."""
+    found: set[str] = set()
+    pending = list(selected)
+    while pending:
+        name = pending.pop()
+        if name not in found:
+            found.add(name)
+            pending += tasks[name].task_dep
+    return frozenset(found)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

@@ -15,11 +15,12 @@ from sdbuild.engine.environment import stage_environment
 from sdbuild.engine.failures import failure_text
 from sdbuild.engine.process import RUNNING, run_stage
 from sdbuild.engine.publish import is_published, lock_name, publish, result_of, stale_folders, withdraw
-from sdbuild.engine.survey import Due, Ready, State, disk_needed, due_nodes, examine, reason, survey
+from sdbuild.engine.space import check_space, surely_due
+from sdbuild.engine.survey import Due, Ready, State, due_nodes, examine, reason, survey
 from sdbuild.errors import UserError
 from sdbuild.plan import Build, Graph, Node
 from sdbuild.store import Artifact, BuildRecord, Entry, Lock, Records, Store, Workplace, sweep
-from sdbuild.store.errors import explained, free_bytes
+from sdbuild.store.errors import explained
 
 
 class Session:
@@ -46,12 +47,14 @@ class Session:
         self._states: dict[Node, State] = {}
         self._reasons: dict[Node, str] = {}
         self._lock = threading.RLock()
-        self._warned = False
+        self._asked: frozenset[str] = frozenset()
+        self._space_known = False
         self._display: progress.Display | None = None
         self._in_use: Lock | None = None
 
-    def open(self) -> None:
-        """Take the store into use. Raises UserError."""
+    def open(self, asked: frozenset[str]) -> None:
+        """Take the store into use, to do the tasks of these names. Raises UserError."""
+        self._asked = asked
         self._in_use = self.store.in_use(lambda: self._say("waiting for `gc` to finish in another window"))
         sweep(self.store)
 
@@ -104,8 +107,8 @@ class Session:
         display = self._shown()
         started = time.monotonic()
         try:
+            self._check_space()
             work.prepare()
-            self._warn_of_space()
             display.start(name, node.stage.title)
             assert self._in_use is not None
             outcome = run_stage(
@@ -207,16 +210,15 @@ class Session:
 
     # Telling
 
-    def _warn_of_space(self) -> None:
-        """Say once, before the first stage, when the disk looks too small for all of them."""
-        if self._warned:
-            return
-        self._warned = True
-        need = disk_needed(self.graph, due_nodes(self.graph, survey(self.store, self.graph)))
-        free = free_bytes(self.store.root)
-        if free is not None and free < need:
-            text = f"about {progress.size(need)} needed in {self.store.root}, {progress.size(free)} free"
-            self._say(f"warning: the disk may not do: {text}")
+    def _check_space(self) -> None:
+        """Before the first stage: will the disk do for all of them? Raises UserError."""
+        with self._lock:
+            if self._space_known:
+                return
+            states = survey(self.store, self.graph)
+            asked = [node for node in due_nodes(self.graph, states) if self.graph.names[node] in self._asked]
+            check_space(self.store, self.graph, surely_due(self.store, asked, states, self._last))
+            self._space_known = True
 
     def _shown(self) -> progress.Display:
         with self._lock:

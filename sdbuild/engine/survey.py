@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sdbuild.errors import UserError
-from sdbuild.plan import Expected, Graph, Node, difference, ingredients, key_of
+from sdbuild.plan import Graph, Node, difference, ingredients, key_of
 from sdbuild.store import Absent, Artifact, Entry, Store
 
 _TOLD = 4  # differences
@@ -76,12 +76,6 @@ def survey(store: Store, graph: Graph) -> dict[Node, State]:
 def due_nodes(graph: Graph, states: Mapping[Node, State]) -> list[Node]:
     """The tasks without an artifact, in the order of the graph."""
     return [node for node in graph.tasks.values() if not isinstance(states[node], Ready)]
-
-
-def disk_needed(graph: Graph, due: list[Node]) -> int:
-    """Bytes that the artifacts of tasks are expected to take."""
-    nothing = Expected(0, 0)
-    return sum(graph.users[node][0].expected.get(node, nothing).disk for node in due)
 
 
 def reason(store: Store, graph: Graph, node: Node, state: State, last: Entry | None) -> str:

@@ -9,8 +9,9 @@ from sdbuild.engine.arguments import COMMANDS, TAKES, VARIABLES
 from sdbuild.engine.progress import size
 from sdbuild.engine.publish import folder_of, is_published, result_of
 from sdbuild.engine.request import find_task, graph_of, load
+from sdbuild.engine.space import disk_needed, surely_due
 from sdbuild.engine.summary import table
-from sdbuild.engine.survey import Ready, State, Waiting, disk_needed, due_nodes, reason, survey
+from sdbuild.engine.survey import Ready, State, Waiting, due_nodes, reason, survey
 from sdbuild.plan import Graph, Node
 from sdbuild.recipe import load_recipe
 from sdbuild.recipe.files import configs_folder, names_in
@@ -40,7 +41,7 @@ def tell_plan(variables: Mapping[str, str], here: Path) -> None:
         if any(isinstance(states[node], Waiting) for node in due):
             print("  A task that waits for others is spared if they come to the same content as before.")
     print(_sizes(graph, states))
-    _tell_disk(store, graph, due)
+    _tell_disk(store, disk_needed(graph, due), disk_needed(graph, surely_due(store, due, states, last.get)))
     for build in graph.builds if not due else ():
         artifacts = {node: state.artifact for node, state in states.items() if isinstance(state, Ready)}
         if not is_published(result_of(build, artifacts, here)):
@@ -81,12 +82,12 @@ def _sizes(graph: Graph, states: Mapping[Node, State]) -> str:
     return table([("model", "parameters", "bits", "package", "made by"), *rows[:_MANY]]) + more
 
 
-def _tell_disk(store: Store, graph: Graph, due: list[Node]) -> None:
-    need, free = disk_needed(graph, due), free_bytes(store.root)
+def _tell_disk(store: Store, need: int, least: int) -> None:
+    free = free_bytes(store.root)
     print(
         f"disk: about {size(need)} needed in the store {display(store.root)}, "
         f"{'an unknown amount' if free is None else size(free)} free"
-        + (" - NOT ENOUGH" if free is not None and free < need else "")
+        + (" - NOT ENOUGH, a build would refuse to start" if free is not None and free < least else "")
     )
 
 

@@ -7,6 +7,7 @@ goes to standard error.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import os
@@ -20,7 +21,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from sdbuild.errors import UserError
+from sdbuild.errors import NO_MEMORY, NO_MEMORY_WORDS, UserError
 from sdbuild.stages import Job
 from sdbuild.store import Artifact, Stamp, Store, Workplace, explain
 
@@ -41,18 +42,21 @@ def main(job_file: str) -> int:
     except UserError as error:
         news.send(error=str(error))
         return 1
-    except OSError as error:
-        clear = explain(error, store.root)
-        if clear is None:
+    except (OSError, MemoryError, RuntimeError) as error:
+        clear = NO_MEMORY if _lacks_memory(error) else isinstance(error, OSError) and explain(error, store.root)
+        if not clear:
             raise
         traceback.print_exc()
         news.send(error=str(clear))
         return 1
-    except MemoryError:
-        traceback.print_exc()
-        news.send(error="not enough memory")
-        return 1
     return 0
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Python and NumPy have an error for it, the system a number, torch and starting a thread only words."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY_WORDS)
 
 
 def _run(job: dict[str, Any], work: Workplace, news: _News) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from sdbuild.errors import NO_MEMORY
 from sdbuild.store.digest import tree_digest
 from tests.engine.conftest import Toy
 
@@ -124,6 +125,15 @@ def test_what_a_failure_says(toy: Toy, capfd: pytest.CaptureFixture[str], wrong:
         log = Path(told.rsplit("the whole log: ", 1)[1].strip())
         assert "on its way" in log.read_text() and "ValueError: a bug in the toy" in told
     assert not any((toy.store / "work").iterdir())
+
+
+@pytest.mark.parametrize("wrong", ["memory", "torch", "abort"])
+def test_too_little_memory_is_one_line_and_the_store_is_intact(toy: Toy, wrong: str) -> None:
+    limited = ("prlimit", "--data=1500000000")
+    failed = toy.build(changes={"trace:a": {"wrong": wrong}}, prefix=limited)
+    assert failed.returncode == 1
+    assert failed.stderr == f"error: trace:a: {NO_MEMORY}\n"
+    assert toy.build(prefix=limited).returncode == 0
 
 
 def test_scratch_outlives_a_failed_attempt(toy: Toy) -> None:

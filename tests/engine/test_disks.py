@@ -31,6 +31,31 @@ def test_a_full_disk_ends_in_one_line_and_leaves_nothing_in_the_way(toy: Toy) ->
     assert first.startswith("error: trace:a: the disk is full: ") and not others
 
 
+@pytest.mark.parametrize("words", [(), ("-n", "2"), ("-c",)])
+def test_a_disk_too_small_is_refused_before_anything_runs(toy: Toy, words: tuple[str, ...]) -> None:
+    failed = toy.build(*words, changes={"size": 1 << 50})
+    assert (failed.returncode, toy.ran()) == (1, [])
+    (message,) = failed.stderr.splitlines()
+    assert message.startswith(f"error: the disk is too small: about 10133099.16 GB needed in {toy.store}, ")
+    assert not (toy.store / "work").exists()
+
+
+def test_only_what_is_asked_for_counts(toy: Toy) -> None:
+    half = shutil.disk_usage(toy.store.parent).free // 2
+    assert toy.build("convert:a", changes={"size": half // 3}).returncode == 0
+    assert toy.build(changes={"size": half}).returncode == 1
+
+
+def test_what_may_be_spared_does_not_count(toy: Toy) -> None:
+    """The configuration is read anew, and may well say the same."""
+    assert toy.build().returncode == 0
+    toy.ran()
+    shutil.rmtree(next((toy.store / "artifacts/config").glob("*/")))
+    half = shutil.disk_usage(toy.store).free // 2
+    assert toy.build(changes={"size": half}).returncode == 0
+    assert toy.ran() == ["config"]
+
+
 @pytest.mark.skipif(not _mounts(), reason="needs mount namespaces (unshare -rm)")
 def test_a_read_only_store_serves_what_it_has(toy: Toy) -> None:
     assert toy.build().returncode == 0

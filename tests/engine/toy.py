@@ -14,7 +14,7 @@ from sdbuild.engine.arguments import Options
 from sdbuild.engine.progress import complain
 from sdbuild.engine.scheduling import run_graph
 from sdbuild.errors import UserError
-from sdbuild.plan import Build, Graph, Input, Model, Node, Stage
+from sdbuild.plan import Build, Expected, Graph, Input, Model, Node, Stage
 from sdbuild.plan.graph import canonical
 from sdbuild.store import open_store
 
@@ -24,7 +24,7 @@ NODES = 9
 
 def graph(recipe: Path, changes: dict[str, Any] | None = None) -> Graph:
     """config → trace, download → convert (in common) → compress, compile, bundle of each variant; ``changes`` maps a task's
-    label, or its label and variant, to parameters."""
+    label, or its label and variant, to parameters; ``size`` is the number of bytes expected of each artifact."""
     changes = changes or {}
 
     def node(stage: str, name: str, inputs: list[Input], files: list[str], text: str = "", variant: str = "") -> Node:
@@ -46,7 +46,9 @@ def graph(recipe: Path, changes: dict[str, Any] | None = None) -> Graph:
         shown = ["Resources/A.mlmodelc/model.mil", "Resources/vocab.json", "manifest.json"]
         tokenizer = Input("tokenizer", config, "tokenizer")
         bundle = node("bundle", "", [Input("compiled:A", compiled, "A.mlmodelc"), tokenizer], shown, variant, at)
-        builds.append(Build("toy", variant, recipe, bundle, (Model("A", package, compiled, "6", None),)))
+        nodes = (config, trace, convert, compress, compiled, bundle)
+        expected = dict.fromkeys(nodes, Expected(changes.get("size", 0), changes.get("size", 0)))
+        builds.append(Build("toy", variant, recipe, bundle, (Model("A", package, compiled, "6", None),), expected))
     return Graph(tuple(builds))
 
 

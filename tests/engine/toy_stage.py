@@ -50,6 +50,15 @@ def _go_wrong(job: Job) -> None:
         case "full":
             for number in range(1000):
                 (job.output / f"{number}").write_bytes(bytes(1 << 16))
+        case "memory":
+            bytearray(2 << 30)
+        case "torch":
+            import torch
+
+            torch.empty(1 << 30)
+        case "abort":  # as C++ code that nobody catches
+            os.write(2, b"terminate called after throwing an instance of 'std::bad_alloc'\n")
+            os.abort()
         case "scratch":
             kept = job.scratch / "kept"
             if not kept.exists():

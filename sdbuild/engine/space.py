@@ -1,0 +1,44 @@
+"""Whether the disk will do, told before anything is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from sdbuild.engine.progress import size
+from sdbuild.engine.survey import State, Waiting
+from sdbuild.errors import UserError
+from sdbuild.plan import Expected, Graph, Node
+from sdbuild.store import Entry, Store
+from sdbuild.store.errors import free_bytes
+
+
+def disk_needed(graph: Graph, due: Iterable[Node]) -> int:
+    """Bytes that the artifacts of tasks are expected to take."""
+    nothing = Expected(0, 0)
+    return sum(graph.users[node][0].expected.get(node, nothing).disk for node in due)
+
+
+def surely_due(
+    store: Store, due: Iterable[Node], states: Mapping[Node, State], last: Callable[[Node], Entry | None]
+) -> list[Node]:
+    """Of the tasks that are due, those that nothing can spare.
+
+    A task that waits for its inputs is spared if they come to the same content as before, so it counts only where
+    its artifact of last time is gone. ``last`` gives a task's entry in the record of its recipe.
+    """
+    found = []
+    for node in due:
+        entry = last(node) if isinstance(states[node], Waiting) else None
+        if entry is None or store.stamp(entry.stage, entry.key) is None:
+            found.append(node)
+    return found
+
+
+def check_space(store: Store, graph: Graph, nodes: Iterable[Node]) -> None:
+    """Raise UserError if the disk of the store has no room for the artifacts of these tasks."""
+    need, free = disk_needed(graph, nodes), free_bytes(store.root)
+    if free is not None and free < need:
+        raise UserError(
+            f"the disk is too small: about {size(need)} needed in {store.root}, {size(free)} free. Make room (`doit gc` "
+            "removes what no recipe needs), or set SDBUILD_STORE to a folder on a larger disk"
+        )
