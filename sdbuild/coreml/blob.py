@@ -5,8 +5,9 @@ offset of the payload, bits of padding) followed by its payload; records and pay
 program's ``BLOBFILE`` offset is that of the record. Source: ``mlmodel/src/MILBlob`` in apple/coremltools (BSD-3-Clause).
 """
 
+import mmap
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -22,6 +23,7 @@ Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 _ALIGNMENT = 64
 _SENTINEL = 0xDEADBEEF
 _VERSION = 2
+_PIECE = 8 << 20
 _HEADER = struct.Struct("<II56x")
 _RECORD = struct.Struct("<IIQQQ32x")
 
@@ -94,6 +96,22 @@ class BlobReader:
         if start + size > end:
             raise BlobError(f"{self.path}: the weight at offset {offset} ends at {start + size}, the file at {end}")
         return Blob(BlobType(kind), self._bytes[start : start + size], padding)
+
+
+    def stream(self, blob: Blob) -> Iterator[memoryview]:
+        """The payload in pieces, each of which is given back before the next is read.
+
+        Pages of a mapped file count as a process's memory from when they are touched: what only passes through should not.
+        """
+        start = blob.data.ctypes.data - self._bytes.ctypes.data
+        for begin in range(0, len(blob.data), _PIECE):
+            yield blob.data[begin : begin + _PIECE].data
+            self._forget(start + begin, min(start + begin + _PIECE, start + len(blob.data)))
+
+    def _forget(self, start: int, end: int) -> None:
+        first = start // mmap.PAGESIZE * mmap.PAGESIZE
+        mapped: Any = self._bytes
+        mapped._mmap.madvise(mmap.MADV_DONTNEED, first, end - first)
 
 
 class BlobWriter:

@@ -188,7 +188,9 @@ class _Part:
             for operation in block.operations:
                 for value in blob_values(operation):
                     blob = reader.read(value.blobFileValue.offset)
-                    value.blobFileValue.offset = writer.add(blob.type, len(blob.data), [blob.data], blob.padding_bits)
+                    value.blobFileValue.offset = writer.add(
+                        blob.type, len(blob.data), reader.stream(blob), blob.padding_bits
+                    )
                     written += len(blob.data)
                     progress(written)
         return path
