@@ -27,7 +27,12 @@ class Run:
         return f"{self.seconds:.1f} s | {self.peak / GIB:.2f} GiB"
 
 
-def run(command: Sequence[str], environment: Mapping[str, str] | None = None, limit: int | None = None) -> Run:
+def run(
+    command: Sequence[str],
+    environment: Mapping[str, str] | None = None,
+    limit: int | None = None,
+    folder: Path | None = None,
+) -> Run:
     """Run to the end; output of both streams is kept.
 
     ``limit``, in bytes: on the private memory of every process (RLIMIT_DATA), which they can't exceed.
@@ -48,6 +53,7 @@ def run(command: Sequence[str], environment: Mapping[str, str] | None = None, li
         text=True,
         env={**os.environ, **(environment or {})},
         preexec_fn=restrict,
+        cwd=folder,
     )
     peak, done = [0], threading.Event()
 

@@ -143,18 +143,20 @@ def _values(shapes: Mapping[str, tuple[int, ...]], generator: np.random.Generato
         yield values.astype(np.float16)
 
 
-def make(family: str, folder: Path) -> Path:
-    """Write the model of a family ("sd1", "sd2", "sdxl") into ``folder``; one that is there is left alone."""
+def make(family: str, folder: Path, unet: Mapping[str, Any] | None = None) -> Path:
+    """Write the model of a family ("sd1", "sd2", "sdxl") into ``folder``; one that is there is left alone.
+
+    With ``unet``, a configuration, it has that UNet and no other weights.
+    """
     if (folder / "model_index.json").exists():
         return folder
-    configs = TEXT_ENCODERS[family] | {"unet": UNETS[family], "vae": VAE}
+    configs = {"unet": dict(unet)} if unet else TEXT_ENCODERS[family] | {"unet": UNETS[family], "vae": VAE}
     for seed, (name, config) in enumerate(configs.items()):
         stem = "model" if name.startswith("text") else "diffusion_pytorch_model"
         write_weights(config, folder / name / f"{stem}.safetensors", seed)
         (folder / name / "config.json").write_text(json.dumps(config))
-    for number, name in enumerate(TEXT_ENCODERS[family]):
-        del name
-        shutil.copytree(SHAPES / "tokenizer", folder / ("tokenizer" if number == 0 else f"tokenizer_{number + 1}"))
+    for name in TEXT_ENCODERS[family]:
+        shutil.copytree(SHAPES / "tokenizer", folder / name.replace("text_encoder", "tokenizer"))
     shutil.copytree(SHAPES / "scheduler", folder / "scheduler")
     index = {
         name: ["transformers" if name.startswith("text") else "diffusers", config.get("_class_name") or "CLIPTextModel"]
