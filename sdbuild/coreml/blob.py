@@ -5,6 +5,7 @@ offset of the payload, bits of padding) followed by its payload; records and pay
 program's ``BLOBFILE`` offset is that of the record. Source: ``mlmodel/src/MILBlob`` in apple/coremltools (BSD-3-Clause).
 """
 
+import mmap
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -94,6 +95,14 @@ class BlobReader:
         if start + size > end:
             raise BlobError(f"{self.path}: the weight at offset {offset} ends at {start + size}, the file at {end}")
         return Blob(BlobType(kind), self._bytes[start : start + size], padding)
+
+    def release(self, blob: Blob) -> None:
+        """Give back the memory that holds ``blob``, one of this file's; reading it again is possible and reads the file."""
+        mapped: Any = self._bytes.base
+        if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED") and len(blob.data):
+            start = blob.data.ctypes.data - self._bytes.ctypes.data
+            page = start // mmap.PAGESIZE * mmap.PAGESIZE
+            mapped.madvise(mmap.MADV_DONTNEED, page, start + len(blob.data) - page)
 
 
 class BlobWriter:
