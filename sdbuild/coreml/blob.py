@@ -97,6 +97,14 @@ class BlobReader:
             raise BlobError(f"{self.path}: the weight at offset {offset} ends at {start + size}, the file at {end}")
         return Blob(BlobType(kind), self._bytes[start : start + size], padding)
 
+    def release(self, blob: Blob) -> None:
+        """Give back the memory that holds ``blob``, one of this file's; reading it again is possible and reads the file."""
+        mapped: Any = self._bytes.base
+        if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED") and len(blob.data):
+            start = blob.data.ctypes.data - self._bytes.ctypes.data
+            page = start // mmap.PAGESIZE * mmap.PAGESIZE
+            mapped.madvise(mmap.MADV_DONTNEED, page, start + len(blob.data) - page)
+
 
     def stream(self, blob: Blob) -> Iterator[memoryview]:
         """The payload in pieces, each of which is given back before the next is read.

@@ -11,6 +11,7 @@ stamps the date; here identifiers derive from content, maps are sorted and nothi
 import hashlib
 import json
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from sdbuild.coreml.proto import Model_pb2
 from sdbuild.errors import UserError
 
 _DATA = Path("Data/com.apple.CoreML")
+_PARAMETERS = ".parameters.json"
 WEIGHT_FILE = "@model_path/weights/weight.bin"
 """How a program in a package names its weight file."""
 
@@ -95,6 +97,24 @@ def write_package(path: Path, spec: Any, weights: Path | None) -> Package:
     }
     (path / "Manifest.json").write_text(json.dumps(manifest, indent=4) + "\n", encoding="utf-8")
     return Package(path, spec, moved)
+
+
+def write_parameters(package: Package, names: Mapping[str, str]) -> None:
+    """Write ``X.parameters.json`` beside ``X.mlpackage``: by name of a constant, the PyTorch parameter that it holds.
+
+    The constants' own names cannot say it: MIL allows no dots in them.
+    """
+    text = json.dumps(dict(sorted(names.items())), indent=1)
+    package.path.with_suffix(_PARAMETERS).write_text(text + "\n", encoding="utf-8")
+
+
+def read_parameters(package: Package) -> dict[str, str]:
+    """What ``write_parameters`` wrote; empty where nothing lies beside the package."""
+    path = package.path.with_suffix(_PARAMETERS)
+    if not path.is_file():
+        return {}
+    names: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+    return names
 
 
 def _item(name: str, description: str, path: str) -> dict[str, str]:

@@ -1,21 +1,25 @@
-"""Rewrite the weights of a package: one pass, one tensor at a time in memory, everything else as it was.
+"""Rewrite the weights of a package: one pass, few tensors at a time in memory, everything else as it was.
 
 A weight is a ``const`` operation with a blob. A compressed one becomes a ``constexpr_lut_to_dense`` operation with the
-same output name, in the form of the package's opset: up to iOS 17 the indices are packed bytes beside a ``shape``; from
-iOS 18 they are a tensor of their own sub-byte type. Source: the operations' definitions in coremltools 9.0.
+same output name, in the form of the package's opset: up to iOS 17 the indices are packed bytes beside a ``shape``, with
+one table; from iOS 18 they are a tensor of their own sub-byte type, with a table for each group of channels. Source: the
+operations' definitions in coremltools 9.0.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sdbuild.coreml.blob import BlobReader, BlobType, BlobWriter
+from sdbuild.coreml.blob import Blob, BlobReader, BlobType, BlobWriter
 from sdbuild.coreml.mil import INLINE_LIMIT, set_type, shape_of
 from sdbuild.coreml.package import WEIGHT_FILE, Package, write_package
 from sdbuild.coreml.proto import MIL_pb2, Model_pb2
+from sdbuild.coreml.users import User, users_of
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -27,33 +31,53 @@ _INDEX_TYPES = {
     6: (MIL_pb2.UINT6, BlobType.UINT6),
     8: (MIL_pb2.UINT8, BlobType.UINT8),
 }
+_FLOATS = {MIL_pb2.FLOAT16: ("<f2", BlobType.FLOAT16), MIL_pb2.FLOAT32: ("<f4", BlobType.FLOAT32)}
+_AHEAD = 512 << 20
+"""Bytes of weights that may be encoded and wait for their turn to be written, or be worked on."""
 
 
 @dataclass(frozen=True)
 class Weight:
-    """A float16 constant in the weight file: ``data`` is mapped from it, ``users`` are the operations that take it."""
+    """A float constant in the weight file.
+
+    ``data`` is float16 or float32, mapped from the file, read-only; ``users`` are the operations that take it.
+    """
 
     name: str
     data: Array
-    users: frozenset[str]
+    users: tuple[User, ...]
 
 
 @dataclass(frozen=True)
 class LookupTable:
-    """What replaces a weight: ``table`` float16 [2**bits], ``packed`` uint8 with an index of ``bits`` bits an element."""
+    """What replaces a weight: ``tables`` of its data type [groups, 2**bits], one for each of as many equal runs of ``axis``.
+
+    ``packed`` is uint8 with an index of ``bits`` bits for each element in C order, from the lowest bit on.
+    """
 
     bits: int
-    table: Array
+    tables: Array
     packed: Array
+    axis: int = 0
 
 
 Encode = Callable[[Weight], LookupTable | None]
 
 
-def rewrite(source: Package, path: Path, encode: Encode, progress: Callable[[int, int], None]) -> Package:
+def weights_of(source: Package) -> list[Weight]:
+    """The weights that ``rewrite`` would offer, in the same order; nothing of them is read yet."""
+    if source.weights is None:
+        return []
+    return [weight for _, _, weight in _constants(source.spec, BlobReader(source.weights)) if weight is not None]
+
+
+def rewrite(
+    source: Package, path: Path, encode: Encode, progress: Callable[[int, int], None], workers: int = 1
+) -> Package:
     """Write ``source`` anew at ``path``, each weight as ``encode`` says (None: as it is).
 
-    Only weights that are plain float16 constants are offered to ``encode``. ``progress`` gets (bytes read, bytes in all).
+    Only plain float constants are offered to ``encode``, which ``workers`` threads call side by side; results are written
+    in the program's order, so that the bytes do not depend on their number. ``progress`` gets (bytes read, bytes in all).
     """
     spec = Model_pb2.Model()
     spec.CopyFrom(source.spec)
@@ -61,28 +85,52 @@ def rewrite(source: Package, path: Path, encode: Encode, progress: Callable[[int
         return write_package(path, spec, None)
     reader, total = BlobReader(source.weights), source.weights.stat().st_size
     weights = path.with_suffix(".weights")
-    with BlobWriter(weights) as writer:
-        for function in spec.mlProgram.functions.values():
-            block = function.block_specializations[function.opset]
-            users = _users(block)
-            for operation in block.operations:
-                for value in blob_values(operation):
-                    blob = reader.read(value.blobFileValue.offset)
-                    progress(value.blobFileValue.offset, total)
-                    encoded = None
-                    if operation.type == "const" and value.type.tensorType.dataType == MIL_pb2.FLOAT16:
-                        name = operation.outputs[0].name
-                        data = blob.data.view(np.float16).reshape(shape_of(value.type))
-                        encoded = encode(Weight(name, data, users.get(name, frozenset())))
-                    if encoded is None:
-                        value.blobFileValue.offset = writer.add(
-                            blob.type, len(blob.data), [blob.data], blob.padding_bits
-                        )
-                    else:
-                        _become_lookup(operation, function.opset, encoded, writer)
-                        break  # the value is no longer part of the operation
+    with BlobWriter(weights) as writer, ThreadPoolExecutor(workers) as pool:
+        waiting: deque[tuple[Any, Blob, Future[LookupTable | None] | None, Any]] = deque()
+        ahead = 0
+
+        def write_next() -> int:
+            operation, blob, encoding, (value, opset) = waiting.popleft()
+            encoded = encoding.result() if encoding is not None else None
+            progress(value.blobFileValue.offset, total)
+            if encoded is None:
+                value.blobFileValue.offset = writer.add(blob.type, len(blob.data), [blob.data], blob.padding_bits)
+            else:
+                _become_lookup(operation, opset, encoded, writer)
+            reader.release(blob)
+            return len(blob.data)
+
+        try:
+            for (operation, opset), value, weight in _constants(spec, reader):
+                blob = reader.read(value.blobFileValue.offset)
+                encoding = pool.submit(encode, weight) if weight is not None else None
+                waiting.append((operation, blob, encoding, (value, opset)))
+                ahead += len(blob.data)
+                while ahead > _AHEAD:
+                    ahead -= write_next()
+            while waiting:
+                write_next()
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
     progress(total, total)
     return write_package(path, spec, weights)
+
+
+def _constants(spec: Any, reader: BlobReader) -> Iterator[tuple[tuple[Any, str], Any, Weight | None]]:
+    """Every value in the weight file: its operation and opset, the value, and the weight that it is, if it is one."""
+    for function in spec.mlProgram.functions.values():
+        block = function.block_specializations[function.opset]
+        users = users_of(block)
+        for operation in block.operations:
+            for value in blob_values(operation):
+                weight = None
+                kind = value.type.tensorType.dataType
+                if operation.type == "const" and kind in _FLOATS:
+                    name = operation.outputs[0].name
+                    data = reader.read(value.blobFileValue.offset).data.view(_FLOATS[kind][0])
+                    weight = Weight(name, data.reshape(shape_of(value.type)), users.get(name, ()))
+                yield (operation, function.opset), value, weight
 
 
 def blob_values(operation: Any) -> Iterator[Any]:
@@ -96,41 +144,40 @@ def blob_values(operation: Any) -> Iterator[Any]:
                 yield argument.value
 
 
-def _users(block: Any) -> dict[str, frozenset[str]]:
-    """By value name, the types of the operations that take it."""
-    found: dict[str, set[str]] = {}
-    for operation in block.operations:
-        for argument in operation.inputs.values():
-            for binding in argument.arguments:
-                found.setdefault(binding.name, set()).add(operation.type)
-    return {name: frozenset(kinds) for name, kinds in found.items()}
-
-
 def _become_lookup(operation: Any, opset: str, encoded: LookupTable, writer: BlobWriter) -> None:
     output = operation.outputs[0]
-    shape = shape_of(output.type)
+    shape, float_type = shape_of(output.type), output.type.tensorType.dataType
+    groups, entries = encoded.tables.shape
     operation.type = "constexpr_lut_to_dense"
     del operation.attributes["val"]
     if opset == "CoreML8":
         kind, blob_type = _INDEX_TYPES[encoded.bits]
         indices = operation.inputs["indices"].arguments.add().value
         table = operation.inputs["lut"].arguments.add().value
-        table_shape = (*(1 for _ in shape), len(encoded.table), 1)
+        counts = [groups if axis == encoded.axis else 1 for axis in range(len(shape))]
+        table_shape = (*counts, entries, 1)
         set_type(indices.type, kind, shape)
         padding = len(encoded.packed) * 8 - int(np.prod(shape)) * encoded.bits
     else:
+        if groups > 1 or encoded.bits == 3:
+            raise ValueError(
+                f"{output.name}: {groups} tables of {encoded.bits} bits in {opset}, which has no form for them"
+            )
         indices, table = operation.attributes["indices"], operation.attributes["lut"]
-        blob_type, padding, table_shape = BlobType.UINT8, 0, (len(encoded.table),)
+        blob_type, padding, table_shape = BlobType.UINT8, 0, (entries,)
         set_type(indices.type, MIL_pb2.UINT8, (len(encoded.packed),))
         sizes = operation.attributes["shape"]
         set_type(sizes.type, MIL_pb2.UINT32, (len(shape),))
         sizes.immediateValue.tensor.bytes.values = np.asarray(shape, "<u4").tobytes()
-    set_type(table.type, MIL_pb2.FLOAT16, table_shape)
+    set_type(table.type, float_type, table_shape)
     indices.blobFileValue.fileName = WEIGHT_FILE
     indices.blobFileValue.offset = writer.add(blob_type, len(encoded.packed), [encoded.packed], padding)
-    content = encoded.table.astype("<f2").tobytes()
-    if len(encoded.table) < INLINE_LIMIT:
-        table.immediateValue.tensor.bytes.values = content
-    else:
+    little_endian, table_blob = _FLOATS[float_type]
+    content = encoded.tables.astype(little_endian)
+    if content.size >= INLINE_LIMIT:
         table.blobFileValue.fileName = WEIGHT_FILE
-        table.blobFileValue.offset = writer.add(BlobType.FLOAT16, len(content), [content])
+        table.blobFileValue.offset = writer.add(table_blob, content.nbytes, [content])
+    elif float_type == MIL_pb2.FLOAT16:
+        table.immediateValue.tensor.bytes.values = content.tobytes()
+    else:
+        table.immediateValue.tensor.floats.values.extend(content.reshape(-1).tolist())

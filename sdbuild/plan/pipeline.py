@@ -154,12 +154,12 @@ class _Planner:
         linked = self._compiler["compiler"] == "portable"  # its weights are the package's own
         size = Expected(expected.size, 0 if linked else expected.size)
         palettes = palette(self._recipe.compress.get(component, ()))
-        full = "32" if self._components[component].precision == "float32" else "16"
+        full = 32 if self._components[component].precision == "float32" else 16
         return Model(
             name,
             source,
             self._node(stages.COMPILE, task, size, [source], **self._compiler),
-            f"{palettes.bits} (palettes)" if palettes else full,
+            f"{', '.join(map(str, palettes.bits_used(full)))} (palettes)" if palettes else str(full),
             self._estimates.parameters(self._components[component]),
         )
 
@@ -269,4 +269,4 @@ def _ports(ports: tuple[Port, ...]) -> list[dict[str, str]]:
 
 def _written(steps: Iterable[Step]) -> list[dict[str, Any]]:
     """Compression steps as a recipe writes them, with every option said."""
-    return [step.model_dump(exclude_none=True) for step in steps]
+    return [{step.kind: step.options.settings()} for step in steps]

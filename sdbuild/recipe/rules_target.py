@@ -135,11 +135,12 @@ def target_holds_compression(recipe: Recipe, _written: WrittenRecipe) -> Iterato
     """A model can only hold what its system's Core ML knows."""
     for name, steps in recipe.compress.items():
         for index, step in enumerate(steps):
-            for feature in (FEATURES[key] for key in step.options.features):
+            for key, place in step.options.features():
+                feature = FEATURES[key]
                 if recipe.target.year < feature.year:
                     yield Finding(
                         f"{recipe.os} can't hold {feature.title}: {feature.reason}",
-                        (("compress", name, index, step.kind),),
+                        (("compress", name, index, step.kind, *place),),
                         (f"name a target from {feature.since} on",),
                         on_key=True,
                     )

@@ -13,13 +13,14 @@ GB = 1_000_000_000
 def weight_bytes(component: Component, steps: Iterable[Step] = ()) -> int:
     """Bytes of a component's weights on disk, after compression.
 
-    `component` should carry the recipe's precision (`Recipe.component`). The tables of values are not counted: they
-    take 512 bytes a tensor at most.
+    `component` should carry the recipe's precision (`Recipe.component`). What is said of some weights only is counted for
+    embeddings alone: how many weights the rest concerns shows when the model is at hand. The tables of values are not
+    counted either: of usual groups they take a hundredth.
     """
     full = 32 if component.precision == "float32" else 16
     options = palette(steps)
     bits = options.bits if options else full
-    embedding_bits = bits if options and options.embeddings else full
+    embedding_bits = options.embedding_bits(full) if options else full
     embeddings = component.embedding_parameters
     return ((component.parameters - embeddings) * bits + embeddings * embedding_bits) // 8
 

@@ -1,48 +1,93 @@
 """Palettes hold the tensor: indices unpack to the nearest table entry."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sdbuild.compress.kmeans import cluster
 from sdbuild.compress.palettize import Palette, palettize
 from sdbuild.errors import UserError
 
+BITS = [1, 2, 3, 4, 6, 8]
 
-def unpack(palette: Palette, count: int) -> np.ndarray:
-    """Bit by bit, another way than the code under test packs."""
+
+def unpack(palette: Palette, shape: tuple[int, ...]) -> np.ndarray:
+    """The indices, bit by bit, another way than the code under test packs."""
+    count = int(np.prod(shape))
     bits = np.unpackbits(palette.packed, bitorder="little")[: count * palette.bits].reshape(count, palette.bits)
-    return bits @ (1 << np.arange(palette.bits))
+    return (bits @ (1 << np.arange(palette.bits))).reshape(shape)
 
 
-@pytest.mark.parametrize("bits", [1, 2, 3, 4, 6, 8])
-@settings(max_examples=10, deadline=None, derandomize=True)
-@given(seed=st.integers(0, 1000), count=st.integers(1, 700))
-def test_every_element_gets_its_nearest_entry(bits: int, seed: int, count: int) -> None:
-    tensor = np.random.default_rng(seed).standard_normal(count).astype(np.float16)
+def groups_of(shape: tuple[int, ...], axis: int, group_size: int | None) -> np.ndarray:
+    """The group of each element."""
+    if group_size is None:
+        return np.zeros(shape, np.int64)
+    along = [-1 if each == axis else 1 for each in range(len(shape))]
+    return np.broadcast_to((np.arange(shape[axis]) // group_size).reshape(along), shape)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+@pytest.mark.parametrize("bits", BITS)
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(
+    seed=st.integers(0, 1000),
+    shape=st.tuples(st.integers(1, 6), st.integers(1, 6), st.integers(1, 20)),
+    axis=st.integers(0, 2),
+    groups=st.sampled_from([None, 1, 2, 3]),
+    exact=st.booleans(),
+)
+def test_every_element_gets_its_nearest_entry(
+    dtype: Any, bits: int, seed: int, shape: tuple[int, ...], axis: int, groups: int | None, exact: bool
+) -> None:
+    shape = tuple(size * (groups or 1) if each == axis else size for each, size in enumerate(shape))
+    group_size = None if groups is None else shape[axis] // groups
+    tensor = np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+    palette = palettize(tensor, bits, "w", axis=axis, group_size=group_size, exact=exact)
+    assert palette.tables.shape == (groups or 1, 1 << bits)
+    assert palette.tables.dtype == dtype
+    assert (np.diff(palette.tables, axis=1) >= 0).all()
+    assert palette.packed.shape == (-(-tensor.size * bits // 8),)
+    tables = palette.tables.astype(np.float64)[groups_of(shape, axis, group_size)]
+    chosen = np.take_along_axis(tables, unpack(palette, shape)[..., None], -1)[..., 0]
+    distances = np.abs(tensor.astype(np.float64)[..., None] - tables)
+    np.testing.assert_array_equal(np.abs(tensor.astype(np.float64) - chosen), distances.min(axis=-1))
+
+
+@pytest.mark.parametrize("bits", BITS)
+@pytest.mark.parametrize("scale", [1e-7, 0.02, 30000.0])
+def test_tables_are_the_centres_rounded_to_float16(bits: int, scale: float) -> None:
+    tensor = (np.random.default_rng(bits).uniform(-2, 2, 5000) * scale).astype(np.float16)
+    values, counts = np.unique(tensor.astype(np.float64), return_counts=True)
+    centres = cluster(values, counts.astype(np.float64), 1 << bits, False).astype(np.float16)
     palette = palettize(tensor, bits, "w")
-    assert palette.table.shape == (1 << bits,)
-    assert palette.packed.shape == (-(-count * bits // 8),)
-    table = palette.table.astype(np.float64)
-    chosen = table[unpack(palette, count)]
-    nearest = np.abs(tensor.astype(np.float64)[:, None] - table[None]).min(axis=1)
-    np.testing.assert_array_equal(np.abs(tensor.astype(np.float64) - chosen), nearest)
+    np.testing.assert_array_equal(palette.tables[0, : len(centres)], centres)
+    assert (palette.tables[0, len(centres) :] == palette.tables[0, -1]).all()
 
 
-def test_few_values_are_kept_exactly() -> None:
-    tensor = np.array([[0.5, -1.0], [65504.0, 0.0]], np.float16)
+def test_float32_is_not_rounded_to_float16() -> None:
+    tensor = np.array([1.0, 1.0 + 2**-20, 1e30, -1e-30], np.float32)
     palette = palettize(tensor, 2, "w")
-    np.testing.assert_array_equal(palette.table[unpack(palette, 4)].reshape(2, 2), tensor)
+    np.testing.assert_array_equal(palette.tables[0, unpack(palette, (4,))], tensor)
 
 
-def test_long_tensors_are_packed_in_pieces_that_join() -> None:
-    tensor = np.random.default_rng(0).standard_normal((1 << 20) * 2 + 5).astype(np.float16)
-    palette = palettize(tensor, 6, "w")
-    piece = palette.table[unpack(palette, len(tensor))][(1 << 20) - 10 : (1 << 20) + 10]
-    np.testing.assert_allclose(piece.astype(np.float64), tensor[(1 << 20) - 10 : (1 << 20) + 10], atol=0.2)
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_few_values_are_kept_exactly(dtype: Any) -> None:
+    tensor = np.array([[0.5, -1.0], [65504.0, 0.0], [-0.0, 0.5]], dtype)
+    palette = palettize(tensor, 2, "w")
+    np.testing.assert_array_equal(palette.tables[0, unpack(palette, (3, 2))], tensor)
 
 
+def test_a_view_is_palettized_as_its_copy_is() -> None:
+    tensor = np.random.default_rng(0).standard_normal((60, 40)).astype(np.float16)
+    one, two = palettize(tensor.T, 4, "w"), palettize(tensor.T.copy(), 4, "w")
+    np.testing.assert_array_equal(one.packed, two.packed)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
 @pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])
-def test_what_no_palette_can_hold_is_named(bad: float) -> None:
+def test_what_no_palette_can_hold_is_named(bad: float, dtype: Any) -> None:
     with pytest.raises(UserError, match=r"compress: unet\.conv_in holds infinities or NaNs"):
-        palettize(np.array([1.0, bad], np.float16), 4, "unet.conv_in")
+        palettize(np.array([1.0, bad], dtype), 4, "unet.conv_in")

@@ -17,10 +17,10 @@ from tests.coreml.convert.test_convert import _feed, arguments, convert_componen
 
 def compress(source: Package, path: Path, bits: int) -> Package:
     def encode(weight: Weight) -> LookupTable | None:
-        if weight.data.size < 512 or "gather" in weight.users:
+        if weight.data.size < 512 or weight.data.ndim < 2 or any(user.type == "gather" for user in weight.users):
             return None
         palette = palettize(weight.data, bits, weight.name)
-        return LookupTable(palette.bits, palette.table, palette.packed)
+        return LookupTable(palette.bits, palette.tables, palette.packed)
 
     return rewrite(source, path, encode, lambda done, total: None)
 
@@ -42,7 +42,7 @@ def test_coremltools_decodes_the_palettes_to_the_nearest_entries(opset: str, bit
     weight = model.state_dict()["decoder.conv_in.weight"].half().numpy()
     palette = palettize(weight, bits, name)
     values = decoded[name].materialized_val_inference()
-    nearest = np.abs(weight.astype(np.float64).reshape(-1, 1) - palette.table.astype(np.float64)).min(axis=1)
+    nearest = np.abs(weight.astype(np.float64).reshape(-1, 1) - palette.tables.astype(np.float64)).min(axis=1)
     np.testing.assert_array_equal(np.abs(weight.astype(np.float64) - values).reshape(-1), nearest)
 
 

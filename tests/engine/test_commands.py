@@ -187,7 +187,7 @@ def test_a_recipe_with_errors_ends_every_command_with_them(sdbuild: COMMAND, her
     for line in ("build", "plan", "why", "validate", "clean", "convert"):
         status, out, err = sdbuild(f"{line} config=mine")
         assert (status, out) == (1, "")
-        assert err.startswith("error: mine.yaml:6:") and "allowed: 1, 2, 4, 6, 8" in err and "Traceback" not in err
+        assert err.startswith("error: mine.yaml:6:") and "allowed: 1, 2, 3, 4, 6, 8" in err and "Traceback" not in err
 
 
 def test_warnings_are_told_and_in_nobodys_way(sdbuild: COMMAND, here: Path) -> None:

@@ -44,6 +44,19 @@ def test_compression_and_chunks_add_their_tasks(tmp_path: Path) -> None:
     assert {"compiled:UnetChunk1", "compiled:UnetChunk2", "compiled:TextEncoder", "tokenizer:tokenizer"} <= roles
 
 
+def test_bits_of_models_and_keys_that_depend_on_no_order(tmp_path: Path) -> None:
+    overrides = {"mid_block.*": {"bits": 8}, "conv_in.weight": None}
+    turned = {key: overrides[key] for key in reversed(overrides)}
+    one, two = (
+        graph(tmp_path, compress={"unet": [{"palettize": {"bits": 6, "parameters": each}}]})
+        for each in (overrides, turned)
+    )
+    assert not differing(one, two)
+    assert "cpu" not in one.tasks["compress:unet"].parameters
+    (build,) = one.builds
+    assert [model.bits for model in build.models] == ["16", "6, 8, 16 (palettes)", "16"]
+
+
 def test_the_vaes_two_halves_share_a_download(tmp_path: Path) -> None:
     found = graph(tmp_path, components=["unet", "vae_decoder", "vae_encoder"])
     weights = {

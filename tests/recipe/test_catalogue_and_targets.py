@@ -72,8 +72,8 @@ def test_features_come_when_coremltools_says() -> None:
 
 
 def test_what_is_not_built_yet_names_the_system_that_it_needs() -> None:
-    assert "iOS18 / macOS15" in NOT_YET[("granularity", "per_grouped_channel")]
-    assert "iOS18 / macOS15" in NOT_YET[("bits", 3)]
+    assert "iOS18 / macOS15" in NOT_YET[("cluster_dim",)]
+    assert "iOS16 / macOS13" in NOT_YET[("prune",)]
 
 
 @pytest.mark.parametrize(("name", "year"), [("iOS18", 18), ("macOS15", 18), ("macOS12", 15), ("macOS26", 26)])

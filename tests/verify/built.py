@@ -129,10 +129,10 @@ def drawing(shape: Shape, **changes: Any) -> Drawing:
 
 def _compress(source: Path, path: Path, bits: int) -> Path:
     def encode(weight: Weight) -> LookupTable | None:
-        if weight.data.size < 2048 or "gather" in weight.users:
+        if weight.data.size < 2048 or weight.data.ndim < 2 or any(user.type == "gather" for user in weight.users):
             return None
         palette = palettize(weight.data, bits, weight.name)
-        return LookupTable(palette.bits, palette.table, palette.packed)
+        return LookupTable(palette.bits, palette.tables, palette.packed)
 
     path.parent.mkdir()
     rewrite(read_package(source), path, encode, lambda done, total: None)

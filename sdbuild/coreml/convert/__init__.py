@@ -15,7 +15,7 @@ from sdbuild.coreml.convert import ops_math, ops_nn, ops_tensor
 from sdbuild.coreml.convert.builder import FLOAT16, FLOAT32, Builder, LoadWeight
 from sdbuild.coreml.convert.lowering import lower_graph
 from sdbuild.coreml.convert.normalize import normalize
-from sdbuild.coreml.package import Package, write_package
+from sdbuild.coreml.package import Package, write_package, write_parameters
 from sdbuild.coreml.proto import FeatureTypes_pb2, Model_pb2
 
 __all__ = ["Metadata", "Port", "convert", "ops_math", "ops_nn", "ops_tensor"]
@@ -58,7 +58,7 @@ def convert(
     prefix: str = "",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Package:
-    """Convert a traced graph to the package ``path``.
+    """Convert a traced graph to the package ``path``, with the names of its parameters beside it.
 
     Args:
         exported: ``torch.export`` of a module whose arguments and results are tensors, in the order of the ports.
@@ -89,7 +89,9 @@ def convert(
     _fill(spec.description.metadata, metadata)
     weights = path.with_suffix(".weights")
     spec.mlProgram.CopyFrom(builder.finish(weights, load, progress))
-    return write_package(path, spec, weights)
+    package = write_package(path, spec, weights)
+    write_parameters(package, builder.parameters)
+    return package
 
 
 def _describe(feature: Any, port: Port, shape: tuple[int, ...]) -> None:

@@ -160,6 +160,11 @@ class Builder:
         return self._program
 
     @property
+    def parameters(self) -> dict[str, str]:
+        """By name of a constant, the checkpoint's parameter that it holds, as written there."""
+        return {value.name: weight.name for weight, value in self._weights.items()}
+
+    @property
     def operations(self) -> Any:
         """The operations so far, constants among them."""
         return self._block.operations
