@@ -45,7 +45,10 @@ def measure(bench: Bench, name: str, family: str, unet: dict[str, Any], attentio
     parameters = sum(tensor.numel() for tensor in models.architecture(unet).parameters())
     bench.fresh()
     point = Point(f"{name} {attention} {size}", parameters, operations, stages)
-    print(f"| {point.name} | {parameters / 1e9:.2f} | {operations} | {' | '.join(run.row() for run in stages)} |", flush=True)
+    print(
+        f"| {point.name} | {parameters / 1e9:.2f} | {operations} | {' | '.join(run.row() for run in stages)} |",
+        flush=True,
+    )
     return point
 
 
@@ -81,7 +84,10 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="sdbuild-bench-") as temporary:
         bench = Bench((given.folder or Path(temporary)).resolve())
-        print("| UNet | billions | operations | trace | peak | convert | peak |\n|---|---|---|---|---|---|---|", flush=True)
+        print(
+            "| UNet | billions | operations | trace | peak | convert | peak |\n|---|---|---|---|---|---|---|",
+            flush=True,
+        )
         by_parameters = [
             measure(bench, name, "sd1", models.UNETS["sd1"] | {"block_out_channels": list(widths)}, "original", 512)
             for name, widths in _WIDTHS.items()

@@ -98,28 +98,22 @@ class BlobReader:
         return Blob(BlobType(kind), self._bytes[start : start + size], padding)
 
     def release(self, blob: Blob) -> None:
-        """Give back the memory that holds ``blob``, one of this file's; reading it again is possible and reads the file."""
+        """Give back the memory that holds ``blob``, one of this file's; reading it again is possible and reads the file.
+
+        Pages of a mapped file count as a process's memory from when they are touched: what only passes through should not.
+        """
         mapped: Any = self._bytes.base
         if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED") and len(blob.data):
             start = blob.data.ctypes.data - self._bytes.ctypes.data
             page = start // mmap.PAGESIZE * mmap.PAGESIZE
             mapped.madvise(mmap.MADV_DONTNEED, page, start + len(blob.data) - page)
 
-
-    def stream(self, blob: Blob) -> Iterator[memoryview]:
-        """The payload in pieces, each of which is given back before the next is read.
-
-        Pages of a mapped file count as a process's memory from when they are touched: what only passes through should not.
-        """
-        start = blob.data.ctypes.data - self._bytes.ctypes.data
-        for begin in range(0, len(blob.data), _PIECE):
-            yield blob.data[begin : begin + _PIECE].data
-            self._forget(start + begin, min(start + begin + _PIECE, start + len(blob.data)))
-
-    def _forget(self, start: int, end: int) -> None:
-        first = start // mmap.PAGESIZE * mmap.PAGESIZE
-        mapped: Any = self._bytes
-        mapped._mmap.madvise(mmap.MADV_DONTNEED, first, end - first)
+    def stream(self, blob: Blob) -> Iterator[Bytes]:
+        """The payload in pieces, each of which is released before the next is read."""
+        for start in range(0, len(blob.data), _PIECE):
+            piece = blob.data[start : start + _PIECE]
+            yield piece
+            self.release(Blob(blob.type, piece, 0))
 
 
 class BlobWriter:
