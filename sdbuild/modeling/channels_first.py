@@ -18,7 +18,7 @@ from sdbuild.modeling.attention import Attend
 
 
 def channels_first(model: nn.Module, attend: Attend) -> None:
-    """Replace the transformers and the time projections in ``model``, in place.
+    """Replace the transformers, the residual blocks and the time embedding in ``model``, in place.
 
     Args:
         model: a diffusers UNet on the meta device.
@@ -34,8 +34,9 @@ def channels_first(model: nn.Module, attend: Attend) -> None:
         if isinstance(child, TimestepEmbedding):
             setattr(model, name, _TimeEmbedding(child))
             continue
-        if isinstance(child, ResnetBlock2D) and child.time_emb_proj is not None:
-            child.time_emb_proj = _TimeProjection(child.time_emb_proj)
+        if isinstance(child, ResnetBlock2D):
+            setattr(model, name, _Residual(child))
+            continue
         channels_first(child, attend)
 
 
@@ -146,12 +147,25 @@ class _TimeEmbedding(nn.Module):
         return self.linear_2(self.act(self.linear_1(sample[:, :, None, None])))  # type: ignore[no-any-return]
 
 
-class _TimeProjection(nn.Conv2d):
-    """[B, D, 1, 1] → [B, C], to which diffusers' residual block appends two axes; they cancel in the converted graph."""
+class _Residual(nn.Module):
+    """Stands where diffusers calls a ResnetBlock2D; the time embedding is [B, D, 1, 1]."""
 
-    def __init__(self, layer: nn.Linear) -> None:
-        weight = layer.weight
-        super().__init__(layer.in_features, layer.out_features, 1, device=weight.device, dtype=weight.dtype)
+    def __init__(self, block: ResnetBlock2D) -> None:
+        super().__init__()
+        if (
+            block.time_embedding_norm != "default"
+            or block.skip_time_act
+            or block.up
+            or block.down
+            or block.output_scale_factor != 1
+        ):
+            raise UserError("trace: a residual block of a kind that Stable Diffusion 1, 2 and XL do not have")
+        self.norm1, self.conv1, self.norm2, self.conv2 = block.norm1, block.conv1, block.norm2, block.conv2
+        self.time_emb_proj = _pointwise(block.time_emb_proj)
+        self.conv_shortcut = block.conv_shortcut if block.conv_shortcut is not None else nn.Identity()
+        self.act = block.nonlinearity
 
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x).flatten(1)
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        hidden = self.conv1(self.act(self.norm1(x))) + self.time_emb_proj(self.act(time))
+        hidden = self.conv2(self.act(self.norm2(hidden)))
+        return self.conv_shortcut(x) + hidden  # type: ignore[no-any-return]

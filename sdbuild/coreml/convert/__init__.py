@@ -11,14 +11,14 @@ from typing import Any
 
 import torch
 
-from sdbuild.coreml.convert import ops_math, ops_nn, ops_tensor
+from sdbuild.coreml.convert import ops_attention, ops_gather, ops_math, ops_nn, ops_tensor
 from sdbuild.coreml.convert.builder import FLOAT16, FLOAT32, Builder, LoadWeight
 from sdbuild.coreml.convert.lowering import lower_graph
 from sdbuild.coreml.convert.normalize import normalize
 from sdbuild.coreml.package import Package, write_package, write_parameters
 from sdbuild.coreml.proto import FeatureTypes_pb2, Model_pb2
 
-__all__ = ["Metadata", "Port", "convert", "ops_math", "ops_nn", "ops_tensor"]
+__all__ = ["Metadata", "Port", "convert", "ops_attention", "ops_gather", "ops_math", "ops_nn", "ops_tensor"]
 
 _SPECIFICATIONS = {"CoreML5": 6, "CoreML6": 7, "CoreML7": 8, "CoreML8": 9}
 _FLOATS = {"float16": FLOAT16, "float32": FLOAT32}

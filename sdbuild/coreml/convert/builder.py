@@ -20,10 +20,14 @@ from sdbuild.errors import UserError
 
 FLOAT16, FLOAT32, INT32 = MIL_pb2.FLOAT16, MIL_pb2.FLOAT32, MIL_pb2.INT32
 BOOL, STRING = MIL_pb2.BOOL, MIL_pb2.STRING
+INT16, UINT16 = MIL_pb2.INT16, MIL_pb2.UINT16
 
 _NUMPY = {FLOAT16: np.float16, FLOAT32: np.float32, INT32: np.int32, BOOL: np.bool_}
 _BLOB = {FLOAT16: BlobType.FLOAT16, FLOAT32: BlobType.FLOAT32}
-_CAST_NAME = {FLOAT16: "fp16", FLOAT32: "fp32", INT32: "int32", BOOL: "bool"}
+_CAST_NAME = {FLOAT16: "fp16", FLOAT32: "fp32", INT32: "int32", BOOL: "bool", INT16: "int16", UINT16: "uint16"}
+
+_SHARED_SIZE = 100
+"""Constants of as many elements are written once, and named by all who use them (as coremltools does)."""
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -39,10 +43,14 @@ class Value:
 
 @dataclass(frozen=True)
 class Weight:
-    """A tensor that will be read when the package is written: its name in the checkpoint, and its shape there or here."""
+    """A tensor that will be read when the package is written: its name in the checkpoint, and its shape there or here.
+
+    ``scale`` is what it will be multiplied by, in float32.
+    """
 
     name: str
     shape: tuple[int, ...]
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -74,8 +82,10 @@ class Builder:
         self._block = self._function.block_specializations[opset]
         self._names: set[str] = set(outputs)
         self._casts: dict[tuple[str, int], Value] = {}
+        self._origins: dict[str, Value] = {}
         self._blobs: list[tuple[Any, int, Weight | Array]] = []
         self._weights: dict[Weight, Value] = {}
+        self._shared: dict[tuple[tuple[int, ...], int, bytes], Value] = {}
 
     def input(self, name: str, shape: Sequence[int], dtype: int) -> Value:
         """Declare an input of the function."""
@@ -122,24 +132,31 @@ class Builder:
         return outputs
 
     def cast(self, value: Value, dtype: int) -> Value:
-        """Convert to another data type, once for all uses; the same value where nothing changes."""
+        """Convert to another data type, once for all uses; the same value where nothing changes.
+
+        What is an int32 only by a cast is cast to fewer bits from what it was before.
+        """
         if value.dtype == dtype:
             return value
+        if dtype in (INT16, UINT16):
+            value = self._origins.get(value.name, value)
         key = (value.name, dtype)
         if key not in self._casts:
             kind = _CAST_NAME[dtype]
             self._casts[key] = self.op(
                 "cast", f"{value.name}_to_{kind}", {"x": value, "dtype": kind}, value.shape, dtype
             )
+            if dtype == INT32:
+                self._origins[self._casts[key].name] = value
         return self._casts[key]
 
     def output(self, value: Value, name: str, dtype: int) -> None:
         """Make ``value`` an output of the function, under the reserved ``name`` and as ``dtype``."""
         self._names.discard(name)
-        if value.dtype == dtype:
-            self.op("identity", name, {"x": value}, value.shape, dtype)
-        else:
+        if value.dtype != dtype:
             self.op("cast", name, {"x": value, "dtype": _CAST_NAME[dtype]}, value.shape, dtype)
+        elif not self._rename(value.name, name):
+            self.op("identity", name, {"x": value}, value.shape, dtype)
         self._block.outputs.append(name)
 
     def finish(self, weights: Path, load: LoadWeight, progress: Callable[[int, int], None]) -> Any:
@@ -153,11 +170,30 @@ class Builder:
         with BlobWriter(weights) as writer:
             for done, (proto, dtype, source) in enumerate(self._blobs):
                 progress(done, len(self._blobs))
-                data = _materialise(source, dtype, load)
+                flat = _materialise(source, dtype, load).reshape(-1)
+                if flat.size < INLINE_LIMIT:
+                    _set_immediate(proto, dtype, flat)
+                    continue
                 proto.blobFileValue.fileName = WEIGHT_FILE
-                proto.blobFileValue.offset = writer.add(_BLOB[dtype], data.nbytes, [data.reshape(-1).view(np.uint8)])
+                proto.blobFileValue.offset = writer.add(_BLOB[dtype], flat.nbytes, [flat.view(np.uint8)])
         progress(len(self._blobs), len(self._blobs))
         return self._program
+
+    def _rename(self, old: str, new: str) -> bool:
+        """Let the operation that makes ``old`` make ``new``; not possible for an input, or for an output already."""
+        made = any(output.name == old for operation in self._block.operations for output in operation.outputs)
+        if not made or old in self._block.outputs:
+            return False
+        for operation in self._block.operations:
+            for argument in operation.inputs.values():
+                for part in argument.arguments:
+                    if part.name == old:
+                        part.name = new
+            for output in operation.outputs:
+                if output.name == old:
+                    output.name = new
+        self._names.add(new)
+        return True
 
     @property
     def parameters(self) -> dict[str, str]:
@@ -172,8 +208,8 @@ class Builder:
     def _bind(self, name: str, argument: Argument | Sequence[Value]) -> list[Value]:
         if isinstance(argument, Value):
             return [argument]
-        if isinstance(argument, Sequence) and argument and isinstance(argument[0], Value):
-            return list(argument)
+        if isinstance(argument, Sequence) and any(isinstance(part, Value) for part in argument):
+            return [self._bind(f"{name}_{number}", part)[0] for number, part in enumerate(argument)]
         if isinstance(argument, Weight):
             return [self._weight(argument)]
         return [self._constant(name, argument)]
@@ -198,7 +234,11 @@ class Builder:
         if array.size == 0 and array.dtype == np.float64:  # an empty list has no type of its own: MIL's are of integers
             array = array.astype(np.int32)
         kind = fixed or {"b": BOOL, "i": INT32, "u": INT32, "f": self.float_type}[array.dtype.kind]
+        key = (array.shape, kind, array.tobytes())
+        if array.size >= _SHARED_SIZE and key in self._shared:
+            return self._shared[key]
         value, proto = self._const(name, array.shape, kind)
+        self._shared[key] = value
         if kind in _BLOB and array.size >= INLINE_LIMIT:
             self._blobs.append((proto, kind, array))
         else:
@@ -234,6 +274,8 @@ def _materialise(source: Weight | Array, dtype: int, load: LoadWeight) -> Array:
                 f"{list(source.shape)}; the weights and config.json are not of the same model"
             )
         array, name = loaded, source.name
+        if source.scale != 1:
+            array = array.astype(np.float32) * np.float32(source.scale)
     else:
         array, name = source, "a constant"
     with np.errstate(over="ignore"):

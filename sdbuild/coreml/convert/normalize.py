@@ -5,7 +5,9 @@ Rewrites of ``torch.fx`` nodes, none looking at a weight:
 - a layer norm over channels, which torch can only say as permute → layer_norm → permute, becomes one ``layer_norm``
   whose node carries ``meta["axes"]``;
 - a matrix product of a transposed operand transposes by itself: ``meta["transposed"]`` says which of the two;
-- reshapes that together change nothing are dropped, and so are two transpositions of the same axes;
+- attention transposes its queries and keys by itself: ``meta["heads_last"]``;
+- a convolution that is only multiplied by a number has it in its weights: ``meta["scale"]``;
+- two transpositions of the same axes are dropped;
 - group normalisation looks through a flattening of what it normalises over;
 - equal operations on equal operands become one (every residual block computes the same ``silu`` of the time embedding);
 - what nothing uses is dropped.
@@ -21,15 +23,10 @@ _LAYER_NORM = torch.ops.aten.layer_norm.default
 _TRANSPOSE = torch.ops.aten.transpose.int
 _GROUP_NORM = torch.ops.aten.group_norm.default
 _MATMUL = torch.ops.aten.matmul.default
-_RESHAPES = frozenset(
-    {
-        torch.ops.aten.view.default,
-        torch.ops.aten.reshape.default,
-        torch.ops.aten.flatten.using_ints,
-        torch.ops.aten.unsqueeze.default,
-        torch.ops.aten.squeeze.dim,
-    }
-)
+_ATTENTION = torch.ops.aten.scaled_dot_product_attention.default
+_CONVOLUTION = torch.ops.aten.conv2d.default
+_MULTIPLY = torch.ops.aten.mul.Tensor
+_VIEW = torch.ops.aten.view.default
 
 
 def normalize(exported: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
@@ -38,7 +35,8 @@ def normalize(exported: torch.export.ExportedProgram) -> torch.export.ExportedPr
     _merge_equal(graph)
     _fold_channel_norms(graph)
     _fold_transposes(graph)
-    _drop_idle_reshapes(graph)
+    _fold_heads(graph)
+    _fold_scales(graph)
     _drop_idle_transposes(graph)
     _unflatten_group_norms(graph)
     for node in reversed(graph.nodes):
@@ -101,15 +99,21 @@ def _fold_transposes(graph: Graph) -> None:
         product.meta["transposed"] = transposed
 
 
-def _drop_idle_reshapes(graph: Graph) -> None:
-    for node in list(graph.nodes):
-        if node.target not in _RESHAPES:
-            continue
-        origin = node.args[0]
-        while origin.target in _RESHAPES and origin.meta["val"].shape != node.meta["val"].shape:
-            origin = origin.args[0]
-        if origin.meta["val"].shape == node.meta["val"].shape:
-            node.replace_all_uses_with(origin)
+def _fold_heads(graph: Graph) -> None:
+    for attention in graph.find_nodes(op="call_function", target=_ATTENTION):
+        query, key, *others = attention.args
+        if all(node.target is _TRANSPOSE and node.args[1:] == (1, 2) for node in (query, key)):
+            attention.args = (query.args[0], key.args[0], *others)
+            attention.meta["heads_last"] = True
+
+
+def _fold_scales(graph: Graph) -> None:
+    for product in list(graph.find_nodes(op="call_function", target=_MULTIPLY)):
+        layer, factor = product.args
+        if getattr(layer, "target", None) is _CONVOLUTION and len(layer.users) == 1 and isinstance(factor, float):
+            layer.meta["scale"] = factor
+            product.replace_all_uses_with(layer)
+            graph.erase_node(product)
 
 
 def _drop_idle_transposes(graph: Graph) -> None:
@@ -124,5 +128,5 @@ def _drop_idle_transposes(graph: Graph) -> None:
 def _unflatten_group_norms(graph: Graph) -> None:
     for norm in graph.find_nodes(op="call_function", target=_GROUP_NORM):
         flat = norm.args[0]
-        if flat.target in _RESHAPES and flat.args[0].meta["val"].shape[:2] == flat.meta["val"].shape[:2]:
+        if flat.target is _VIEW and flat.args[0].meta["val"].shape[:2] == flat.meta["val"].shape[:2]:
             norm.args = (flat.args[0], *norm.args[1:])

@@ -78,18 +78,20 @@ def _pow(context: Context, x: Value, exponent: float) -> Value:
 
 @lowers("aten.mean.dim")
 def _mean(context: Context, x: Value, axes: list[int], keep: bool = False) -> Value:
-    return context.op("reduce_mean", {"x": x, "axes": [a % len(x.shape) for a in axes], "keep_dims": keep})
+    return context.op("reduce_mean", {"x": x, "axes": list(axes), "keep_dims": keep})
 
 
 @lowers("aten.argmax.default")
 def _argmax(context: Context, x: Value, axis: int, keep: bool = False) -> Value:
-    arguments: dict[str, Any] = {"x": x, "axis": axis % len(x.shape), "keep_dims": keep}
+    arguments: dict[str, Any] = {"x": x, "axis": axis, "keep_dims": keep}
+    if context.builder.opset not in ("CoreML5", "CoreML6"):
+        arguments["output_dtype"] = "int32"
     return context.op("reduce_argmax", arguments, dtype=INT32)
 
 
 @lowers("aten.softmax.int")
 def _softmax(context: Context, x: Value, axis: int, dtype: torch.dtype | None = None) -> Value:
-    return context.op("softmax", {"x": x, "axis": axis % len(x.shape)})
+    return context.op("softmax", {"x": x, "axis": axis})
 
 
 @lowers("aten.matmul.default", "aten.bmm.default")
@@ -100,7 +102,7 @@ def _matmul(context: Context, x: Operand, y: Operand) -> Value:
 
 @lowers("aten.einsum.default")
 def _einsum(context: Context, equation: str, values: list[Value]) -> Value:
-    """MIL's einsum knows the batched product ``nchw,nwhu->nchu`` alone: rename, and swap the operands if that fits."""
+    """MIL's einsum knows the batched product ``nchw,nwhu->nchu`` alone, in any letters: swap the operands if that fits."""
     left, right, result = equation.replace(" ", "").replace("->", ",").split(",")
     for first, second, pair in ((left, right, values), (right, left, values[::-1])):
         if len(first) == len(second) == len(result) == 4:
@@ -111,5 +113,5 @@ def _einsum(context: Context, equation: str, values: list[Value]) -> Value:
                 "".join(names.get(letter, "?") for letter in result),
             )
             if renamed == ("nwhu", "nchu"):
-                return context.op("einsum", {"values": pair, "equation": "nchw,nwhu->nchu"})
+                return context.op("einsum", {"values": pair, "equation": f"{first},{second}->{result}"})
     raise NotImplementedError(f"einsum {equation}: not a form of nchw,nwhu->nchu, the one MIL has")

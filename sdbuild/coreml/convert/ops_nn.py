@@ -1,6 +1,7 @@
-"""Lowerings of layers: convolution, linear, normalisation, attention, resizing, activations with parameters."""
+"""Lowerings of layers: convolution, linear, normalisation, resizing, activations with parameters."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,16 +9,12 @@ import numpy as np
 from sdbuild.coreml.convert.builder import FLOAT32, Fixed, Value, Weight
 from sdbuild.coreml.convert.lowering import Context, Operand, lowers
 
-_MASKED = -1e4
-"""What a masked score gets added: exp() of it is 0 in every precision, and unlike -inf it cannot make a NaN of a row."""
-
 
 @lowers("aten.linear.default")
 def _linear(context: Context, x: Value, weight: Operand, bias: Operand | None = None) -> Value:
-    arguments = {"x": x, "weight": weight}
-    if bias is not None:
-        arguments["bias"] = bias
-    return context.op("linear", arguments)
+    if bias is None:
+        bias = np.zeros(weight.shape[0], np.float32)
+    return context.op("linear", {"x": x, "weight": weight, "bias": bias})
 
 
 @lowers("aten.conv2d.default", "aten.conv2d.padding")
@@ -31,6 +28,10 @@ def _conv2d(
     dilation: Sequence[int] = (1, 1),
     groups: int = 1,
 ) -> Value:
+    scale = context.node.meta.get("scale")
+    if scale is not None:
+        weight = replace(weight, scale=scale)
+        bias = np.zeros(weight.shape[0], np.float32) if bias is None else replace(bias, scale=scale)
     arguments: dict[str, Any] = {"x": x, "weight": weight}
     if bias is not None:
         arguments["bias"] = bias
@@ -57,8 +58,7 @@ def _layer_norm(
     epsilon: float = 1e-5,
     *_: Any,
 ) -> Value:
-    rank = len(x.shape)
-    axes = context.node.meta.get("axes", list(range(rank - len(normalized), rank)))
+    axes = context.node.meta.get("axes", list(range(-len(normalized), 0)))
     arguments: dict[str, Any] = {"x": x, "axes": axes, "epsilon": epsilon}
     if gamma is not None:
         arguments["gamma"] = gamma
@@ -79,9 +79,10 @@ def _group_norm(
 ) -> Value:
     """MIL has no group normalisation: normalise a [batch, groups, channels / groups, …] view, then scale by channel.
 
-    Scaling is a ``batch_norm`` of mean 0 and variance 1, the form that coremltools arrives at and Apple's compilers fuse.
+    Scaling is a ``batch_norm`` of mean 0 and variance 1, the form that coremltools arrives at and Apple's compilers fuse;
+    its epsilon, MIL's default, multiplies by 0.999995.
     """
-    batch, channels, *spatial = x.shape
+    batch, channels, *spatial = context.shape  # x may be what it was before a flattening
     shape = (batch, groups, channels // groups, *spatial)
     axes = list(range(2, len(shape)))
     reduced = (batch, groups, *(1 for _ in axes))
@@ -108,46 +109,13 @@ def _group_norm(
             "variance": np.ones(channels, np.float32),
             "gamma": gamma,
             "beta": beta,
-            "epsilon": 0.0,
+            "epsilon": 1e-5,
         },
     )
 
 
 def _reshaped(weight: Operand, shape: tuple[int, ...]) -> Operand:
     return Weight(weight.name, shape) if isinstance(weight, Weight) else np.reshape(weight, shape)
-
-
-@lowers("aten.scaled_dot_product_attention.default")
-def _attention(
-    context: Context,
-    query: Value,
-    key: Value,
-    value: Value,
-    mask: Operand | None = None,
-    dropout: float = 0.0,
-    is_causal: bool = False,
-    *,
-    scale: float | None = None,
-    enable_gqa: bool = False,
-) -> Value:
-    """Scores, softmax, weighted sum: matrices that every opset has (iOS 18 alone has the operation itself)."""
-    if enable_gqa:
-        raise NotImplementedError("attention with grouped queries")
-    length, size = query.shape[-2:]
-    keys = key.shape[-2]
-    if is_causal:
-        mask = np.tril(np.ones((length, keys), np.bool_))
-    factor = size**-0.5 if scale is None else scale
-    scaled = context.op("mul", {"x": query, "y": float(factor)}, query.shape, "scaled")
-    shape = (*query.shape[:-1], keys)
-    scores = context.op("matmul", {"x": scaled, "y": key, "transpose_x": False, "transpose_y": True}, shape, "scores")
-    if mask is not None:
-        if not isinstance(mask, np.ndarray):
-            raise NotImplementedError("attention with a mask that depends on the input")
-        added = np.where(mask, 0.0, _MASKED) if mask.dtype == np.bool_ else np.maximum(mask, _MASKED)
-        scores = context.op("add", {"x": scores, "y": added.astype(np.float32)}, shape, "masked")
-    weights = context.op("softmax", {"x": scores, "axis": len(shape) - 1}, shape, "weights")
-    return context.op("matmul", {"x": weights, "y": value, "transpose_x": False, "transpose_y": False})
 
 
 @lowers("aten.gelu.default")

@@ -1,10 +1,8 @@
-"""Lowerings that move or choose elements: reshape, transpose, slice, concat, gather."""
+"""Lowerings that move or choose elements: reshape, transpose, slice, concat."""
 
 from typing import Any
 
-import numpy as np
-
-from sdbuild.coreml.convert.builder import INT32, Array, Value
+from sdbuild.coreml.convert.builder import Value
 from sdbuild.coreml.convert.lowering import Context, Operand, lowers, mil_type
 
 
@@ -28,10 +26,12 @@ def _to(context: Context, x: Value, *_: Any, **__: Any) -> Value:
 
 
 @lowers("aten.view.default", "aten.reshape.default", "aten.flatten.using_ints", "aten.unflatten.int")
-def _reshape(context: Context, x: Value, *_: Any) -> Value:
+def _reshape(context: Context, x: Value, *sizes: Any) -> Value:
     if x.shape == context.shape:
         return x
-    return context.op("reshape", {"x": x, "shape": list(context.shape)}, dtype=x.dtype)
+    is_given = str(context.node.target) in ("aten.view.default", "aten.reshape.default")
+    shape = list(sizes[0] if is_given else context.shape)  # a -1 stays one
+    return context.op("reshape", {"x": x, "shape": shape}, dtype=x.dtype)
 
 
 @lowers("aten.expand.default")
@@ -47,8 +47,7 @@ def _expand(context: Context, x: Value, *_: Any) -> Value:
 
 
 def _transposed(context: Context, x: Value, order: list[int]) -> Value:
-    order = [axis % len(order) for axis in order]
-    if order == sorted(order):
+    if [axis % len(order) for axis in order] == list(range(len(order))):
         return x
     return context.op("transpose", {"x": x, "perm": order}, dtype=x.dtype)
 
@@ -61,7 +60,7 @@ def _permute(context: Context, x: Value, order: list[int]) -> Value:
 @lowers("aten.transpose.int")
 def _transpose(context: Context, x: Value, first: int, second: int) -> Value:
     order = list(range(len(x.shape)))
-    order[first], order[second] = order[second], order[first]
+    order[first], order[second] = second, first
     return _transposed(context, x, order)
 
 
@@ -72,7 +71,7 @@ def _t(context: Context, x: Value) -> Value:
 
 @lowers("aten.unsqueeze.default")
 def _unsqueeze(context: Context, x: Value, axis: int) -> Value:
-    return context.op("expand_dims", {"x": x, "axes": [axis % len(context.shape)]}, dtype=x.dtype)
+    return context.op("expand_dims", {"x": x, "axes": [axis]}, dtype=x.dtype)
 
 
 @lowers("aten.squeeze.dim", "aten.squeeze.dims")
@@ -120,14 +119,14 @@ def _split(context: Context, x: Value, _: Any, axis: int = 0) -> list[Value]:
         return [x]
     value = context.tensor(x)
     sizes = [part[axis] for part in parts]
-    arguments = {"x": value, "split_sizes": sizes, "axis": axis % len(x.shape)}
+    arguments = {"x": value, "split_sizes": sizes, "axis": axis}
     return context.builder.multi_op("split", context.name, arguments, parts, value.dtype)
 
 
 @lowers("aten.cat.default", "aten.concat.default")
 def _cat(context: Context, values: list[Operand], axis: int = 0) -> Value:
     joined = [context.tensor(value) for value in values]
-    arguments = {"values": joined, "axis": axis % len(context.shape), "interleave": False}
+    arguments = {"values": joined, "axis": axis, "interleave": False}
     return context.op("concat", arguments, dtype=joined[0].dtype)
 
 
@@ -140,46 +139,3 @@ def _pad(context: Context, x: Value, pads: list[int], mode: str = "constant", va
     names = {"constant": "constant", "reflect": "reflect", "replicate": "replicate"}
     arguments = {"x": x, "pad": before_after, "mode": names[mode], "constant_val": float(value or 0.0)}
     return context.op("pad", arguments)
-
-
-@lowers("aten.embedding.default")
-def _embedding(context: Context, table: Operand, indices: Operand, *_: Any) -> Value:
-    return context.op("gather", _gather(context, table, indices))
-
-
-@lowers("aten.index.Tensor")
-def _index(context: Context, x: Value, indices: list[Operand]) -> Value:
-    """Rows picked by one index tensor an axis, as CLIP picks the end-of-text token of each prompt.
-
-    The indexed axes, the leading ones, are flattened to one, so that a plain gather serves.
-    """
-    count, sizes = len(indices), x.shape
-    leading = int(np.prod(sizes[:count]))
-    flat: Operand = np.zeros((), np.int32)
-    for position, index in enumerate(indices):
-        stride = int(np.prod(sizes[position + 1 : count]))
-        flat = _plus(context, flat, index, stride, f"index{position}")
-    shape = (leading, *sizes[count:])
-    rows = x if count == 1 else context.op("reshape", {"x": x, "shape": list(shape)}, shape, "rows", x.dtype)
-    return context.op("gather", _gather(context, rows, flat))
-
-
-def _plus(context: Context, total: Operand, index: Operand, stride: int, part: str) -> Operand:
-    """``total + index * stride``, computed now where both are known."""
-    if isinstance(index, np.ndarray):
-        scaled: Array = index * stride
-        if isinstance(total, np.ndarray):
-            return (total + scaled).astype(np.int32)
-        return total if not scaled.any() else context.op("add", {"x": total, "y": scaled}, total.shape, part, INT32)
-    if stride != 1:
-        index = context.op("mul", {"x": index, "y": stride}, index.shape, f"{part}_scaled", INT32)
-    if isinstance(total, np.ndarray) and not total.any():
-        return index
-    return context.op("add", {"x": index, "y": total}, index.shape, part, INT32)
-
-
-def _gather(context: Context, x: Operand, indices: Operand) -> dict[str, Any]:
-    arguments = {"x": x, "indices": indices, "axis": 0}
-    if context.builder.opset not in ("CoreML5", "CoreML6"):
-        arguments |= {"batch_dims": 0, "validate_indices": False}
-    return arguments
