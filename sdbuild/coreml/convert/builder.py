@@ -53,9 +53,20 @@ class Fixed:
     dtype: int
 
 
-Argument = Value | Weight | Fixed | Array | bool | int | float | str | Sequence[Any]
 LoadWeight = Callable[[str], Array]
 """Reads the named tensor of a checkpoint: float16 or float32, C-contiguous."""
+
+
+@dataclass(frozen=True)
+class Folded:
+    """What depends on weights alone, computed when the package is written; ``name`` is that of the constant to be."""
+
+    name: str
+    shape: tuple[int, ...]
+    compute: Callable[[LoadWeight], Array]
+
+
+Argument = Value | Weight | Folded | Fixed | Array | bool | int | float | str | Sequence[Any]
 
 
 class Builder:
@@ -74,8 +85,8 @@ class Builder:
         self._block = self._function.block_specializations[opset]
         self._names: set[str] = set(outputs)
         self._casts: dict[tuple[str, int], Value] = {}
-        self._blobs: list[tuple[Any, int, Weight | Array]] = []
-        self._weights: dict[Weight, Value] = {}
+        self._blobs: list[tuple[Any, int, Weight | Folded | Array]] = []
+        self._weights: dict[Weight | Folded, Value] = {}
 
     def input(self, name: str, shape: Sequence[int], dtype: int) -> Value:
         """Declare an input of the function."""
@@ -167,13 +178,13 @@ class Builder:
     def _bind(self, name: str, argument: Argument | Sequence[Value]) -> list[Value]:
         if isinstance(argument, Value):
             return [argument]
-        if isinstance(argument, Sequence) and argument and isinstance(argument[0], Value):
-            return list(argument)
-        if isinstance(argument, Weight):
+        if isinstance(argument, Sequence) and argument and isinstance(argument[0], (Value, Weight, Folded)):
+            return [value for each in argument for value in self._bind(name, each)]
+        if isinstance(argument, (Weight, Folded)):
             return [self._weight(argument)]
         return [self._constant(name, argument)]
 
-    def _weight(self, weight: Weight) -> Value:
+    def _weight(self, weight: Weight | Folded) -> Value:
         if weight not in self._weights:
             suffix = "_to_fp16" if self.float_type == FLOAT16 else ""
             name = weight.name.replace(".", "_") + suffix
@@ -219,16 +230,27 @@ class Builder:
         return name
 
 
-def _materialise(source: Weight | Array, dtype: int, load: LoadWeight) -> Array:
+def read_weight(weight: Weight, load: LoadWeight) -> Array:
+    """The tensor of a weight, in its own shape there.
+
+    Raises:
+        UserError: a checkpoint of another model.
+    """
+    loaded = load(weight.name)
+    # Reshaping is allowed where only ones differ: a linear layer's matrix is a 1×1 convolution's kernel.
+    if [n for n in loaded.shape if n != 1] != [n for n in weight.shape if n != 1]:
+        raise UserError(
+            f"weights: {weight.name} has shape {list(loaded.shape)}, the model's configuration says "
+            f"{list(weight.shape)}; the weights and config.json are not of the same model"
+        )
+    return loaded
+
+
+def _materialise(source: Weight | Folded | Array, dtype: int, load: LoadWeight) -> Array:
     if isinstance(source, Weight):
-        loaded = load(source.name)
-        # Reshaping is allowed where only ones differ: a linear layer's matrix is a 1×1 convolution's kernel.
-        if [n for n in loaded.shape if n != 1] != [n for n in source.shape if n != 1]:
-            raise UserError(
-                f"weights: {source.name} has shape {list(loaded.shape)}, the model's configuration says "
-                f"{list(source.shape)}; the weights and config.json are not of the same model"
-            )
-        array, name = loaded, source.name
+        array, name = read_weight(source, load), source.name
+    elif isinstance(source, Folded):
+        array, name = source.compute(load), f"{source.name}, computed from weights,"
     else:
         array, name = source, "a constant"
     with np.errstate(over="ignore"):
