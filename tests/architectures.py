@@ -4,8 +4,9 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from torch import nn
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+from transformers import CLIPConfig, CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 TOKENS = 77
 
@@ -48,6 +49,19 @@ VAE: dict[str, Any] = {
     "latent_channels": 4,
     "norm_num_groups": 4,
 }
+CHECKER: dict[str, Any] = {
+    "architectures": ["StableDiffusionSafetyChecker"],
+    "projection_dim": 32,
+    "vision_config": {
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "image_size": 56,
+        "patch_size": 14,
+        "projection_dim": 32,
+    },
+}
 
 CONFIGS: dict[str, dict[str, Any]] = {
     "clip_text": TEXT,
@@ -56,6 +70,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "unet_xl": UNET_XL,
     "vae_decoder": VAE,
     "vae_encoder": VAE,
+    "safety_checker": CHECKER,
 }
 
 
@@ -68,6 +83,11 @@ def make(kind: str, config: dict[str, Any]) -> nn.Module:
         model = (CLIPTextModelWithProjection if projected else CLIPTextModel)(CLIPTextConfig(**config))
     elif kind.startswith("unet"):
         model = UNet2DConditionModel.from_config(config)
+    elif kind == "safety_checker":
+        model = StableDiffusionSafetyChecker(CLIPConfig(**config))
+        with torch.no_grad():
+            for embeds in (model.concept_embeds, model.special_care_embeds):
+                embeds.copy_(torch.randn_like(embeds))
     else:
         model = AutoencoderKL.from_config(config)
     with torch.no_grad():

@@ -15,6 +15,7 @@ from sdbuild.generate.request import Request, read_request
 from sdbuild.generate.sheet import Row, common, make_sheet
 
 _COLUMNS = 8
+_UNSAFE = "the bundle's safety checker found that it should not be shown"
 _SLUG_CHARACTERS, _SLUG_BYTES = 60, 120
 
 
@@ -30,8 +31,9 @@ class BundleAt:
 def run(bundles: Sequence[BundleAt], variables: Mapping[str, str], here: Path) -> list[Path]:
     """Draw the same prompts with each of the bundles, all of one recipe, for a user who stands in ``here``.
 
-    Pictures are written as soon as a bundle has drawn all of its own; with more than one picture a sheet follows, which
-    has the variants side by side. Paths go to the standard output, progress and remarks to the standard error.
+    Pictures are written as soon as a bundle has drawn all of its own, but for those that its safety checker withholds; with
+    more than one picture a sheet follows, which has the variants side by side. Paths go to the standard output, progress and
+    remarks to the standard error.
 
     Args:
         bundles: at least one.
@@ -64,8 +66,13 @@ def run(bundles: Sequence[BundleAt], variables: Mapping[str, str], here: Path) -
             print(f"note: {note}", file=sys.stderr)
         folder = out / bundle.variant if bundle.variant else out
         for picture, stem in zip(pictures, _stems(request), strict=True):
-            written.append(_tell(picture.save(folder / f"{stem}.png"), here))
+            if picture.withheld:
+                print(f"note: {label}: {stem}.png is withheld, as in the app: {_UNSAFE}", file=sys.stderr)
+            else:
+                written.append(_tell(picture.save(folder / f"{stem}.png"), here))
         drawn.append(pictures)
+    if not written:
+        raise UserError(f"nothing to show: {_UNSAFE}; draw with another seed= or prompt=")
     if len(written) > 1:
         first, *_ = _stems(request)
         path = out / f"sheet-{first}.png"

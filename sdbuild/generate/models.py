@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from sdbuild.coreml.runtime import Model, load
 from sdbuild.coreml.runtime.storage import Precision
@@ -18,6 +19,8 @@ Array = np.ndarray[Any, np.dtype[Any]]
 Condition = Mapping[str, Array]
 """What the UNet takes beside the latent image and the time, for one image."""
 
+_IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+_IMAGENET_DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
 _CHUNKS = ("UnetChunk1", "UnetChunk2")
 
 
@@ -146,6 +149,35 @@ class Encoder:
         check_finite("VAEEncoder", moments, self._machine)
         mean, log_variance = np.split(moments, 2, axis=1)
         return mean, np.exp(0.5 * np.clip(log_variance, -30, 20))
+
+
+class SafetyChecker:
+    """Tells pictures that should not be shown."""
+
+    def __init__(self, bundle: Bundle, machine: Machine) -> None:
+        """Load it."""
+        self._machine = machine
+        self._model = machine.load(bundle.model("SafetyChecker"))
+
+    def is_safe(self, pixels: Array) -> bool:
+        """Whether a picture, uint8 [H, W, 3], may be shown. Raises UserError for an overflow.
+
+        As the app asks: the picture is squeezed into the model's square and normalised by the mean and the deviation of
+        ImageNet (not CLIP's, as diffusers does), and the image that the model would blank is zeros.
+        """
+        *_, height, width = self._shape("clip_input")
+        seen = np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS), np.float32) / 255
+        values: dict[str, Array] = {
+            "clip_input": ((seen - _IMAGENET_MEAN) / _IMAGENET_DEVIATION).transpose(2, 0, 1)[None],
+            "images": np.zeros(self._shape("images"), np.float32),
+            "adjustment": np.zeros(1, np.float32),
+        }
+        outputs = self._model.predict(values)
+        check_finite("SafetyChecker", outputs["concept_scores"], self._machine)
+        return not outputs["has_nsfw_concepts"].any()
+
+    def _shape(self, name: str) -> tuple[int, ...]:
+        return tuple(size or 1 for size in self._model.inputs[name].shape)
 
 
 def _only(model: Model, value: Array) -> Array:

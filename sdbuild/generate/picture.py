@@ -23,11 +23,13 @@ class Picture:
         pixels: uint8 [height, width, 3], RGB.
         metadata: in the order in which the PNG holds it.
         notes: what the user should know of it.
+        withheld: the bundle's safety checker found that it should not be shown; ``pixels`` are black.
     """
 
     pixels: Array
     metadata: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    withheld: bool = False
 
     @property
     def image(self) -> Image.Image:
@@ -38,9 +40,13 @@ class Picture:
         """Write a PNG with the metadata in it as text; the same picture gives the same bytes.
 
         Raises:
-            UserError: the name has another ending, or it cannot be written.
+            UserError: the name has another ending, it cannot be written, or the picture is withheld.
         """
         path = Path(path)
+        if self.withheld:
+            raise UserError(
+                f"{path}: withheld: the bundle's safety checker found that this picture should not be shown"
+            )
         if path.suffix.lower() != ".png":
             raise UserError(f"{path}: pictures are written as PNG: give it a name that ends in .png")
         write_png(self.image, path, self.metadata)

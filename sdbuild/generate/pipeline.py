@@ -1,7 +1,7 @@
 """Draw with a bundle: prompt → text encoders → UNet, step by step → VAE decoder.
 
 One model is in memory at a time, but for the two halves of a chunked UNet: all prompts are encoded, then all latent
-images are drawn, then all are decoded.
+images are drawn, then all are decoded, then all are looked at by the safety checker, if there is one.
 """
 
 import json
@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from sdbuild import __version__
@@ -18,13 +19,14 @@ from sdbuild.coreml.runtime.storage import Precision
 from sdbuild.errors import UserError
 from sdbuild.generate.bundle import Bundle, read_bundle
 from sdbuild.generate.denoise import Origin, begin, denoise
-from sdbuild.generate.models import Condition, Decoder, Encoder, Machine, TextEncoders, UNet
+from sdbuild.generate.models import Condition, Decoder, Encoder, Machine, SafetyChecker, TextEncoders, UNet
 from sdbuild.generate.noise import Noise
 from sdbuild.generate.options import MAX_STEPS, STRENGTH, Options, Rng, check_range, check_seed, check_text
 from sdbuild.generate.picture import Picture, Start, read_image
 from sdbuild.generate.schedulers import find_scheduler
 from sdbuild.generate.scheduling import make_scheduler
 
+Array = np.ndarray[Any, np.dtype[Any]]
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is; first with 0."""
 
@@ -118,7 +120,8 @@ class Pipeline:
     ) -> list[Picture]:
         """Draw each prompt with each seed: all of the first prompt, then all of the second.
 
-        A picture depends on its own prompt and seed only, not on the others it is drawn with.
+        A picture depends on its own prompt and seed only, not on the others it is drawn with. One that the bundle's safety
+        checker finds unsafe is `Picture.withheld`.
 
         Raises:
             UserError: an argument out of its range, a bundle that cannot do it, or a device that there is not.
@@ -135,15 +138,36 @@ class Pipeline:
         texts = [*prompts, plan.options.negative] if plan.guided else prompts
         conditions, notes = TextEncoders(self.bundle, self._machine).encode(texts)
         latents = self._latents(plan, conditions, drawings, report)
-        report("decode", 0, len(latents))
-        decoder = Decoder(self.bundle, self._machine)
+        images = self._decode(latents, report)
         pictures = []
-        for (index, seed), latent in zip(drawings, latents, strict=True):
+        for (index, seed), image, safe in zip(drawings, images, self._check_safety(images, report), strict=True):
             remarks = notes[index] + (notes[-1] if plan.guided else [])
             metadata = self._metadata(plan, prompts[index], seed)
-            pictures.append(Picture(decoder.decode(latent.numpy()), metadata, tuple(dict.fromkeys(remarks))))
-            report("decode", len(pictures), len(latents))
+            pixels = image if safe else np.zeros_like(image)
+            pictures.append(Picture(pixels, metadata, tuple(dict.fromkeys(remarks)), withheld=not safe))
         return pictures
+
+    def _decode(self, latents: Sequence[torch.Tensor], report: Progress) -> list[Array]:
+        """The pixels of each latent image, uint8 [height, width, 3]."""
+        report("decode", 0, len(latents))
+        decoder = Decoder(self.bundle, self._machine)
+        images: list[Array] = []
+        for latent in latents:
+            images.append(decoder.decode(latent.numpy()))
+            report("decode", len(images), len(latents))
+        return images
+
+    def _check_safety(self, images: Sequence[Array], report: Progress) -> list[bool]:
+        """Whether each may be shown: all of them, without a safety checker."""
+        if not self.bundle.has("SafetyChecker"):
+            return [True] * len(images)
+        report("check safety", 0, len(images))
+        checker = SafetyChecker(self.bundle, self._machine)
+        found: list[bool] = []
+        for image in images:
+            found.append(checker.is_safe(image))
+            report("check safety", len(found), len(images))
+        return found
 
     def _latents(
         self, plan: _Plan, conditions: Sequence[Condition], drawings: Sequence[tuple[int, int]], report: Progress

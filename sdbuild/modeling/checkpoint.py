@@ -28,9 +28,11 @@ _OLD_NAMES = (
     (re.compile(r"(attentions\.\d+)\.to_k\."), r"\1.key."),
     (re.compile(r"(attentions\.\d+)\.to_v\."), r"\1.value."),
     (re.compile(r"(attentions\.\d+)\.to_out\.0\."), r"\1.proj_attn."),
-    # transformers 5 dropped a level of CLIP's text model that checkpoints keep, or the other way round.
+    # transformers 5 dropped a level of CLIP's models that checkpoints keep, or the other way round.
     (re.compile(r"^text_model\."), ""),
     (re.compile(r"^(?!text_model\.)"), "text_model."),
+    (re.compile(r"^vision_model\.vision_model\."), "vision_model."),
+    (re.compile(r"^vision_model\."), "vision_model.vision_model."),
 )
 
 

@@ -10,15 +10,21 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+from transformers import CLIPConfig, CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from sdbuild.errors import UserError
 from sdbuild.modeling.attention import VARIANTS
 from sdbuild.modeling.channels_first import channels_first
+from sdbuild.modeling.safety import SafetyChecker
 
 PREFIX = "model."
 """Under this name each wrapper holds its model; the rest of a parameter's name is the checkpoint's."""
+
+_FILTERED_IMAGE = 512
+"""Sides of the image that a safety checker blanks: the Swift package passes one of this size whatever the image's own, and
+looks at the verdict alone."""
 
 Config = Mapping[str, Any]
 
@@ -166,6 +172,14 @@ def _vae_encoder(config: Config, shape: Shape) -> Component:
     return Component(_VAEEncoder(model), (_example(1, model.config.in_channels, shape.height, shape.width),))
 
 
+def _safety_checker(config: Config, _: Shape) -> Component:
+    model = StableDiffusionSafetyChecker(CLIPConfig(**config))
+    vision = model.config.vision_config
+    images = _example(1, _FILTERED_IMAGE, _FILTERED_IMAGE, 3)
+    seen = _example(1, vision.num_channels, vision.image_size, vision.image_size)
+    return Component(SafetyChecker(model), (seen, images, _example(1)))
+
+
 KINDS: dict[str, Callable[[Config, Shape], Component]] = {
     "clip_text": _text_encoder,
     "clip_text_pooled": _pooled_text_encoder,
@@ -173,6 +187,7 @@ KINDS: dict[str, Callable[[Config, Shape], Component]] = {
     "unet_xl": _unet_xl,
     "vae_decoder": _vae_decoder,
     "vae_encoder": _vae_encoder,
+    "safety_checker": _safety_checker,
 }
 
 

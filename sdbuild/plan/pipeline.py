@@ -83,6 +83,7 @@ class _Planner:
             scheduler=family.scheduler,
             latent_channels=family.latent_channels,
             vae_factor=family.vae_factor,
+            tokens=family.tokens,
         )
 
     def _download(self, component: Component) -> Node:

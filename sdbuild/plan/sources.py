@@ -11,8 +11,6 @@ from sdbuild.errors import UserError
 from sdbuild.recipe import Recipe
 from sdbuild.recipe.sources import Source
 
-_BUILTIN = Path(__file__).resolve().parents[1]
-
 
 class LocalFiles:
     """The state of the files of local and built-in models, each folder looked at once however many builds ask.
@@ -74,10 +72,8 @@ def source_parameters(source: Source, files: LocalFiles, folders: Iterable[str])
 
 def local_folder(source: Source) -> Path:
     """The folder of a local or built-in model."""
-    if source.kind == "builtin":
-        return _BUILTIN / source.id / "model"
-    assert source.path is not None, "recipes with a source that is not there don't load"
-    return source.path
+    assert source.folder is not None, "recipes with a source that is not there don't load"
+    return source.folder
 
 
 def origin(source: Source) -> dict[str, str]:

@@ -57,9 +57,9 @@ class Component(Strict):
 
     folder: str = Field(min_length=1, description="Sub-folder of the source that holds its config and weights.")
     model_class: str = Field(min_length=1, description="Class that its config must name.")
-    kind: Literal["clip_text", "clip_text_pooled", "unet", "unet_xl", "vae_decoder", "vae_encoder"] = Field(
-        description="Wrapper that gives it the ports below."
-    )
+    kind: Literal[
+        "clip_text", "clip_text_pooled", "unet", "unet_xl", "vae_decoder", "vae_encoder", "safety_checker"
+    ] = Field(description="Wrapper that gives it the ports below.")
     swift_name: str = Field(pattern=r"^[A-Za-z0-9]+$", description="Name of its .mlmodelc in Resources.")
     description: str = Field(min_length=1, description="Shown by Xcode.")
     precision: Precision = Field(default="float16", description="Precision of weights and arithmetic.")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 from sdbuild.recipe.document import Location
+from sdbuild.recipe.family import Family
 from sdbuild.recipe.model import Recipe
 from sdbuild.recipe.problems import allowed, suggestion
 from sdbuild.recipe.rules import Finding, rule
@@ -110,8 +112,8 @@ def verified_components_are_built(recipe: Recipe, written: WrittenRecipe) -> Ite
 def resolution_fits(recipe: Recipe, _written: WrittenRecipe) -> Iterator[Finding]:
     """Image sides must survive the VAE's and the UNet's halvings.
 
-    The UNet's depth is taken from the family for hub models only: a local or built-in model may be shallower, which
-    its configuration will tell.
+    The UNet's depth is the family's for hub models; a local or built-in one may be shallower or deeper, which its
+    configuration tells.
     """
     family, size = recipe.family, recipe.resolution
     if size.width % family.vae_factor or size.height % family.vae_factor:
@@ -120,7 +122,9 @@ def resolution_fits(recipe: Recipe, _written: WrittenRecipe) -> Iterator[Finding
         multiple = family.vae_factor * family.unet_factor
         why = f"the UNet of {family.title} halves the latent image until {family.unet_factor} become 1"
     else:
-        return
+        factor = 2 ** _halvings(recipe.model.source, family)
+        multiple = family.vae_factor * factor
+        why = f"the UNet of '{recipe.model.source.id}' halves the latent image until {factor} become 1"
     if size.width % multiple or size.height % multiple:
         fits = " and ".join(str(near) for near in family.nearest_resolutions(size, multiple))
         yield Finding(
@@ -128,6 +132,18 @@ def resolution_fits(recipe: Recipe, _written: WrittenRecipe) -> Iterator[Finding
             (("resolution",),),
             (f"nearest: {fits}",),
         )
+
+
+def _halvings(source: Source, family: Family) -> int:
+    """How often a local UNet halves its latent image; 0 where its configuration can't be read, which a stage will tell."""
+    (folder,) = {component.folder for component in family.components.values() if component.kind.startswith("unet")}
+    if source.folder is None:
+        return 0
+    try:
+        config = json.loads((source.folder / folder / "config.json").read_text(encoding="utf-8"))
+        return max(0, len(config["down_block_types"]) - 1)
+    except (KeyError, OSError, TypeError, ValueError):
+        return 0
 
 
 @rule("batch", "pipeline")

@@ -12,6 +12,7 @@ from sdbuild.recipe.fields import Strict
 from sdbuild.recipe.problems import allowed, display, suggestion
 
 BUILTIN = ("shapes",)
+_BUILTIN_MODELS = Path(__file__).resolve().parents[1]
 COMMIT = re.compile(r"[0-9a-f]{40}")
 _HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _SINGLE_FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf")
@@ -26,6 +27,11 @@ class Source(Strict):
     revision: str | None = Field(
         default=None, description="Hub only: commit, tag or branch; None means the default branch."
     )
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of a local or built-in model; None for one of the hub, or where there is none."""
+        return _BUILTIN_MODELS / self.id / "model" if self.kind == "builtin" else self.path
 
     @property
     def pinned(self) -> bool:

@@ -165,7 +165,8 @@ class WrittenRecipe(Strict):
     components: tuple[str, ...] | None = Field(
         default=None,
         min_length=1,
-        description="Components to build; default: what text-to-image needs. Add vae_encoder for image-to-image.",
+        description="Components to build; default: what text-to-image needs. Add vae_encoder for image-to-image, "
+        "safety_checker to withhold images.",
     )
     target: WrittenTarget = Field(description="What the models are to run on.")
     resolution: ResolutionField | None = Field(

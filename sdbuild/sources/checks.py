@@ -75,6 +75,16 @@ def check_class(source: str, path: str, config: Config, expected: str) -> None:
         )
 
 
+def check_tokens(source: str, folder: str, config: Config, family: str, tokens: int) -> None:
+    """A text encoder's places for tokens against the family's length of a prompt."""
+    places = config.get("max_position_embeddings", 77)
+    if places < tokens:
+        raise SourceError(
+            f"{source}: {folder} takes prompts of {places} tokens, and `pipeline: {family}` has {tokens}; name a model of that "
+            "pipeline"
+        )
+
+
 def check_vae(source: str, config: Config, family: str, vae_factor: int, latent_channels: int) -> None:
     """The VAE's factor and channels against the family."""
     factor = 2 ** (len(config.get("block_out_channels", [64])) - 1)

@@ -3,7 +3,9 @@
 import json
 from typing import Any
 
-_OF_THE_SAVER = frozenset({"_name_or_path", "_diffusers_version", "transformers_version", "torch_dtype", "dtype"})
+_OF_THE_SAVER = frozenset(
+    {"_commit_hash", "_name_or_path", "_diffusers_version", "transformers_version", "torch_dtype", "dtype"}
+)
 """Keys that tell about whoever saved the file, and nothing about the model."""
 
 

@@ -28,8 +28,13 @@ class Wanted:
 
     @property
     def is_text_encoder(self) -> bool:
-        """Saved by transformers; the others are by diffusers."""
+        """Encodes prompts."""
         return self.model_class.startswith("CLIPText")
+
+    @property
+    def of_transformers(self) -> bool:
+        """Saved as transformers saves its models; the others are as diffusers does."""
+        return self.is_text_encoder or self.model_class.endswith("SafetyChecker")
 
     @property
     def is_unet(self) -> bool:
@@ -51,6 +56,7 @@ class Family:
     latent_channels: int
     tokenizers: tuple[str, ...]
     scheduler: str
+    tokens: int
 
 
 @dataclass(frozen=True)
@@ -99,7 +105,7 @@ def survey(
     for number, model in enumerate(found):
         folder = model.wanted.folder
         texts[f"{folder}/config.json"] = canonical(model.config)
-        files = choose_weights(model.source, model.folder, model.wanted.is_text_encoder, allow_pickle)
+        files = choose_weights(model.source, model.folder, model.wanted.of_transformers, allow_pickle)
         record = {"commit": model.source.commit, "files": [file.record() for file in files]}
         texts[f"files/{folder}.json"] = json.dumps(record, indent=2, sort_keys=True) + "\n"
         progress(steps - len(found) + number + 1, steps)
@@ -112,13 +118,15 @@ def _find_all(
     """The models' configurations, checked one by one and against each other."""
     # The UNet first, if there is one: it tells best what pipeline this is.
     unets = [wanted for wanted in models if wanted.is_unet and _config(wanted.folder) in pipeline.files]
-    found = {wanted: _find(pipeline, vae, wanted) for wanted in unets}
+    found = {wanted: _find(pipeline, vae, wanted, index) for wanted in unets}
     unet = found[unets[0]].config if unets else None
     checks.check_pipeline(pipeline.name, index, unet, family.name, family.latent_channels)
     for wanted in models:
-        model = found[wanted] = found.get(wanted) or _find(pipeline, vae, wanted)
+        model = found[wanted] = found.get(wanted) or _find(pipeline, vae, wanted, index)
         name = model.source.name
         checks.check_class(name, _config(model.folder), model.config, wanted.model_class)
+        if wanted.is_text_encoder:
+            checks.check_tokens(name, model.folder, model.config, family.name, family.tokens)
         if wanted.is_vae:
             checks.check_vae(name, model.config, family.name, family.vae_factor, family.latent_channels)
     encoders = {wanted.folder: found[wanted].config for wanted in models if wanted.is_text_encoder}
@@ -127,13 +135,18 @@ def _find_all(
     return [found[wanted] for wanted in models]
 
 
-def _find(pipeline: Source, vae: Source | None, wanted: Wanted) -> _Found:
+def _find(pipeline: Source, vae: Source | None, wanted: Wanted, index: Config) -> _Found:
     """A model in its source; one of a single model may have no folder for it."""
     source, folder = pipeline, wanted.folder
     if wanted.weights == "vae" and vae is not None:
         source = vae
         folder = folder if _config(folder) in source.files else ""
     if _config(folder) not in source.files:
+        if source is pipeline and index.get(folder) in (None, [None, None]):
+            raise SourceError(
+                f"{source.name}: this model has no {folder}, says its model_index.json; name another source, or leave out of "
+                "`components:` what needs it"
+            )
         there = any(path.startswith(f"{folder}/") for path in source.files)
         what = f"{_config(folder)} is missing" if there or not folder else f"there is no folder {folder}"
         raise SourceError(

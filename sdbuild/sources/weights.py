@@ -9,17 +9,17 @@ _DIFFUSERS_STEMS = ("diffusion_pytorch_model",)
 _TRANSFORMERS_STEMS = ("model", "pytorch_model")
 
 
-def choose_weights(source: Source, folder: str, text_encoder: bool, allow_pickle: bool) -> list[SourceFile]:
+def choose_weights(source: Source, folder: str, of_transformers: bool, allow_pickle: bool) -> list[SourceFile]:
     """The weight files of one model, shards in the order of their names.
 
-    ``folder`` is the model's inside the source, "" for the source itself; ``text_encoder`` tells whose names to look for,
-    those of transformers or of diffusers. safetensors come before pickles, the fp16 variant before the plain one.
+    ``folder`` is the model's inside the source, "" for the source itself; ``of_transformers`` tells whose names to look
+    for, those of transformers or of diffusers. safetensors come before pickles, the fp16 variant before the plain one.
 
     Raises:
         SourceError: no weights, shards that are not there, or pickled ones that the recipe does not allow.
     """
     prefix = f"{folder}/" if folder else ""
-    stems = _TRANSFORMERS_STEMS if text_encoder else _DIFFUSERS_STEMS
+    stems = _TRANSFORMERS_STEMS if of_transformers else _DIFFUSERS_STEMS
     for suffix in ("safetensors", "bin"):
         for name in _candidates(stems, suffix):
             if prefix + name not in source.files:

@@ -10,12 +10,18 @@ def run(job: Job) -> None:
 
     Parameters: ``source`` and ``vae``, for `open_source`, the latter null when the recipe names no other VAE;
     ``allow_pickle``; ``components``, by name, each with ``folder``, ``model_class`` and ``weights`` ("source" or "vae"); of the
-    family ``pipeline`` (its name), ``tokenizers`` and ``scheduler`` (folders), ``vae_factor`` and ``latent_channels``.
+    family ``pipeline`` (its name), ``tokenizers`` and ``scheduler`` (folders), ``vae_factor``,
+    ``latent_channels`` and ``tokens``.
     No inputs.
     """
     given = job.parameters
     family = Family(
-        given["pipeline"], given["vae_factor"], given["latent_channels"], tuple(given["tokenizers"]), given["scheduler"]
+        given["pipeline"],
+        given["vae_factor"],
+        given["latent_channels"],
+        tuple(given["tokenizers"]),
+        given["scheduler"],
+        given["tokens"],
     )
     texts = survey(
         open_source(given["source"]),

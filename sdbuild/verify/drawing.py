@@ -14,6 +14,7 @@ import diffusers
 import numpy as np
 import torch
 from transformers import CLIPTokenizer
+from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from sdbuild.errors import UserError
 from sdbuild.verify.metrics import Array
@@ -148,6 +149,20 @@ def pixels(image: Array) -> Array:
     """A decoded image, values from -1 to 1, as it is shown: from 0 to 1."""
     shown: Array = np.clip(image / 2 + 0.5, 0, 1)
     return shown
+
+
+def looked_at(image: Array, size: int) -> list[Array]:
+    """What a safety checker takes for a decoded image [1, 3, H, W]: the image as its vision model wants it,
+    float32 [1, 3, size, size]; one to blank [1, 512, 512, 3] in [0, 1]; no adjustment [1].
+    """
+    shown = torch.from_numpy(pixels(image))
+
+    def resized(side: int) -> torch.Tensor:
+        return torch.nn.functional.interpolate(shown, (side, side), mode="bicubic", antialias=True).clamp(0, 1)
+
+    mean, deviation = (torch.tensor(numbers)[:, None, None] for numbers in (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD))
+    blank = resized(512).permute(0, 2, 3, 1)
+    return [((resized(size) - mean) / deviation).numpy(), blank.contiguous().numpy(), np.zeros(1, np.float32)]
 
 
 def picture(height: int, width: int) -> Array:

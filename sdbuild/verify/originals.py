@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sdbuild.verify.drawing import Run, picture, unet_calls
+from sdbuild.modeling.checkpoint import read_config
+from sdbuild.verify.drawing import Run, looked_at, picture, unet_calls
 from sdbuild.verify.metrics import Array
 from sdbuild.verify.pipeline import PROMPTS, Pipeline, Subject, telling_of
 from sdbuild.verify.reference import Reference
@@ -30,7 +31,7 @@ def run_originals(pipeline: Pipeline, tick: Callable[[], None]) -> dict[str, Cas
 
     Text encoders get prompts; the UNet the latent images of a drawing, as the original UNet denoises them, at several of its
     timesteps (and normal numbers for a prompt, if its text encoders are not built); the VAE what came of that, and a
-    picture. ``tick`` is called after each run.
+    picture; the safety checker the same two images. ``tick`` is called after each run.
 
     Raises:
         UserError: weights that cannot be read, do not fit their configuration, or give infinities.
@@ -58,7 +59,10 @@ def run_originals(pipeline: Pipeline, tick: Callable[[], None]) -> dict[str, Cas
     for subject in pipeline.subjects:
         if subject.kind.startswith("unet"):
             cases[subject.name] = _spread(cases[subject.name])
-    _run_vae(pipeline, open_original, latents)
+    decoded = _run_vae(pipeline, open_original, latents)
+    checker = pipeline.find("safety_checker")
+    if checker is not None:
+        _run_checker(pipeline, checker, open_original(checker), decoded)
     return cases
 
 
@@ -73,7 +77,8 @@ def _spread(cases: Cases) -> Cases:
     return {name: cases[name] for name in chosen}
 
 
-def _run_vae(pipeline: Pipeline, open_original: Callable[[Subject], Run], latents: Array | None) -> None:
+def _run_vae(pipeline: Pipeline, open_original: Callable[[Subject], Run], latents: Array | None) -> Array | None:
+    """The cases of the VAE; returns the drawing as it is decoded, if it is."""
     image, decoded = picture(pipeline.drawing.height, pipeline.drawing.width), None
     decoder, encoder = pipeline.find("vae_decoder"), pipeline.find("vae_encoder")
     if decoder is not None:
@@ -88,6 +93,16 @@ def _run_vae(pipeline: Pipeline, open_original: Callable[[Subject], Run], latent
         if decoded is not None:
             run("drawing", [decoded])
         run("picture", [image])
+    return decoded
+
+
+def _run_checker(pipeline: Pipeline, checker: Subject, run: Run, decoded: Array | None) -> None:
+    images = {"picture": picture(pipeline.drawing.height, pipeline.drawing.width)}
+    if decoded is not None:
+        images = {"drawing": decoded} | images
+    size = read_config(checker.config).get("vision_config", {}).get("image_size", 224)
+    for name, image in images.items():
+        run(name, looked_at(image, size))
 
 
 def count_runs(pipeline: Pipeline) -> int:

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker, cosine_distance
 from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+from transformers import CLIPConfig, CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+from transformers.models.clip.modeling_clip import CLIPVisionEmbeddings
 
 from sdbuild.errors import UserError
 from sdbuild.modeling.checkpoint import Checkpoint, read_config, weight_files
@@ -123,6 +125,31 @@ def _vae(config: dict[str, Any]) -> nn.Module:
     return model
 
 
+def _judge(model: Any, seen: Tensor, images: Tensor, adjustment: Tensor) -> Sequence[Tensor]:
+    return model(seen, images, adjustment)  # type: ignore[no-any-return]
+
+
+class _SafetyChecker(StableDiffusionSafetyChecker):  # type: ignore[misc]
+    """The library's verdict, and the scores behind it, which it does not tell; its own adjustment is always 0."""
+
+    def forward(self, seen: Tensor, images: Tensor, adjustment: Tensor) -> Sequence[Tensor]:
+        vectors: list[Tensor] = []
+        listener = self.visual_projection.register_forward_hook(lambda _module, _inputs, output: vectors.append(output))
+        filtered, unsafe = self.forward_onnx(seen, images.clone())
+        listener.remove()
+        special = cosine_distance(vectors[0], self.special_care_embeds) - self.special_care_embeds_weights + adjustment
+        scores = cosine_distance(vectors[0], self.concept_embeds) - self.concept_embeds_weights
+        return filtered, unsafe.float()[:, None, None, None], scores + 0.01 * (special > 0).any()
+
+
+def _checker(config: dict[str, Any]) -> nn.Module:
+    model: nn.Module = _SafetyChecker(CLIPConfig(**config))
+    for module in model.modules():
+        if isinstance(module, CLIPVisionEmbeddings):  # its own buffer of places has no content on the meta device
+            module.register_buffer("position_ids", torch.arange(module.num_positions, device="cpu")[None], False)
+    return model
+
+
 _KINDS: dict[str, tuple[Callable[..., Sequence[Tensor]], Callable[[dict[str, Any]], nn.Module]]] = {
     "clip_text": (_encode, _clip),
     "clip_text_pooled": (_encode_pooled, _clip),
@@ -130,4 +157,5 @@ _KINDS: dict[str, tuple[Callable[..., Sequence[Tensor]], Callable[[dict[str, Any
     "unet_xl": (_denoise, _unet),
     "vae_decoder": (_decode, _vae),
     "vae_encoder": (_encode_image, _vae),
+    "safety_checker": (_judge, _checker),
 }

@@ -6,7 +6,7 @@ from typing import Any
 from sdbuild.bundle.contract import Expectations, check_resources
 from sdbuild.coreml.chunk import chunk
 from sdbuild.coreml.compiler import compile_package
-from tests.architectures import TEXT, UNET, VAE
+from tests.architectures import CHECKER, TEXT, UNET, VAE
 from tests.bundle.models import Workshop, xl
 from tests.coreml.convert.test_convert import convert_component
 
@@ -20,14 +20,15 @@ def build(path: Path, kind: str, config: dict[str, Any], name: str, precision: s
     compile_package(package.path, path / "Resources" / f"{name}.mlmodelc")
 
 
-def test_sd_with_a_vae_encoder_whole_and_in_chunks(tmp_path: Path) -> None:
+def test_sd_with_all_that_is_optional_whole_and_in_chunks(tmp_path: Path) -> None:
     resources = Workshop(tmp_path).folder(tmp_path / "Resources", {})
     build(tmp_path, "clip_text", TEXT, "TextEncoder")
     build(tmp_path, "vae_decoder", VAE, "VAEDecoder")
     build(tmp_path, "vae_encoder", VAE, "VAEEncoder")
+    build(tmp_path, "safety_checker", CHECKER, "SafetyChecker")
     package, _, _ = convert_component(tmp_path, "unet", UNET)
     compile_package(package.path, resources / "Unet.mlmodelc")
-    expectations = Expectations("sd1", **SIZE, models=["VAEEncoder"])
+    expectations = Expectations("sd1", **SIZE, models=["VAEEncoder", "SafetyChecker"])
     assert check_resources(resources, expectations) == []
 
     parts = [tmp_path / f"UnetChunk{number}.mlpackage" for number in (1, 2)]

@@ -1,6 +1,7 @@
 """Real bundles, built by this project's own rooms: of the model that comes with it, and of small random ones."""
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from sdbuild.modeling.checkpoint import Checkpoint, read_config
 from sdbuild.modeling.components import PREFIX, Shape, build
 from sdbuild.modeling.tracing import load_trace, trace
 from sdbuild.recipe import load_family
-from tests.architectures import TEXT, TEXT_XL, UNET_XL, VAE, make
+from tests.architectures import CHECKER, TEXT, TEXT_XL, UNET_XL, VAE, make
 
 MODEL = Path(__file__).parents[2] / "sdbuild" / "shapes" / "model"
 
@@ -74,6 +75,28 @@ def bundle(
             models[package_path.stem] = work / f"{package_path.stem}.mlmodelc"
             compile_package(package_path, models[package_path.stem])
     assemble(models, [MODEL / "tokenizer"], path / "Resources")
+    return _described(path, pipeline, scheduler, shape, vae_scale, chunked)
+
+
+def with_checker(path: Path, whole: Path, weights: Callable[[str], Any]) -> Path:
+    """`shapes`, as it was built in ``whole``, and a small safety checker with those weights."""
+    shutil.copytree(whole / "Resources", path / "Resources")
+    checker = Component("SafetyChecker", "safety_checker", CHECKER, weights)
+    package = _package(path / "work" / "SafetyChecker.mlpackage", "sd1", checker, Shape())
+    compile_package(package.path, path / "Resources" / "SafetyChecker.mlmodelc")
+    scheduler = json.loads((MODEL / "scheduler" / "scheduler_config.json").read_text())
+    return _described(path, "sd1", scheduler, Shape(height=64, width=64, batch=2))
+
+
+def _described(
+    path: Path,
+    pipeline: str,
+    scheduler: Mapping[str, Any],
+    shape: Shape,
+    vae_scale: float = 0.18215,
+    chunked: bool = False,
+) -> Path:
+    """The bundle ``path``, with a manifest for its Resources."""
     facts = Facts(
         pipeline=pipeline,
         sources={},
@@ -100,6 +123,7 @@ def bundle(
 def _package(path: Path, pipeline: str, component: Component, shape: Shape) -> Any:
     family = load_family(pipeline).components.values()
     (ports,) = [known for known in family if known.swift_name == component.name]
+    path.parent.mkdir(exist_ok=True)
     graph = path.with_suffix(".pt2")
     trace(build(component.kind, component.config, shape), graph)
     return convert(

@@ -28,6 +28,8 @@ def test_shards_are_one_checkpoint(tmp_path: Path) -> None:
         ("encoder.mid_block.attentions.0.proj_attn.bias", "encoder.mid_block.attentions.0.to_out.0.bias"),
         ("embeddings.token_embedding.weight", "text_model.embeddings.token_embedding.weight"),
         ("text_model.final_layer_norm.bias", "final_layer_norm.bias"),
+        ("vision_model.vision_model.pre_layrnorm.bias", "vision_model.pre_layrnorm.bias"),
+        ("vision_model.pre_layrnorm.bias", "vision_model.vision_model.pre_layrnorm.bias"),
     ],
 )
 def test_old_names_are_found(old: str, new: str, tmp_path: Path) -> None:

@@ -116,6 +116,12 @@ def test_families_keep_the_swift_contract(family: Family) -> None:
             assert outputs == ["noise_pred"]
             assert {port.dtype for port in component.inputs} == {"float16"}
             assert component.inputs[2].shape == ("batch", "cross_attention_dim", 1, "tokens")
+        elif component.swift_name == "SafetyChecker":
+            assert family.name != "sdxl"  # of which the Swift package opens none
+            assert inputs == ["clip_input", "images", "adjustment"]
+            assert outputs == ["filtered_images", "has_nsfw_concepts", "concept_scores"]
+            assert {port.dtype for port in component.inputs} == {"float16"}
+            assert component.inputs[1].shape == (1, 512, 512, 3)
         else:
             assert (inputs, outputs) == (
                 (["z"], ["image"]) if "Decoder" in component.swift_name else (["x"], ["latent"])

@@ -96,7 +96,7 @@ def test_small_built_in_model_may_have_fewer_levels(tmp_path: Path) -> None:
 
 
 def test_components_come_in_the_order_of_the_family(tmp_path: Path) -> None:
-    listed = "components: [vae_encoder, vae_decoder, unet, text_encoder]"
+    listed = "components: [safety_checker, vae_encoder, vae_decoder, unet, text_encoder]"
     recipe = one(tmp_path, BASE + "target: {os: macOS14}\n" + listed)
     assert recipe.components == tuple(load_family("sd1").components)
 

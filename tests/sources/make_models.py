@@ -81,6 +81,22 @@ def sd1(**changes: Mapping[str, Any]) -> dict[str, bytes]:
     }
 
 
+def checked(files: dict[str, bytes]) -> dict[str, bytes]:
+    """The same files with a safety checker."""
+    index = json.loads(files["model_index.json"])
+    index["safety_checker"] = ["stable_diffusion", "StableDiffusionSafetyChecker"]
+    config = {
+        "architectures": ["StableDiffusionSafetyChecker"],
+        "projection_dim": 32,
+        "vision_config": {"image_size": 28},
+    }
+    return files | {
+        "model_index.json": as_json(index),
+        "safety_checker/config.json": as_json(config),
+        "safety_checker/model.safetensors": weights(5),
+    }
+
+
 def sdxl(**changes: Mapping[str, Any]) -> dict[str, bytes]:
     """The files of a small Stable Diffusion XL."""
     second = {"architectures": ["CLIPTextModelWithProjection"], "hidden_size": 64, "projection_dim": 16}

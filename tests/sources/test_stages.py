@@ -11,7 +11,7 @@ from sdbuild.plan import Graph, plan
 from sdbuild.recipe import load_recipe
 from sdbuild.stages import Job, config, download
 from tests.sources.hub_server import HubServer, sha256
-from tests.sources.make_models import sd1, sdxl, sharded, weights, write
+from tests.sources.make_models import checked, sd1, sdxl, sharded, weights, write
 
 NAME = "someone/small"
 TOKEN = "hf_ThisIsNobodysToken"
@@ -108,8 +108,8 @@ def test_a_local_model_and_another_vae(tmp_path: Path) -> None:
 
 
 def test_the_plan_reads_what_config_writes(tmp_path: Path) -> None:
-    write(sd1(), tmp_path / "model")
-    components = ["text_encoder", "unet", "vae_decoder", "vae_encoder"]
+    write(checked(sd1()), tmp_path / "model")
+    components = ["text_encoder", "unet", "vae_decoder", "vae_encoder", "safety_checker"]
     graph = planned(tmp_path, '{"source": "./model"}', components=components)
     made = {
         str(path.relative_to(tmp_path / "made" / "config")) for path in run_both(graph, tmp_path / "made")["config"]

@@ -14,7 +14,7 @@ from sdbuild.sources.folder import FolderSource
 from sdbuild.sources.hub import HubSource
 from sdbuild.sources.survey import Family, Wanted, survey
 from tests.sources.hub_server import HubServer, sha256
-from tests.sources.make_models import MERGES, VOCABULARY, as_json, sd1, sdxl, weights, write
+from tests.sources.make_models import MERGES, VOCABULARY, as_json, checked, sd1, sdxl, weights, write
 
 NAME = "someone/small"
 STEM = "diffusion_pytorch_model"
@@ -22,9 +22,9 @@ STEM = "diffusion_pytorch_model"
 TEXT, UNET = Wanted("text_encoder", "CLIPTextModel"), Wanted("unet", "UNet2DConditionModel")
 TEXT_2 = Wanted("text_encoder_2", "CLIPTextModelWithProjection")
 VAE = Wanted("vae", "AutoencoderKL", "vae")
-SD1 = Family("sd1", 8, 4, ("tokenizer",), "scheduler")
-SD2 = Family("sd2", 8, 4, ("tokenizer",), "scheduler")
-SDXL = Family("sdxl", 8, 4, ("tokenizer", "tokenizer_2"), "scheduler")
+SD1 = Family("sd1", 8, 4, ("tokenizer",), "scheduler", 77)
+SD2 = Family("sd2", 8, 4, ("tokenizer",), "scheduler", 77)
+SDXL = Family("sdxl", 8, 4, ("tokenizer", "tokenizer_2"), "scheduler", 77)
 
 
 def look(files: Mapping[str, bytes], folder: Path, family: Family = SD1, vae: Path | None = None) -> dict[str, str]:
@@ -235,6 +235,11 @@ def test_only_the_models_asked_for_must_be_there(tmp_path: Path) -> None:
             "name a source whose parts belong together",
         ),
         (
+            sd1(text_encoder={"max_position_embeddings": 64}),
+            SD1,
+            "text_encoder takes prompts of 64 tokens, and `pipeline: sd1` has 77; name a model of that pipeline",
+        ),
+        (
             sd1(text_encoder={"vocab_size": 5}),
             SD1,
             "tokenizer knows 6 tokens, and the text encoder 5; they are of different models: name a source whose parts belong "
@@ -265,6 +270,12 @@ def without(*prefixes: str) -> dict[str, bytes]:
             "out of `components:` what needs it",
         ),
         (
+            without("vae/")
+            | {"model_index.json": as_json({"_class_name": "StableDiffusionPipeline", "vae": [None, None]})},
+            "this model has no vae, says its model_index.json; name another source, or leave out of `components:` what needs "
+            "it",
+        ),
+        (
             without("unet/config"),
             "unet/config.json is missing, where the recipe's pipeline has its UNet2DConditionModel; name another source, or "
             "leave out of `components:` what needs it",
@@ -286,6 +297,32 @@ def without(*prefixes: str) -> dict[str, bytes]:
 )
 def test_a_pipeline_with_a_part_missing_or_damaged(tmp_path: Path, files: dict[str, bytes], expected: str) -> None:
     assert refusal(files, tmp_path) == f"model: {expected}"
+
+
+CHECKER = Wanted("safety_checker", "StableDiffusionSafetyChecker")
+
+
+def test_a_safety_checker_is_saved_as_transformers_does(tmp_path: Path) -> None:
+    source = FolderSource(write(checked(sd1()), tmp_path), "model")
+    texts = survey(source, None, [TEXT, UNET, VAE, CHECKER], SD1, False, lambda done, total: None)
+    (file,) = json.loads(texts["files/safety_checker.json"])["files"]
+    assert file["path"] == "safety_checker/model.safetensors"
+    assert json.loads(texts["safety_checker/config.json"]).keys() == {
+        "architectures",
+        "projection_dim",
+        "vision_config",
+    }
+
+
+@pytest.mark.parametrize("said", [{}, {"safety_checker": [None, None]}])
+def test_a_safety_checker_that_the_model_does_not_have(said: dict[str, Any], tmp_path: Path) -> None:
+    source = FolderSource(write(sd1(index=said), tmp_path), "model")
+    with pytest.raises(SourceError) as failure:
+        survey(source, None, [TEXT, UNET, VAE, CHECKER], SD1, False, lambda done, total: None)
+    assert str(failure.value) == (
+        "model: this model has no safety_checker, says its model_index.json; name another source, or leave out of "
+        "`components:` what needs it"
+    )
 
 
 def test_a_vae_of_another_pipeline_is_named_as_the_one_at_fault(tmp_path: Path) -> None:

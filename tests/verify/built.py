@@ -29,6 +29,10 @@ PORTS = {
     "unet_xl": (["sample", "timestep", "encoder_hidden_states", "time_ids", "text_embeds"], ["noise_pred"]),
     "vae_decoder": (["z"], ["image"]),
     "vae_encoder": (["x"], ["latent"]),
+    "safety_checker": (
+        ["clip_input", "images", "adjustment"],
+        ["filtered_images", "has_nsfw_concepts", "concept_scores"],
+    ),
 }
 
 

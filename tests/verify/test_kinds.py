@@ -19,7 +19,7 @@ from sdbuild.verify import Subject, verify
 from sdbuild.verify.drawing import pixels
 from sdbuild.verify.originals import run_originals
 from sdbuild.verify.pipeline import PROMPTS, Pipeline
-from tests.architectures import TEXT, TEXT_XL, UNET_2, UNET_XL, VAE, make
+from tests.architectures import CHECKER, TEXT, TEXT_XL, UNET_2, UNET_XL, VAE, make
 from tests.verify.breaking import broken, renamed
 from tests.verify.built import SCHEDULER, SHAPES, Source, built, drawing, finished, saved, with_stage
 
@@ -137,7 +137,8 @@ def _edit(source: Source, name: str, change: Callable[[torch.Tensor], torch.Tens
 
 def test_a_component_alone_is_verified_too(xl: list[Subject], tmp_path: Path) -> None:
     encoder = built(tmp_path / "built", "vae_encoder", saved(tmp_path / "saved", "vae_encoder", VAE), SHAPE)
-    for subject in (*xl, encoder):
+    checker = one(tmp_path / "checker", "safety_checker", "safety_checker", CHECKER)
+    for subject in (*xl, encoder, checker):
         runs: list[tuple[int, int]] = []
         report = verify([subject], drawing(SHAPE), progress=lambda *news, runs=runs: runs.append(news))  # type: ignore[misc]
         report.check()

@@ -31,6 +31,9 @@ def inputs(kind: str, config: dict[str, Any]) -> list[torch.Tensor]:
         return [normal(1, 4, 4, 8)]
     if kind == "vae_encoder":
         return [normal(1, 3, 32, 64)]
+    if kind == "safety_checker":
+        side = config["vision_config"]["image_size"]
+        return [normal(1, 3, side, side), normal(1, 16, 8, 3), torch.zeros(1)]
     width = config["cross_attention_dim"]
     added = [normal(2, 6), normal(2, 48)] if kind == "unet_xl" else []
     return [normal(2, 4, 8, 4), torch.full((2,), 37.0), normal(2, width, 1, 77), *added]

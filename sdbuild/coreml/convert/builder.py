@@ -61,9 +61,20 @@ class Fixed:
     dtype: int
 
 
-Argument = Value | Weight | Fixed | Array | bool | int | float | str | Sequence[Any]
 LoadWeight = Callable[[str], Array]
 """Reads the named tensor of a checkpoint: float16 or float32, C-contiguous."""
+
+
+@dataclass(frozen=True)
+class Folded:
+    """What depends on weights alone, computed when the package is written; ``name`` is that of the constant to be."""
+
+    name: str
+    shape: tuple[int, ...]
+    compute: Callable[[LoadWeight], Array]
+
+
+Argument = Value | Weight | Folded | Fixed | Array | bool | int | float | str | Sequence[Any]
 
 
 class Builder:
@@ -83,8 +94,8 @@ class Builder:
         self._names: set[str] = set(outputs)
         self._casts: dict[tuple[str, int], Value] = {}
         self._origins: dict[str, Value] = {}
-        self._blobs: list[tuple[Any, int, Weight | Array]] = []
-        self._weights: dict[Weight, Value] = {}
+        self._blobs: list[tuple[Any, int, Weight | Folded | Array]] = []
+        self._weights: dict[Weight | Folded, Value] = {}
         self._shared: dict[tuple[tuple[int, ...], int, bytes], Value] = {}
 
     def input(self, name: str, shape: Sequence[int], dtype: int) -> Value:
@@ -198,7 +209,7 @@ class Builder:
     @property
     def parameters(self) -> dict[str, str]:
         """By name of a constant, the checkpoint's parameter that it holds, as written there."""
-        return {value.name: weight.name for weight, value in self._weights.items()}
+        return {value.name: weight.name for weight, value in self._weights.items() if isinstance(weight, Weight)}
 
     @property
     def operations(self) -> Any:
@@ -208,13 +219,13 @@ class Builder:
     def _bind(self, name: str, argument: Argument | Sequence[Value]) -> list[Value]:
         if isinstance(argument, Value):
             return [argument]
-        if isinstance(argument, Sequence) and any(isinstance(part, Value) for part in argument):
+        if isinstance(argument, Sequence) and any(isinstance(part, (Value, Weight, Folded)) for part in argument):
             return [self._bind(f"{name}_{number}", part)[0] for number, part in enumerate(argument)]
-        if isinstance(argument, Weight):
+        if isinstance(argument, (Weight, Folded)):
             return [self._weight(argument)]
         return [self._constant(name, argument)]
 
-    def _weight(self, weight: Weight) -> Value:
+    def _weight(self, weight: Weight | Folded) -> Value:
         if weight not in self._weights:
             suffix = "_to_fp16" if self.float_type == FLOAT16 else ""
             name = weight.name.replace(".", "_") + suffix
@@ -264,18 +275,29 @@ class Builder:
         return name
 
 
-def _materialise(source: Weight | Array, dtype: int, load: LoadWeight) -> Array:
+def read_weight(weight: Weight, load: LoadWeight) -> Array:
+    """The tensor of a weight, in its own shape there.
+
+    Raises:
+        UserError: a checkpoint of another model.
+    """
+    loaded = load(weight.name)
+    # Reshaping is allowed where only ones differ: a linear layer's matrix is a 1×1 convolution's kernel.
+    if [n for n in loaded.shape if n != 1] != [n for n in weight.shape if n != 1]:
+        raise UserError(
+            f"weights: {weight.name} has shape {list(loaded.shape)}, the model's configuration says "
+            f"{list(weight.shape)}; the weights and config.json are not of the same model"
+        )
+    return loaded
+
+
+def _materialise(source: Weight | Folded | Array, dtype: int, load: LoadWeight) -> Array:
     if isinstance(source, Weight):
-        loaded = load(source.name)
-        # Reshaping is allowed where only ones differ: a linear layer's matrix is a 1×1 convolution's kernel.
-        if [n for n in loaded.shape if n != 1] != [n for n in source.shape if n != 1]:
-            raise UserError(
-                f"weights: {source.name} has shape {list(loaded.shape)}, the model's configuration says "
-                f"{list(source.shape)}; the weights and config.json are not of the same model"
-            )
-        array, name = loaded, source.name
+        array, name = read_weight(source, load), source.name
         if source.scale != 1:
             array = array.astype(np.float32) * np.float32(source.scale)
+    elif isinstance(source, Folded):
+        array, name = source.compute(load), f"{source.name}, computed from weights,"
     else:
         array, name = source, "a constant"
     with np.errstate(over="ignore"):

@@ -2,7 +2,7 @@
 
 The registry maps an ATen overload, such as ``aten.linear.default``, to a function that receives the arguments as operands:
 a `Value` of the program, a NumPy array for what is known now, a `Weight`, or plain Python for the rest. What depends on no
-input is computed now, with torch, and becomes a constant.
+input is computed now, with torch, and becomes a constant; what depends on weights alone is computed when they are read.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +13,18 @@ import torch
 from torch.export.graph_signature import InputKind
 from torch.fx import Node
 
-from sdbuild.coreml.convert.builder import FLOAT16, FLOAT32, INT32, Array, Builder, Value, Weight
+from sdbuild.coreml.convert.builder import (
+    FLOAT16,
+    FLOAT32,
+    INT32,
+    Array,
+    Builder,
+    Folded,
+    LoadWeight,
+    Value,
+    Weight,
+    read_weight,
+)
 from sdbuild.errors import UserError
 
 Operand = Any
@@ -23,6 +34,8 @@ LOWERINGS: dict[str, Lower] = {}
 """By ATen overload; the files ``ops_*.py`` fill it."""
 
 _SKIPPED = frozenset({"aten._assert_tensor_metadata.default", "aten.sym_constrain_range_for_size.default"})
+_FOLDED = frozenset({"aten.div.Tensor", "aten.expand.default", "aten.linalg_vector_norm.default", "aten.transpose.int"})
+"""What is computed of weights alone, all of them small: a safety checker's concepts brought to length one."""
 _FOLD_LIMIT = 1 << 22
 """Elements of the largest constant that is computed ahead; a mask of 77×77 tokens is far below."""
 
@@ -127,6 +140,8 @@ def _lower_node(context: Context, node: Node, operands: Mapping[Node, Operand]) 
         folded = _fold(node, arguments, keywords)
         if folded is not None:
             return folded
+    if target in _FOLDED and _is_known(arguments):
+        return Folded(node.name, tuple(node.meta["val"].shape), _promise(node, arguments))
     lower = LOWERINGS.get(target)
     if lower is None:
         raise UserError(
@@ -146,7 +161,29 @@ def _resolve(argument: Any, operands: Mapping[Node, Operand]) -> Any:
 def _is_constant(operand: Any) -> bool:
     if isinstance(operand, list):
         return all(_is_constant(item) for item in operand)
-    return not isinstance(operand, (Value, Weight))
+    return not isinstance(operand, (Value, Weight, Folded))
+
+
+def _is_known(operand: Any) -> bool:
+    """Known once the weights are."""
+    return all(_is_known(item) for item in operand) if isinstance(operand, list) else not isinstance(operand, Value)
+
+
+def _promise(node: Node, arguments: list[Any]) -> Callable[[LoadWeight], Array]:
+    """What computes a node of weights and constants, once weights can be loaded."""
+
+    def read(argument: Any, load: LoadWeight) -> Any:
+        if isinstance(argument, Weight):
+            return torch.from_numpy(read_weight(argument, load)).float()
+        if isinstance(argument, Folded):
+            return torch.from_numpy(argument.compute(load))
+        return [read(item, load) for item in argument] if isinstance(argument, list) else _to_torch(argument)
+
+    def compute(load: LoadWeight) -> Array:
+        array: Array = node.target(*[read(argument, load) for argument in arguments]).numpy()  # type: ignore[operator]
+        return array
+
+    return compute
 
 
 def _fold(node: Node, arguments: list[Any], keywords: dict[str, Any]) -> Array | None:

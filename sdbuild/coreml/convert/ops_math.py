@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sdbuild.coreml.convert.builder import BOOL, INT32, Value, Weight
+from sdbuild.coreml.convert.builder import BOOL, INT32, Folded, Value, Weight
 from sdbuild.coreml.convert.lowering import Context, Operand, lowers
 
 _BINARY = {
@@ -52,7 +52,7 @@ def _binary(context: Context, x: Operand, y: Operand, alpha: float = 1) -> Opera
 
 def _operand(context: Context, operand: Operand) -> Any:
     """MIL wants both sides of one type: Python numbers and constants take the result's."""
-    if isinstance(operand, (Value, Weight)):
+    if isinstance(operand, (Value, Weight, Folded)):
         return operand
     return np.asarray(operand, np.float32 if context.is_float else np.int32)
 
@@ -79,6 +79,18 @@ def _pow(context: Context, x: Value, exponent: float) -> Value:
 @lowers("aten.mean.dim")
 def _mean(context: Context, x: Value, axes: list[int], keep: bool = False) -> Value:
     return context.op("reduce_mean", {"x": x, "axes": list(axes), "keep_dims": keep})
+
+
+@lowers("aten.amax.default")
+def _amax(context: Context, x: Value, axes: list[int], keep: bool = False) -> Value:
+    return context.op("reduce_max", {"x": x, "axes": [a % len(x.shape) for a in axes], "keep_dims": keep})
+
+
+@lowers("aten.linalg_vector_norm.default")
+def _vector_norm(context: Context, x: Value, order: float, axes: list[int], keep: bool = False) -> Value:
+    if order != 2:
+        raise NotImplementedError(f"a vector norm of order {order}")
+    return context.op("reduce_l2_norm", {"x": x, "axes": [a % len(x.shape) for a in axes], "keep_dims": keep})
 
 
 @lowers("aten.argmax.default")

@@ -127,7 +127,8 @@ def _split(context: Context, x: Value, _: Any, axis: int = 0) -> list[Value]:
 def _cat(context: Context, values: list[Operand], axis: int = 0) -> Value:
     joined = [context.tensor(value) for value in values]
     arguments = {"values": joined, "axis": axis, "interleave": False}
-    return context.op("concat", arguments, dtype=joined[0].dtype)
+    dtype = next(value.dtype for value in joined if isinstance(value, Value))
+    return context.op("concat", arguments, dtype=dtype)
 
 
 @lowers("aten.pad.default")

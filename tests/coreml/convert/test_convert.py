@@ -1,11 +1,13 @@
 """What convert writes computes what the library's own module computes."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from diffusers.pipelines.stable_diffusion.safety_checker import cosine_distance
 
 from sdbuild.coreml.convert import Metadata, Port, convert
 from sdbuild.coreml.package import Package, read_package
@@ -14,7 +16,7 @@ from sdbuild.coreml.runtime import load
 from sdbuild.errors import UserError
 from sdbuild.modeling.components import PREFIX, Component, Shape, build
 from sdbuild.modeling.tracing import load_trace, trace
-from tests.architectures import CONFIGS, UNET, UNET_2, make
+from tests.architectures import CHECKER, CONFIGS, UNET, UNET_2, make
 
 ARRAY = FeatureTypes_pb2.ArrayFeatureType
 INPUTS = {
@@ -24,6 +26,7 @@ INPUTS = {
     "unet_xl": ["sample", "timestep", "encoder_hidden_states", "time_ids", "text_embeds"],
     "vae_decoder": ["z"],
     "vae_encoder": ["z"],
+    "safety_checker": ["clip_input", "images", "adjustment"],
 }
 OUTPUTS = {
     "clip_text": ["last_hidden_state", "pooled_outputs"],
@@ -32,11 +35,14 @@ OUTPUTS = {
     "unet_xl": ["noise_pred"],
     "vae_decoder": ["image"],
     "vae_encoder": ["latent"],
+    "safety_checker": ["filtered_images", "has_nsfw_concepts", "concept_scores"],
 }
 SHAPE = Shape(height=64, width=128, batch=2)
 
 
 def psnr(reference: np.ndarray, result: np.ndarray) -> float:
+    if np.array_equal(reference, result):
+        return np.inf
     noise = np.sqrt(np.mean((reference.astype(np.float64) - result) ** 2))
     return float(20 * np.log10(np.abs(reference).max() / (noise + 1e-30)))
 
@@ -49,11 +55,12 @@ def convert_component(
     opset: str = "CoreML6",
     precision: str = "float16",
     model: torch.nn.Module | None = None,
+    state: Mapping[str, torch.Tensor] | None = None,
 ) -> tuple[Package, Component, torch.nn.Module]:
     model = make(kind, config) if model is None else model
     component = build(kind, config, shape)
     trace(component, path / "graph.pt2")
-    state = model.state_dict()
+    state = state or model.state_dict()
     dtype = "float32" if kind.startswith("clip") else precision
     package = convert(
         load_trace(path / "graph.pt2"),
@@ -94,9 +101,21 @@ def reference(kind: str, model: Any, args: list[torch.Tensor]) -> list[torch.Ten
             return [model.decode(args[0]).sample]
         if kind == "vae_encoder":
             return [model.encode(args[0]).latent_dist.parameters]
+        if kind == "safety_checker":
+            return judged(model, *args)
         added = dict(zip(("time_ids", "text_embeds"), args[3:], strict=False)) or None
         context = args[2].squeeze(2).transpose(1, 2)
         return [model(args[0], args[1], context, added_cond_kwargs=added).sample]
+
+
+def judged(model: Any, seen: torch.Tensor, images: torch.Tensor, adjustment: torch.Tensor) -> list[torch.Tensor]:
+    """diffusers' own verdict, and the scores that it does not tell, in its own words."""
+    with torch.no_grad():
+        filtered, unsafe = model.forward_onnx(seen, images.clone())
+        vectors = model.visual_projection(model.vision_model(seen)[1])
+        special = cosine_distance(vectors, model.special_care_embeds) - model.special_care_embeds_weights + adjustment
+        scores = cosine_distance(vectors, model.concept_embeds) - model.concept_embeds_weights
+        return [filtered, unsafe.float().view(1, 1, 1, 1), scores + 0.01 * (special > 0).any()]
 
 
 @pytest.mark.parametrize("kind", list(CONFIGS))
@@ -107,6 +126,45 @@ def test_a_converted_component_computes_what_the_library_does(kind: str, tmp_pat
     for name, expected in zip(OUTPUTS[kind], reference(kind, model, args), strict=True):
         assert result[name].dtype == np.float32
         assert psnr(expected.numpy(), result[name]) > 60
+
+
+@pytest.mark.parametrize(
+    ("threshold", "special", "adjustment", "unsafe", "stricter"),
+    [
+        (1.0, 1.0, 0.0, False, False),
+        (0.0, 1.0, 0.0, True, False),
+        (1.0, -1.0, 0.0, False, True),
+        (1.0, 1.0, 2.0, False, True),
+        (1.0, -1.0, -2.0, False, False),
+        ("best + 0.005", 1.0, 0.0, False, False),
+        ("best + 0.005", -1.0, 0.0, True, True),  # by the strictness of special care alone
+    ],
+)
+def test_a_safety_checker_judges_as_the_library_does(
+    threshold: float | str, special: float, adjustment: float, unsafe: bool, stricter: bool, tmp_path: Path
+) -> None:
+    """``adjustment``, which diffusers' own forward leaves at zero, moves the thresholds of special care."""
+    model: Any = make("safety_checker", CHECKER)
+    component = build("safety_checker", CHECKER, SHAPE)
+    seen, images, _ = arguments("safety_checker", component)
+    with torch.no_grad():
+        vectors = model.visual_projection(model.vision_model(seen)[1])
+        best = float(cosine_distance(vectors, model.concept_embeds).max())
+        model.concept_embeds_weights.fill_(best + 0.005 if isinstance(threshold, str) else threshold)
+        model.special_care_embeds_weights.fill_(special)
+    package, _, _ = convert_component(tmp_path, "safety_checker", CHECKER, state=model.state_dict())
+    args = [seen, images, torch.tensor([adjustment])]
+    result = load(package.path).predict(_feed("safety_checker", args, package))
+    expected = judged(model, *args)
+    assert result["has_nsfw_concepts"].shape == (1, 1, 1, 1)
+    assert bool(result["has_nsfw_concepts"].item()) is unsafe
+    assert result["filtered_images"].any() != unsafe
+    assert psnr(expected[2].numpy(), result["concept_scores"]) > 60
+    plain = cosine_distance(vectors, model.concept_embeds) - model.concept_embeds_weights
+    assert bool(result["concept_scores"].mean() > float(plain.mean()) + 0.005) is stricter
+    if not adjustment:  # the library's own decision
+        assert model(seen, images.clone())[1] == [unsafe]
+        np.testing.assert_array_equal(result["filtered_images"], expected[0].numpy())
 
 
 @pytest.mark.parametrize("attention", ["original", "split_einsum", "split_einsum_v2"])

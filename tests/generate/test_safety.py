@@ -1,0 +1,79 @@
+"""A bundle with a safety checker withholds what that finds unsafe, and nothing else."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers.pipelines.stable_diffusion.safety_checker import cosine_distance
+from PIL import Image
+
+from sdbuild.errors import UserError
+from sdbuild.generate import Pipeline
+from sdbuild.generate.command import BundleAt, run
+from sdbuild.generate.options import Options
+from tests.architectures import CHECKER, make
+from tests.generate.bundles import with_checker
+
+PROMPT, SEEDS = "a large red circle on a blue background", (93, 94)
+FEW = {"steps": "2", "guidance": "2"}
+
+
+def seen(pixels: np.ndarray[Any, Any]) -> torch.Tensor:
+    """What the Swift package makes of a picture for its safety checker."""
+    side = CHECKER["vision_config"]["image_size"]
+    image = np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.LANCZOS)) / 255
+    return torch.tensor((image - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]).float().permute(2, 0, 1)[None]
+
+
+@pytest.fixture(scope="module")
+def judge(whole: Path) -> Any:
+    """diffusers' own checker, its thresholds between the pictures of the two seeds."""
+    model: Any = make("safety_checker", CHECKER)
+    pictures = Pipeline.open(whole).generate_all([PROMPT], SEEDS, Options(steps=2, guidance=2))
+    with torch.no_grad():
+        vectors = [model.visual_projection(model.vision_model(seen(p.pixels))[1]) for p in pictures]
+        first, second = (cosine_distance(vector, model.concept_embeds)[0] for vector in vectors)
+        model.special_care_embeds_weights.fill_(1)
+        model.concept_embeds_weights.fill_(1)
+        concept = int((second - first).argmax())  # the one that tells them apart best
+        model.concept_embeds_weights[concept] = (first + second)[concept] / 2
+        assert (second - first)[concept] > 0.01
+    return model
+
+
+@pytest.fixture(scope="module")
+def checked(whole: Path, judge: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return with_checker(tmp_path_factory.mktemp("checked"), whole, judge.state_dict().__getitem__)
+
+
+def test_pictures_are_withheld_as_the_library_judges_them(whole: Path, checked: Path, judge: Any) -> None:
+    options = Options(steps=2, guidance=2)
+    plain, pictures = (Pipeline.open(path).generate_all([PROMPT], SEEDS, options) for path in (whole, checked))
+    verdicts = [judge(seen(picture.pixels), torch.zeros(1, 8, 8, 3))[1][0] for picture in plain]
+    assert [picture.withheld for picture in pictures] == verdicts == [False, True]
+    assert [picture.withheld for picture in plain] == [False, False]
+    np.testing.assert_array_equal(pictures[0].pixels, plain[0].pixels)
+    assert plain[1].pixels.any()
+    assert not pictures[1].pixels.any()
+
+
+def test_a_withheld_picture_does_not_save(checked: Path, tmp_path: Path) -> None:
+    picture = Pipeline.open(checked).generate(PROMPT, seed=SEEDS[1], steps=2, guidance=2)
+    with pytest.raises(UserError, match=r"no\.png: withheld: the bundle's safety checker"):
+        picture.save(tmp_path / "no.png")
+    assert not (tmp_path / "no.png").exists()
+
+
+def test_the_command_names_what_it_withholds(checked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    written = run(
+        [BundleAt("shapes", checked)], {"prompt": PROMPT, "count": "2", "out": str(tmp_path), **FEW}, tmp_path
+    )
+    stem = "a-large-red-circle-on-a-blue-background"
+    assert [path.name for path in written] == [f"{stem}-93.png"]
+    told = capsys.readouterr().err
+    assert f"note: shapes: {stem}-94.png is withheld, as in the app: the bundle's safety checker found that" in told
+    with pytest.raises(UserError, match=r"^nothing to show: the bundle's safety checker"):
+        run([BundleAt("shapes", checked)], {"prompt": PROMPT, "seed": "94", "out": str(tmp_path), **FEW}, tmp_path)
+    assert [path.name for path in tmp_path.rglob("*.png")] == [f"{stem}-93.png"]

@@ -1,0 +1,131 @@
+"""What holds for every family: each attention variant at two image sizes, one not square, through every stage."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+from transformers import CLIPTokenizer
+
+from sdbuild.bundle.compiled import read_compiled
+from sdbuild.bundle.contract import Expectations, check_resources
+from sdbuild.generate import Pipeline
+from sdbuild.recipe import Recipe
+from tests.matrix.models import SHAPES, Model, library
+
+PSNR = 60.0
+SIZES = ("64x64", "256x160")  # 640 latent pixels: more than split_einsum_v2 takes at once
+WIDE = "split_einsum_v2-256x160"
+VARIANTS = [f"{attention}-{size}" for attention in ("original", "split_einsum", "split_einsum_v2") for size in SIZES]
+_TYPES = {"float16": "Float16", "float32": "Float32"}
+
+
+def recipe(model: Model, batch: int) -> dict[str, Any]:
+    """Every component of a model that lies beside the recipe, in every variant, and what is asked of them in dB."""
+    components = [folder for folder in model.parts if folder not in ("vae", "safety_checker")]
+    components += ["vae_decoder", "vae_encoder", *(name for name in model.parts if name == "safety_checker")]
+    return {
+        "name": "matrix",
+        "pipeline": model.family,
+        "model": {"source": "./model"},
+        "target": {"os": "macOS14"},
+        "components": components,
+        "batch": batch,
+        "verify": {"min_psnr": dict.fromkeys([*components, "image"], PSNR)},
+        "variants": [_variant(name) for name in VARIANTS],
+    }
+
+
+def _variant(name: str) -> dict[str, Any]:
+    attention, size = name.split("-")
+    units = "cpuAndGPU" if attention == "original" else "cpuAndNeuralEngine"
+    target = {"os": "macOS14", "compute_units": units}
+    return {"name": name, "attention": attention, "resolution": size, "target": target}
+
+
+class Matrix:
+    """Tests of one family: subclasses name its model."""
+
+    model: Model
+    batch = 2
+
+    @pytest.mark.parametrize("name", VARIANTS)
+    def test_every_stage_of_every_component_is_as_pytorch(
+        self, name: str, loaded: dict[str, Recipe], bundles: dict[str, Path]
+    ) -> None:
+        report = json.loads((bundles[name] / "verify.json").read_text())
+        assert report["components"].keys() == set(loaded[name].components)
+        for component in report["components"].values():
+            assert [stage["stage"] for stage in component["stages"]] == ["convert", "compile"]
+            assert min(stage["psnr"] for stage in component["stages"]) >= PSNR
+        assert report["image"]["psnr"] >= PSNR
+
+    @pytest.mark.parametrize("name", VARIANTS)
+    def test_the_swift_package_finds_what_it_asks_for(
+        self, name: str, loaded: dict[str, Recipe], bundles: dict[str, Path]
+    ) -> None:
+        size, models = loaded[name].resolution, [part.swift_name for part in loaded[name].family.components.values()]
+        given: dict[str, Any] = {"batch": self.batch, "models": models if "safety_checker" in self.model.parts else []}
+        resources = bundles[name] / "Resources"
+        right = Expectations(self.model.family, height=size.height, width=size.width, **given)
+        assert check_resources(resources, right) == []
+        swapped = Expectations(self.model.family, height=size.width, width=size.height, **given)
+        assert bool(check_resources(resources, swapped)) == (size.width != size.height)
+
+    @pytest.mark.parametrize("name", VARIANTS)
+    def test_every_port_is_the_familys(self, name: str, loaded: dict[str, Recipe], bundles: dict[str, Path]) -> None:
+        """Names, types and shapes; an image's height before its width at each of them."""
+        each = loaded[name]
+        for component in map(each.component, each.components):
+            path = bundles[name] / "Resources" / f"{component.swift_name}.mlmodelc"
+            compiled, violations = read_compiled(path, path.name)
+            assert compiled is not None
+            assert violations == []
+            sizes = each.dimensions | self._widths(component.folder)
+            for ports, found in ((component.inputs, compiled.inputs), (component.outputs, compiled.outputs)):
+                expected = {
+                    port.name: f"{_TYPES[port.dtype]} {[sizes.get(str(size), size) for size in port.shape]}"
+                    for port in ports
+                }
+                assert {name: str(feature) for name, feature in found.items()} == expected
+
+    def _widths(self, folder: str) -> dict[str, int]:
+        """What the configuration of a component says of its ports."""
+        config = self.model.parts[folder][1]
+        widths = {key: config[key] for key in ("hidden_size", "projection_dim", "cross_attention_dim") if key in config}
+        if folder == "unet":
+            widths["projection_dim"] = config.get("projection_class_embeddings_input_dim", 0) - 6 * 8
+        return widths | ({"224": 56} if folder == "safety_checker" else {})
+
+    @pytest.mark.parametrize("guidance", [4.0, 1.0])
+    def test_the_picture_is_the_one_that_diffusers_draws(self, guidance: float, bundles: dict[str, Path]) -> None:
+        prompt, options = "a large red circle", {"num_inference_steps": 4, "guidance_scale": guidance}
+        generator = torch.Generator().manual_seed(5)
+        theirs = self._pipeline()
+        size = {"height": 160, "width": 256}
+        # An empty negative prompt is encoded, as the app does it; without one diffusers' SDXL takes zeros.
+        wanted = theirs(prompt, negative_prompt="", generator=generator, output_type="np", **size, **options).images[0]
+        picture = Pipeline.open(bundles[WIDE]).generate(prompt, seed=5, steps=4, guidance=guidance, rng="torch")
+        assert picture.pixels.shape == (160, 256, 3)
+        assert picture.pixels.std() > 5
+        noise = np.sqrt(np.mean((wanted - picture.pixels / 255) ** 2))
+        assert -20 * np.log10(noise) > 55  # 59 are what rounding to 8 bits leaves
+
+    def _pipeline(self) -> Any:
+        """diffusers' own pipeline of the library's own modules."""
+        parts: dict[str, Any] = {name: part for name, part in library(self.model).items() if name != "safety_checker"}
+        for folder, padding in zip(self.model.tokenizers, ("<|endoftext|>", "!"), strict=False):
+            parts[folder] = CLIPTokenizer.from_pretrained(
+                str(SHAPES / "tokenizer"), local_files_only=True, pad_token=padding
+            )
+        if self.model.family == "sdxl":
+            parts["add_watermarker"] = False
+        else:
+            parts |= {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+        scheduler = getattr(diffusers, self.model.scheduler["_class_name"]).from_config(self.model.scheduler)
+        pipeline = getattr(diffusers, self.model.pipeline)(**parts, scheduler=scheduler)
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline

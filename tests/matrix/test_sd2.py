@@ -1,0 +1,9 @@
+"""The matrix of SD2, which predicts the velocity, with a UNet of batch 1."""
+
+from tests.matrix.cases import Matrix
+from tests.matrix.models import SD2
+
+
+class TestSD2(Matrix):
+    model = SD2
+    batch = 1
