@@ -32,6 +32,12 @@ class Palette:
     axis: int
 
 
+def palette_bytes(tensor: Array, bits: int, axis: int = 0, group_size: int | None = None) -> int:
+    """What the tables and indices that ``palettize`` would make of a tensor take; its content is not looked at."""
+    groups = 1 if group_size is None else tensor.shape[axis] // group_size
+    return groups * tensor.itemsize * (1 << bits) + -(-tensor.size * bits // 8)
+
+
 def palettize(
     tensor: Array, bits: int, name: str, *, axis: int = 0, group_size: int | None = None, exact: bool = False
 ) -> Palette:

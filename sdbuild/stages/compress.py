@@ -3,7 +3,7 @@
 import os
 from math import gcd
 
-from sdbuild.compress.palettize import palettize
+from sdbuild.compress.palettize import palette_bytes, palettize
 from sdbuild.compress.selection import Selection, Settings, Subject
 from sdbuild.coreml.package import read_package, read_parameters
 from sdbuild.coreml.rewrite import LookupTable, Weight, rewrite, weights_of
@@ -50,13 +50,11 @@ def encode_weight(weight: Weight, settings: Settings) -> LookupTable | None:
     Raises:
         UserError: infinities or NaNs; groups along an axis that the weight does not have, or that its users do not agree on.
     """
-    axis, group_size, groups = 0, None, 1
+    axis, group_size = 0, None
     if settings["granularity"] == "per_grouped_channel":
         axis = _axis(weight, settings.get("axis"))
         group_size = gcd(weight.data.shape[axis], settings["group_size"])
-        groups = weight.data.shape[axis] // group_size
-    table_bytes = groups * weight.data.itemsize << settings["bits"]
-    if weight.data.size * settings["bits"] // 8 + table_bytes >= weight.data.nbytes:
+    if palette_bytes(weight.data, settings["bits"], axis, group_size) >= weight.data.nbytes:
         return None
     palette = palettize(
         weight.data, settings["bits"], weight.name, axis=axis, group_size=group_size, exact=settings["exact"]

@@ -24,6 +24,27 @@ def test_a_reshaped_unet_takes_the_checkpoint_of_the_original(
         assert [n for n in tensor.shape if n != 1] == [n for n in theirs[name].shape if n != 1]
 
 
+@pytest.mark.parametrize("attention", list(VARIANTS))
+@pytest.mark.parametrize(("kind", "config"), [("unet", UNET), ("unet", UNET_2), ("unet_xl", UNET_XL)])
+def test_a_reshaped_unet_computes_what_the_untouched_one_does(
+    kind: str, config: dict[str, Any], attention: str
+) -> None:
+    shape = Shape(256, 192, 2, attention=attention)  # 768 queries where the latent image is largest
+    component, original = build(kind, config, shape), make(kind, config)
+    state = {PREFIX + name: tensor for name, tensor in original.state_dict().items()}
+    empty = component.module.state_dict()
+    component.module.load_state_dict({name: state[name].reshape(empty[name].shape) for name in empty}, assign=True)
+    generator = torch.Generator().manual_seed(1)
+    sample, _, context, *added = (torch.randn(a.shape, generator=generator) for a in component.arguments)
+    time = torch.tensor([37.0, 901.0])
+    conditions = dict(zip(("time_ids", "text_embeds"), added, strict=False))
+    with torch.no_grad():
+        (ours,) = component.module(sample, time, context, *added)
+        theirs = original(sample, time, context.squeeze(2).transpose(1, 2), added_cond_kwargs=conditions or None).sample
+    noise = (ours - theirs).square().mean().sqrt()
+    assert 20 * torch.log10(theirs.abs().max() / noise) > 100
+
+
 @pytest.mark.parametrize("kind", list(CONFIGS))
 def test_no_memory_is_taken(kind: str) -> None:
     component = build(kind, CONFIGS[kind], Shape(64, 64, 2))

@@ -1,12 +1,17 @@
 """The compress stage: which weights become what, the same bytes for any number of workers, messages."""
 
 import hashlib
+from functools import cache
+from math import gcd
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from diffusers import UNet2DConditionModel
 
+from sdbuild.compress.palettize import palette_bytes
 from sdbuild.coreml.chunk import chunk
 from sdbuild.coreml.compiler import compile_package
 from sdbuild.coreml.mil import shape_of
@@ -97,6 +102,55 @@ def test_what_runs_is_close_to_the_original_packaged_compiled_and_chunked(
     parts = chunk(package, tmp_path / "1.mlpackage", tmp_path / "2.mlpackage", lambda done, total: None)
     together = {name: form for part in parts for name, form in tables(part).items()}
     assert together == tables(package)
+
+
+SDXL: dict[str, Any] = {
+    "sample_size": 128,
+    "layers_per_block": 2,
+    "block_out_channels": [320, 640, 1280],
+    "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
+    "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
+    "cross_attention_dim": 2048,
+    "attention_head_dim": [5, 10, 20],
+    "transformer_layers_per_block": [1, 2, 10],
+    "use_linear_projection": True,
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 256,
+    "projection_class_embeddings_input_dim": 2816,
+}
+PROGRAM = 3 << 20  # bytes of model.mlmodel, about: measured
+GROUPED = {"granularity": "per_grouped_channel"}
+
+
+@pytest.mark.parametrize(
+    ("options", "size"),
+    [
+        ({"bits": 8}, 2.40),
+        ({"bits": 6}, 1.80),
+        ({"bits": 4}, 1.21),
+        ({"bits": 4, "group_size": 4, **GROUPED}, 1.22),
+        ({"bits": 4, "group_size": 16, **GROUPED}, 1.21),
+        ({"bits": 4, "group_size": 32, **GROUPED}, 1.21),
+    ],
+)
+def test_sdxl_becomes_as_large_as_coremltools_documentation_says(options: dict[str, Any], size: float) -> None:
+    """In GiB, from the real architecture's shapes: "Optimizing StableDiffusion Model" in the guide of Core ML Tools."""
+    settings = Palettize.model_validate(options).settings()
+    total = PROGRAM
+    for parameter in sdxl():
+        nothing = np.broadcast_to(np.float16(0), parameter)
+        compressed = len(parameter) > 1 and nothing.size >= settings["min_elements"]
+        group_size = gcd(parameter[0], settings["group_size"]) if "group_size" in settings else None
+        total += palette_bytes(nothing, settings["bits"], 0, group_size) if compressed else nothing.nbytes
+    assert total / 2**30 == pytest.approx(size, rel=0.01)
+
+
+@cache
+def sdxl() -> list[tuple[int, ...]]:
+    """The shapes of the UNet's parameters."""
+    with torch.device("meta"):
+        model = UNet2DConditionModel.from_config(SDXL)
+    return [tuple(parameter.shape) for parameter in model.parameters()]
 
 
 def test_overrides_reach_their_weights(unet: Package, tmp_path: Path) -> None:

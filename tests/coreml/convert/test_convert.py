@@ -25,7 +25,7 @@ INPUTS = {
     "unet": ["sample", "timestep", "encoder_hidden_states"],
     "unet_xl": ["sample", "timestep", "encoder_hidden_states", "time_ids", "text_embeds"],
     "vae_decoder": ["z"],
-    "vae_encoder": ["z"],
+    "vae_encoder": ["x"],
     "safety_checker": ["clip_input", "images", "adjustment"],
 }
 OUTPUTS = {

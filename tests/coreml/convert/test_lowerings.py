@@ -12,6 +12,7 @@ from sdbuild.coreml.convert import Metadata, Port, convert
 from sdbuild.coreml.convert.lowering import LOWERINGS
 from sdbuild.coreml.runtime import load
 
+MATRIX, ROW = torch.arange(16.0).reshape(4, 4) - 5, torch.arange(4.0)
 GRAPHS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "select": lambda x: x.select(1, -1) + x[0, 1],
     "slice": lambda x: x[:, 1:, ::2, -3:] * 2,
@@ -34,6 +35,12 @@ GRAPHS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
         + (x <= x * 2).float()
     ),
     "equal": lambda x: (x.to(torch.int32) == 1).float() + (x.to(torch.int32) == x.abs().to(torch.int32)).float(),
+    "amax": lambda x: x.amax(dim=1, keepdim=True) * x.amax(dim=(2, -1))[:, :, None, None],
+    "vector norm": lambda x: x / torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True),
+    "of weights alone": lambda x: (
+        x @ (MATRIX / torch.linalg.vector_norm(MATRIX, dim=1, keepdim=True)).transpose(0, 1)
+        + torch.cat([ROW.expand(2, 3, 1, -1), x[:, :, 1:]], dim=2)
+    ),
     "argmax": lambda x: x.argmax(dim=-1).float(),
     "softmax": lambda x: x.softmax(dim=1),
     "matmul": lambda x: torch.matmul(x.transpose(-1, -2), x) + torch.matmul(x, x.transpose(-1, -2)) + x @ x,
@@ -90,6 +97,21 @@ def test_as_torch(name: str, opset: str, tmp_path: Path) -> None:
     )  # fmt: skip
     result = load(package.path).predict({"x": x.numpy()})["y"]
     np.testing.assert_allclose(result, GRAPHS[name](x).numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_what_is_of_weights_alone_is_no_operation(tmp_path: Path) -> None:
+    x = torch.zeros(2, 3, 4, 4)
+    function = GRAPHS["of weights alone"]
+    exported = torch.export.export(Graph(function), (x,), strict=False)
+    package = convert(
+        exported, lambda key: exported.constants[key].numpy(), tmp_path / "m.mlpackage",
+        inputs=[Port("x", "float32")], outputs=[Port("y", "float32")], opset="CoreML7", precision="float32",
+        metadata=Metadata(),
+    )  # fmt: skip
+    function_proto = package.spec.mlProgram.functions["main"]
+    kinds = [operation.type for operation in function_proto.block_specializations["CoreML7"].operations]
+    assert "matmul" in kinds
+    assert not {"reduce_l2_norm", "real_div", "tile", "transpose"} & set(kinds)
 
 
 def test_no_lowering_is_untested() -> None:
