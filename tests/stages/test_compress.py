@@ -118,7 +118,7 @@ SDXL: dict[str, Any] = {
     "addition_time_embed_dim": 256,
     "projection_class_embeddings_input_dim": 2816,
 }
-PROGRAM = 3 << 20  # bytes of model.mlmodel, about: measured
+PROGRAM = 2 << 20  # bytes of model.mlmodel, measured
 GROUPED = {"granularity": "per_grouped_channel"}
 
 
