@@ -22,6 +22,7 @@ from typing import Any
 import yaml
 
 from benchmarks import models
+from benchmarks.architectures import TEXT_ENCODERS
 from benchmarks.measure import GIB, Run, run
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -66,15 +67,15 @@ def convert(bench: Bench) -> Rows:
             {
                 "target": {"os": "macOS13"},
                 "resolution": "512x512",
-                "components": [*models.TEXT_ENCODERS[family], "unet", "vae_decoder", "vae_encoder"],
+                "components": [*TEXT_ENCODERS[family], "unet", "vae_decoder", "vae_encoder"],
                 "variants": [{"name": attention, "attention": attention} for attention in VARIANTS],
             },
         )
         bench.fresh()
-        for folder in (*models.TEXT_ENCODERS[family], "unet", "vae"):
+        for folder in (*TEXT_ENCODERS[family], "unet", "vae"):
             bench.build(recipe, f"download:{folder}")
         for task in (
-            *models.TEXT_ENCODERS[family],
+            *TEXT_ENCODERS[family],
             "vae_decoder",
             "vae_encoder",
             *(f"unet@{attention}" for attention in VARIANTS),

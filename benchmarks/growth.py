@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import models
+from benchmarks.architectures import UNETS
 from benchmarks.full_size import Bench
 from benchmarks.measure import GIB, Run
 from sdbuild.coreml.package import read_package
 
 _WIDTHS = {"sd-0.1": (96, 224, 448, 448), "sd-0.4": (224, 448, 896, 896), "sd-0.9": (320, 640, 1280, 1280)}
-_SDXL = models.UNETS["sdxl"]
+_SDXL = UNETS["sdxl"]
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def main() -> None:
             flush=True,
         )
         by_parameters = [
-            measure(bench, name, "sd1", models.UNETS["sd1"] | {"block_out_channels": list(widths)}, "original", 512)
+            measure(bench, name, "sd1", UNETS["sd1"] | {"block_out_channels": list(widths)}, "original", 512)
             for name, widths in _WIDTHS.items()
         ]
         by_parameters.append(measure(bench, "sdxl-2.6", "sdxl", _SDXL, "original", 512))

@@ -1,6 +1,6 @@
 """Palettes of a full-size UNet: seconds, peak memory, and how far from the best tables.
 
-    python benchmarks/palettes.py [--coremltools] [--small] [--xl] [--folder FOLDER]
+    python -m benchmarks.palettes [--coremltools] [--small] [--xl] [--folder FOLDER]
 
 Makes the float package of Stable Diffusion 1.5's UNet (860 M random float16 weights; --xl: SDXL's, 2.6 G; --small: a model of
 some millions) through sdbuild's own trace and convert, once a folder (default: a temporary one). Then palettizes it in a
@@ -20,35 +20,17 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.architectures import UNETS
+
 FORMS: dict[str, dict[str, Any]] = {
     "6 bits": {"bits": 6},
     "8 bits": {"bits": 8},
     "4 bits, groups of 16": {"bits": 4, "granularity": "per_grouped_channel", "group_size": 16},
 }
-BLOCKS: dict[str, Any] = {"sample_size": 64, "layers_per_block": 2}
-SD1 = BLOCKS | {
-    "block_out_channels": [320, 640, 1280, 1280],
-    "down_block_types": ["CrossAttnDownBlock2D"] * 3 + ["DownBlock2D"],
-    "up_block_types": ["UpBlock2D"] + ["CrossAttnUpBlock2D"] * 3,
-    "cross_attention_dim": 768,
-    "attention_head_dim": 8,
-}
-SDXL = BLOCKS | {
-    "block_out_channels": [320, 640, 1280],
-    "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
-    "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
-    "cross_attention_dim": 2048,
-    "attention_head_dim": [5, 10, 20],
-    "transformer_layers_per_block": [1, 2, 10],
-    "use_linear_projection": True,
-    "addition_embed_type": "text_time",
-    "addition_time_embed_dim": 256,
-    "projection_class_embeddings_input_dim": 2816,
-}
 MODELS = {
-    "sd15": ("unet", SD1),
-    "sdxl": ("unet_xl", SDXL),
-    "small": ("unet", SD1 | {"block_out_channels": [64, 128, 128, 128], "attention_head_dim": 4, "norm_num_groups": 8}),
+    "sd15": ("unet", UNETS["sd1"]),
+    "sdxl": ("unet_xl", UNETS["sdxl"]),
+    "small": ("unet", UNETS["sd1"] | {"block_out_channels": [64, 128, 128, 128], "norm_num_groups": 8}),
 }
 INPUTS = ["sample", "timestep", "encoder_hidden_states", "time_ids", "text_embeds"]
 SAMPLED = 12  # tensors whose error is compared with that of the best tables
@@ -142,7 +124,18 @@ def errors(package: Path, form: str, _output: Path) -> dict[str, float]:
 def child(what: str, package: Path, form: str) -> dict[str, Any]:
     """Run ``what`` in a process of its own: its seconds with all imports, peak in MiB, and what it returns."""
     with tempfile.TemporaryDirectory(dir=package.parent) as output:
-        words = [sys.executable, __file__, "--run", what, form, "--folder", output, "--package", str(package)]
+        words = [
+            sys.executable,
+            "-m",
+            "benchmarks.palettes",
+            "--run",
+            what,
+            form,
+            "--folder",
+            output,
+            "--package",
+            str(package),
+        ]
         environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "1048576"}  # coremltools' peak varies without it
         done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True, env=environment)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

@@ -1,8 +1,9 @@
-"""The JSON Schema of recipes, for editors: `python -m sdbuild.recipe.schema` writes schema.json anew."""
+"""The JSON Schema of recipes, for editors: `python -m sdbuild.recipe.schema [--check]` writes schema.json anew, or checks it."""
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -79,5 +80,15 @@ def _name(reference: dict[str, str]) -> str:
     return reference["$ref"].rpartition("/")[2]
 
 
+def main(arguments: list[str]) -> int:
+    """Write the file; with ``--check`` only tell whether it is up to date."""
+    if "--check" not in arguments:
+        SCHEMA_FILE.write_text(text(), encoding="utf-8")
+    elif SCHEMA_FILE.read_text(encoding="utf-8") != text():
+        print(f"{SCHEMA_FILE}: out of date; run python -m sdbuild.recipe.schema", file=sys.stderr)
+        return 1
+    return 0
+
+
 if __name__ == "__main__":
-    SCHEMA_FILE.write_text(text(), encoding="utf-8")
+    sys.exit(main(sys.argv[1:]))
