@@ -1,4 +1,4 @@
-"""The JSON Schema of recipes, for editors: `python -m sdbuild.recipe.schema [--check]` writes schema.json anew, or checks it."""
+"""The JSON Schema of recipes, for editors: `python -m sdbuild.recipe.schema` writes schema.json, `--check` checks it."""
 
 from __future__ import annotations
 
