@@ -1,10 +1,11 @@
 """Read tensors of a checkpoint one at a time, by the names that today's model classes use.
 
-safetensors files are memory-mapped; pickled ones are opened only on request, with ``weights_only``.
+safetensors files are read a tensor at a time; pickled ones are opened only on request, with ``weights_only``.
 """
 
 import json
 import re
+import struct
 from collections.abc import Callable
 from difflib import get_close_matches
 from functools import partial
@@ -19,8 +20,15 @@ from sdbuild.errors import UserError
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-_MAPPED_BYTES = 256 << 20
-"""How much of a file is read before it is mapped anew: the larger, the fewer times its header is parsed."""
+_TYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+}
+"""What weights may be, by the format's names."""
 
 _OLD_NAMES = (
     # diffusers before 0.18 named the attention of a VAE differently; Stable Diffusion 1.x checkpoints still do.
@@ -81,11 +89,11 @@ class Checkpoint:
 
     def _index_safetensors(self, file: Path) -> None:
         try:
-            mapped = _Mapped(file)
+            opened = _Safetensors(file)
         except (SafetensorError, OSError) as error:
             raise UserError(f"{file}: not a safetensors file, or damaged ({error}); download it again") from None
-        for name in mapped.names:
-            self._where[name] = partial(mapped.load, name)
+        for name in opened.names:
+            self._where[name] = partial(opened.load, name)
 
     def _index_pickle(self, file: Path) -> None:
         try:
@@ -98,25 +106,28 @@ class Checkpoint:
             raise UserError(f"{file}: cannot be loaded as plain weights ({first})") from None
 
 
-class _Mapped:
-    """A safetensors file, mapped anew from time to time: pages that were read count as memory until they are unmapped."""
+class _Safetensors:
+    """A safetensors file, read by plain reads: a file that is mapped counts as memory, and torch maps all of it as its own.
+
+    The format: the length of the header, uint64; the header, JSON; then the tensors, little-endian, in C order.
+    """
 
     def __init__(self, file: Path) -> None:
-        self._file = file
-        self._open()
-        self.names: list[str] = list(self._handle.keys())
+        safe_open(file, framework="numpy")  # the library checks the header
+        with file.open("rb") as content:
+            (length,) = struct.unpack("<Q", content.read(8))
+            header: dict[str, Any] = json.loads(content.read(length))
+        self._file, self._start = file, 8 + length
+        self._tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
+        self.names = list(self._tensors)
 
     def load(self, name: str) -> torch.Tensor:
-        """The tensor, a view of the file."""
-        if self._read > _MAPPED_BYTES:
-            self._open()
-        tensor: torch.Tensor = self._handle.get_tensor(name)
-        self._read += tensor.nbytes
-        return tensor
-
-    def _open(self) -> None:
-        self._handle: Any = safe_open(self._file, framework="pt")
-        self._read = 0
+        entry = self._tensors[name]
+        if entry["dtype"] not in _TYPES:
+            raise UserError(f"{self._file}: {name} is of type {entry['dtype']}; weights are of {', '.join(_TYPES)}")
+        start, end = entry["data_offsets"]
+        content = np.fromfile(self._file, np.uint8, end - start, offset=self._start + start)
+        return torch.from_numpy(content).view(_TYPES[entry["dtype"]]).reshape(entry["shape"])
 
 
 def weight_files(folder: Path) -> list[Path]:

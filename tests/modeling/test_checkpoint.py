@@ -1,5 +1,9 @@
 """Tensors by today's names from yesterday's files."""
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +47,47 @@ def test_bfloat16_comes_as_float32(tmp_path: Path) -> None:
     assert loaded.dtype == np.float32
     assert loaded[0] == 1.5
     assert np.isfinite(loaded).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.float8_e4m3fn, torch.float8_e5m2])
+def test_every_type_of_weight_is_read(dtype: torch.dtype, tmp_path: Path) -> None:
+    tensors = {"a": torch.arange(6.0).reshape(2, 3).to(dtype), "one": torch.tensor(2.0).to(dtype)}
+    save_file(tensors, tmp_path / "m.safetensors")
+    checkpoint = Checkpoint(weight_files(tmp_path))
+    np.testing.assert_array_equal(checkpoint.load("a"), np.arange(6.0).reshape(2, 3))
+    assert checkpoint.load("one") == 2
+    assert checkpoint.load("a").dtype == (np.float16 if dtype == torch.float16 else np.float32)
+
+
+def test_numbers_that_are_no_weights_are_refused(tmp_path: Path) -> None:
+    save_file({"ids": torch.arange(3)}, tmp_path / "m.safetensors")
+    with pytest.raises(UserError, match="m.safetensors: ids is of type I64; weights are of F64, F32"):
+        Checkpoint(weight_files(tmp_path)).load("ids")
+
+
+_READ_ALL = """
+import sys
+from pathlib import Path
+from sdbuild.modeling.checkpoint import Checkpoint
+checkpoint = Checkpoint([Path(sys.argv[1])])
+print(sum(checkpoint.load(name).nbytes for name in checkpoint.names()))
+"""
+
+
+def test_a_file_larger_than_the_memory_that_is_allowed(tmp_path: Path) -> None:
+    count, size = 32, 64 << 20
+    header = {
+        str(number): {"dtype": "F16", "shape": [size // 2], "data_offsets": [number * size, (number + 1) * size]}
+        for number in range(count)
+    }
+    text = json.dumps(header).encode().ljust(4096)
+    path = tmp_path / "m.safetensors"
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.truncate(8 + len(text) + count * size)  # zeros that take no disk
+    command = ["prlimit", f"--data={1 << 30}", sys.executable, "-c", _READ_ALL, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert (done.returncode, done.stdout.strip()) == (0, str(count * size)), done.stderr[-500:]
 
 
 def test_pickled_weights_load_as_weights_only(tmp_path: Path) -> None:
