@@ -5,6 +5,7 @@ it names. Weights are kept as promises (`Weight`) until the package is written, 
 without holding one of them. Source: ``MIL.proto`` in apple/coremltools, and what its converter writes.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ _BLOB = {FLOAT16: BlobType.FLOAT16, FLOAT32: BlobType.FLOAT32}
 _CAST_NAME = {FLOAT16: "fp16", FLOAT32: "fp32", INT32: "int32", BOOL: "bool", INT16: "int16", UINT16: "uint16"}
 
 _SHARED_SIZE = 100
-"""Constants of as many elements are written once, and named by all who use them (as coremltools does)."""
+"""Equal weights of as many elements are one, which all users name (as coremltools does)."""
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -83,9 +84,8 @@ class Builder:
         self._names: set[str] = set(outputs)
         self._casts: dict[tuple[str, int], Value] = {}
         self._origins: dict[str, Value] = {}
-        self._blobs: list[tuple[Any, int, Weight | Array]] = []
+        self._blobs: list[tuple[Value, Any, Weight | Array]] = []
         self._weights: dict[Weight, Value] = {}
-        self._shared: dict[tuple[tuple[int, ...], int, bytes], Value] = {}
 
     def input(self, name: str, shape: Sequence[int], dtype: int) -> Value:
         """Declare an input of the function."""
@@ -167,17 +167,36 @@ class Builder:
         Raises:
             UserError: a weight of another shape than promised, or one that overflows the program's precision.
         """
+        first: dict[tuple[int, tuple[int, ...], bytes], str] = {}
+        twins: dict[str, str] = {}
         with BlobWriter(weights) as writer:
-            for done, (proto, dtype, source) in enumerate(self._blobs):
+            for done, (value, proto, source) in enumerate(self._blobs):
                 progress(done, len(self._blobs))
-                flat = _materialise(source, dtype, load).reshape(-1)
+                flat = _materialise(source, value.dtype, load).reshape(-1)
                 if flat.size < INLINE_LIMIT:
-                    _set_immediate(proto, dtype, flat)
+                    _set_immediate(proto, value.dtype, flat)
                     continue
+                data = flat.view(np.uint8)
+                if flat.size >= _SHARED_SIZE:
+                    twin = first.setdefault((value.dtype, value.shape, hashlib.sha256(data.data).digest()), value.name)
+                    if twin != value.name:
+                        twins[value.name] = twin
+                        continue
                 proto.blobFileValue.fileName = WEIGHT_FILE
-                proto.blobFileValue.offset = writer.add(_BLOB[dtype], flat.nbytes, [flat.view(np.uint8)])
+                proto.blobFileValue.offset = writer.add(_BLOB[value.dtype], flat.nbytes, [data])
         progress(len(self._blobs), len(self._blobs))
+        self._merge(twins)
         return self._program
+
+    def _merge(self, twins: Mapping[str, str]) -> None:
+        """Let every user of a constant in ``twins`` use its twin, which comes earlier, and drop the constant."""
+        for number in reversed(range(len(self._block.operations))):
+            operation = self._block.operations[number]
+            if operation.type == "const" and operation.outputs[0].name in twins:
+                del self._block.operations[number]
+            for argument in operation.inputs.values():
+                for part in argument.arguments:
+                    part.name = twins.get(part.name, part.name)
 
     def _rename(self, old: str, new: str) -> bool:
         """Let the operation that makes ``old`` make ``new``; not possible for an input, or for an output already."""
@@ -214,7 +233,7 @@ class Builder:
             suffix = "_to_fp16" if self.float_type == FLOAT16 else ""
             name = weight.name.replace(".", "_") + suffix
             value, proto = self._const(name, weight.shape, self.float_type)
-            self._blobs.append((proto, self.float_type, weight))
+            self._blobs.append((value, proto, weight))
             self._weights[weight] = value
         return self._weights[weight]
 
@@ -229,13 +248,9 @@ class Builder:
         if array.size == 0 and array.dtype == np.float64:  # an empty list has no type of its own: MIL's are of integers
             array = array.astype(np.int32)
         kind = fixed or {"b": BOOL, "i": INT32, "u": INT32, "f": self.float_type}[array.dtype.kind]
-        key = (array.shape, kind, array.tobytes())
-        if array.size >= _SHARED_SIZE and key in self._shared:
-            return self._shared[key]
         value, proto = self._const(name, array.shape, kind)
-        self._shared[key] = value
         if kind in _BLOB and array.size >= INLINE_LIMIT:
-            self._blobs.append((proto, kind, array))
+            self._blobs.append((value, proto, array))
         else:
             _set_immediate(proto, kind, array.astype(_NUMPY[kind]).reshape(-1))
         return value
