@@ -1,34 +1,25 @@
 """Write a MIL function straight into protobuf, one operation after another.
 
 Everything in MIL is an operation, constants too: an argument such as ``axis=1`` is a ``const`` operation that the user of
-it names. Weights are kept as promises (`Weight`) until the package is written, so that a program of any size is built
-without holding one of them. Source: ``MIL.proto`` in apple/coremltools, and what its converter writes.
+it names. Weights are promises (`Weight`) until ``weights`` keeps them, so that a program of any size is built without
+holding one of them. Source: ``MIL.proto`` in apple/coremltools, and what its converter writes.
 """
 
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sdbuild.coreml.blob import BlobType, BlobWriter
 from sdbuild.coreml.mil import INLINE_LIMIT, set_string, set_type
-from sdbuild.coreml.package import WEIGHT_FILE
 from sdbuild.coreml.proto import MIL_pb2
-from sdbuild.errors import UserError
 
 FLOAT16, FLOAT32, INT32 = MIL_pb2.FLOAT16, MIL_pb2.FLOAT32, MIL_pb2.INT32
 BOOL, STRING = MIL_pb2.BOOL, MIL_pb2.STRING
 INT16, UINT16 = MIL_pb2.INT16, MIL_pb2.UINT16
 
 _NUMPY = {FLOAT16: np.float16, FLOAT32: np.float32, INT32: np.int32, BOOL: np.bool_}
-_BLOB = {FLOAT16: BlobType.FLOAT16, FLOAT32: BlobType.FLOAT32}
 _CAST_NAME = {FLOAT16: "fp16", FLOAT32: "fp32", INT32: "int32", BOOL: "bool", INT16: "int16", UINT16: "uint16"}
-
-_SHARED_SIZE = 100
-"""Equal weights of as many elements are one, which all users name (as coremltools does)."""
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -63,8 +54,6 @@ class Fixed:
 
 
 Argument = Value | Weight | Fixed | Array | bool | int | float | str | Sequence[Any]
-LoadWeight = Callable[[str], Array]
-"""Reads the named tensor of a checkpoint: float16 or float32, C-contiguous."""
 
 
 class Builder:
@@ -77,14 +66,15 @@ class Builder:
         """Start ``main`` for the opset, e.g. "CoreML6"; no operation but an output's own takes a name of ``outputs``."""
         self.opset = opset
         self.float_type = float_type
-        self._program = MIL_pb2.Program(version=1)
-        self._function = self._program.functions["main"]
+        self.program = MIL_pb2.Program(version=1)
+        self._function = self.program.functions["main"]
         self._function.opset = opset
         self._block = self._function.block_specializations[opset]
         self._names: set[str] = set(outputs)
         self._casts: dict[tuple[str, int], Value] = {}
         self._origins: dict[str, Value] = {}
-        self._blobs: list[tuple[Value, Any, Weight | Array]] = []
+        self.promises: list[tuple[Value, Any, Weight | Array]] = []
+        """Constants without content as yet: the value, its protobuf, and where the content comes from."""
         self._weights: dict[Weight, Value] = {}
 
     def input(self, name: str, shape: Sequence[int], dtype: int) -> Value:
@@ -159,45 +149,6 @@ class Builder:
             self.op("identity", name, {"x": value}, value.shape, dtype)
         self._block.outputs.append(name)
 
-    def finish(self, weights: Path, load: LoadWeight, progress: Callable[[int, int], None]) -> Any:
-        """Write every promised weight to the file ``weights``, one at a time, and return the ``MILSpec.Program``.
-
-        ``progress`` is called with (tensors done, tensors in all).
-
-        Raises:
-            UserError: a weight of another shape than promised, or one that overflows the program's precision.
-        """
-        first: dict[tuple[int, tuple[int, ...], bytes], str] = {}
-        twins: dict[str, str] = {}
-        with BlobWriter(weights) as writer:
-            for done, (value, proto, source) in enumerate(self._blobs):
-                progress(done, len(self._blobs))
-                flat = _materialise(source, value.dtype, load).reshape(-1)
-                if flat.size < INLINE_LIMIT:
-                    _set_immediate(proto, value.dtype, flat)
-                    continue
-                data = flat.view(np.uint8)
-                if flat.size >= _SHARED_SIZE:
-                    twin = first.setdefault((value.dtype, value.shape, hashlib.sha256(data.data).digest()), value.name)
-                    if twin != value.name:
-                        twins[value.name] = twin
-                        continue
-                proto.blobFileValue.fileName = WEIGHT_FILE
-                proto.blobFileValue.offset = writer.add(_BLOB[value.dtype], flat.nbytes, [data])
-        progress(len(self._blobs), len(self._blobs))
-        self._merge(twins)
-        return self._program
-
-    def _merge(self, twins: Mapping[str, str]) -> None:
-        """Let every user of a constant in ``twins`` use its twin, which comes earlier, and drop the constant."""
-        for number in reversed(range(len(self._block.operations))):
-            operation = self._block.operations[number]
-            if operation.type == "const" and operation.outputs[0].name in twins:
-                del self._block.operations[number]
-            for argument in operation.inputs.values():
-                for part in argument.arguments:
-                    part.name = twins.get(part.name, part.name)
-
     def _rename(self, old: str, new: str) -> bool:
         """Let the operation that makes ``old`` make ``new``; not possible for an input, or for an output already."""
         made = any(output.name == old for operation in self._block.operations for output in operation.outputs)
@@ -213,6 +164,11 @@ class Builder:
                     output.name = new
         self._names.add(new)
         return True
+
+    @property
+    def outputs(self) -> list[str]:
+        """The names of the function's outputs."""
+        return list(self._block.outputs)
 
     @property
     def operations(self) -> Any:
@@ -233,7 +189,7 @@ class Builder:
             suffix = "_to_fp16" if self.float_type == FLOAT16 else ""
             name = weight.name.replace(".", "_") + suffix
             value, proto = self._const(name, weight.shape, self.float_type)
-            self._blobs.append((value, proto, weight))
+            self.promises.append((value, proto, weight))
             self._weights[weight] = value
         return self._weights[weight]
 
@@ -249,10 +205,10 @@ class Builder:
             array = array.astype(np.int32)
         kind = fixed or {"b": BOOL, "i": INT32, "u": INT32, "f": self.float_type}[array.dtype.kind]
         value, proto = self._const(name, array.shape, kind)
-        if kind in _BLOB and array.size >= INLINE_LIMIT:
-            self._blobs.append((value, proto, array))
+        if kind in (FLOAT16, FLOAT32) and array.size >= INLINE_LIMIT:
+            self.promises.append((value, proto, array))
         else:
-            _set_immediate(proto, kind, array.astype(_NUMPY[kind]).reshape(-1))
+            set_immediate(proto, kind, array.astype(_NUMPY[kind]).reshape(-1))
         return value
 
     def _const(self, name: str, shape: tuple[int, ...], dtype: int) -> tuple[Value, Any]:
@@ -274,31 +230,8 @@ class Builder:
         return name
 
 
-def _materialise(source: Weight | Array, dtype: int, load: LoadWeight) -> Array:
-    if isinstance(source, Weight):
-        loaded = load(source.name)
-        # Reshaping is allowed where only ones differ: a linear layer's matrix is a 1×1 convolution's kernel.
-        if [n for n in loaded.shape if n != 1] != [n for n in source.shape if n != 1]:
-            raise UserError(
-                f"weights: {source.name} has shape {list(loaded.shape)}, the model's configuration says "
-                f"{list(source.shape)}; the weights and config.json are not of the same model"
-            )
-        array, name = loaded, source.name
-        if source.scale != 1:
-            array = array.astype(np.float32) * np.float32(source.scale)
-    else:
-        array, name = source, "a constant"
-    with np.errstate(over="ignore"):
-        data: Array = np.ascontiguousarray(array, dtype=_NUMPY[dtype])
-    if not np.isfinite(data).all():
-        why = "overflows float16" if np.isfinite(array).all() else "holds infinities or NaNs"
-        raise UserError(
-            f"weights: {name} {why}; the model would draw black images. Use other weights for this component"
-        )
-    return data
-
-
-def _set_immediate(proto: Any, kind: int, flat: Array) -> None:
+def set_immediate(proto: Any, kind: int, flat: Array) -> None:
+    """Write the numbers of a constant into the program itself."""
     tensor = proto.immediateValue.tensor
     if kind == FLOAT16:
         tensor.bytes.values = flat.tobytes()

@@ -131,6 +131,19 @@ def test_equal_weights_are_one(tmp_path: Path) -> None:
     assert differences(ours, theirs) == ""
 
 
+@pytest.mark.parametrize(("kind", "config"), [("vae_decoder", VAE), ("unet", UNET)])
+def test_a_model_that_was_never_trained(kind: str, config: dict[str, Any], tmp_path: Path) -> None:
+    """Norms that multiply by ones and add zeros are dropped."""
+    model = make(kind, config)
+    for module in model.modules():
+        if isinstance(module, torch.nn.GroupNorm):
+            torch.nn.init.ones_(module.weight)
+            torch.nn.init.zeros_(module.bias)
+    ours, theirs = both(tmp_path, kind, config, "CoreML6", model=model)
+    assert count(ours, "batch_norm") == 0
+    assert differences(ours, theirs) == ""
+
+
 def test_the_one_deviation_is_a_norm_over_channels(tmp_path: Path) -> None:
     """Written as torch has it, coremltools keeps two transpositions around each norm over channels; sdbuild has none.
 
