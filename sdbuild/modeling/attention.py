@@ -6,6 +6,10 @@ Three ways to compute the same thing, named as in apple/ml-stable-diffusion:
 - ``split_einsum``: head by head, so that each product stays in the Neural Engine's fast memory (Apple Machine Learning
   Research, "Deploying Transformers on the Apple Neural Engine", 2022);
 - ``split_einsum_v2``: also in chunks of 512 queries, which bounds the largest intermediate.
+
+The products, their layouts and their order are the reference's. Two things are less than there: queries are scaled instead of
+scores, so that the factor becomes part of a convolution's weights and float16 holds the scores of any head; and one split
+gives all heads, or all chunks of a head, where the reference slices them out one by one.
 """
 
 from collections.abc import Callable

@@ -15,6 +15,7 @@ from sdbuild.coreml.convert import ops_attention, ops_gather, ops_math, ops_nn, 
 from sdbuild.coreml.convert.builder import FLOAT16, FLOAT32, Builder, LoadWeight
 from sdbuild.coreml.convert.lowering import lower_graph
 from sdbuild.coreml.convert.normalize import normalize
+from sdbuild.coreml.convert.weights import write_weights
 from sdbuild.coreml.package import Package, write_package, write_parameters
 from sdbuild.coreml.proto import FeatureTypes_pb2, Model_pb2
 
@@ -88,7 +89,8 @@ def convert(
         _describe(spec.description.output.add(), port, result.shape)
     _fill(spec.description.metadata, metadata)
     weights = path.with_suffix(".weights")
-    spec.mlProgram.CopyFrom(builder.finish(weights, load, progress))
+    write_weights(builder, weights, load, progress)
+    spec.mlProgram.CopyFrom(builder.program)
     package = write_package(path, spec, weights)
     write_parameters(package, builder.parameters)
     return package

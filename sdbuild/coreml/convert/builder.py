@@ -1,33 +1,25 @@
 """Write a MIL function straight into protobuf, one operation after another.
 
 Everything in MIL is an operation, constants too: an argument such as ``axis=1`` is a ``const`` operation that the user of
-it names. Weights are kept as promises (`Weight`) until the package is written, so that a program of any size is built
-without holding one of them. Source: ``MIL.proto`` in apple/coremltools, and what its converter writes.
+it names. Weights are promises (`Weight`) until ``weights`` keeps them, so that a program of any size is built without
+holding one of them. Source: ``MIL.proto`` in apple/coremltools, and what its converter writes.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sdbuild.coreml.blob import BlobType, BlobWriter
 from sdbuild.coreml.mil import INLINE_LIMIT, set_string, set_type
-from sdbuild.coreml.package import WEIGHT_FILE
 from sdbuild.coreml.proto import MIL_pb2
-from sdbuild.errors import UserError
 
 FLOAT16, FLOAT32, INT32 = MIL_pb2.FLOAT16, MIL_pb2.FLOAT32, MIL_pb2.INT32
 BOOL, STRING = MIL_pb2.BOOL, MIL_pb2.STRING
 INT16, UINT16 = MIL_pb2.INT16, MIL_pb2.UINT16
 
 _NUMPY = {FLOAT16: np.float16, FLOAT32: np.float32, INT32: np.int32, BOOL: np.bool_}
-_BLOB = {FLOAT16: BlobType.FLOAT16, FLOAT32: BlobType.FLOAT32}
 _CAST_NAME = {FLOAT16: "fp16", FLOAT32: "fp32", INT32: "int32", BOOL: "bool", INT16: "int16", UINT16: "uint16"}
-
-_SHARED_SIZE = 100
-"""Constants of as many elements are written once, and named by all who use them (as coremltools does)."""
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -87,16 +79,16 @@ class Builder:
         """Start ``main`` for the opset, e.g. "CoreML6"; no operation but an output's own takes a name of ``outputs``."""
         self.opset = opset
         self.float_type = float_type
-        self._program = MIL_pb2.Program(version=1)
-        self._function = self._program.functions["main"]
+        self.program = MIL_pb2.Program(version=1)
+        self._function = self.program.functions["main"]
         self._function.opset = opset
         self._block = self._function.block_specializations[opset]
         self._names: set[str] = set(outputs)
         self._casts: dict[tuple[str, int], Value] = {}
         self._origins: dict[str, Value] = {}
-        self._blobs: list[tuple[Any, int, Weight | Folded | Array]] = []
+        self.promises: list[tuple[Value, Any, Weight | Folded | Array]] = []
+        """Constants without content as yet: the value, its protobuf, and where the content comes from."""
         self._weights: dict[Weight | Folded, Value] = {}
-        self._shared: dict[tuple[tuple[int, ...], int, bytes], Value] = {}
 
     def input(self, name: str, shape: Sequence[int], dtype: int) -> Value:
         """Declare an input of the function."""
@@ -170,26 +162,6 @@ class Builder:
             self.op("identity", name, {"x": value}, value.shape, dtype)
         self._block.outputs.append(name)
 
-    def finish(self, weights: Path, load: LoadWeight, progress: Callable[[int, int], None]) -> Any:
-        """Write every promised weight to the file ``weights``, one at a time, and return the ``MILSpec.Program``.
-
-        ``progress`` is called with (tensors done, tensors in all).
-
-        Raises:
-            UserError: a weight of another shape than promised, or one that overflows the program's precision.
-        """
-        with BlobWriter(weights) as writer:
-            for done, (proto, dtype, source) in enumerate(self._blobs):
-                progress(done, len(self._blobs))
-                flat = _materialise(source, dtype, load).reshape(-1)
-                if flat.size < INLINE_LIMIT:
-                    _set_immediate(proto, dtype, flat)
-                    continue
-                proto.blobFileValue.fileName = WEIGHT_FILE
-                proto.blobFileValue.offset = writer.add(_BLOB[dtype], flat.nbytes, [flat.view(np.uint8)])
-        progress(len(self._blobs), len(self._blobs))
-        return self._program
-
     def _rename(self, old: str, new: str) -> bool:
         """Let the operation that makes ``old`` make ``new``; not possible for an input, or for an output already."""
         made = any(output.name == old for operation in self._block.operations for output in operation.outputs)
@@ -207,9 +179,16 @@ class Builder:
         return True
 
     @property
+    def outputs(self) -> list[str]:
+        """The names of the function's outputs."""
+        return list(self._block.outputs)
+
+    @property
     def parameters(self) -> dict[str, str]:
-        """By name of a constant, the checkpoint's parameter that it holds, as written there."""
-        return {value.name: weight.name for weight, value in self._weights.items() if isinstance(weight, Weight)}
+        """By name of a constant of the program, the checkpoint's parameter that it holds, as written there."""
+        made = {output.name for operation in self._block.operations for output in operation.outputs}
+        named = {value.name: weight.name for weight, value in self._weights.items() if isinstance(weight, Weight)}
+        return {name: parameter for name, parameter in named.items() if name in made}
 
     @property
     def operations(self) -> Any:
@@ -230,7 +209,7 @@ class Builder:
             suffix = "_to_fp16" if self.float_type == FLOAT16 else ""
             name = weight.name.replace(".", "_") + suffix
             value, proto = self._const(name, weight.shape, self.float_type)
-            self._blobs.append((proto, self.float_type, weight))
+            self.promises.append((value, proto, weight))
             self._weights[weight] = value
         return self._weights[weight]
 
@@ -245,15 +224,11 @@ class Builder:
         if array.size == 0 and array.dtype == np.float64:  # an empty list has no type of its own: MIL's are of integers
             array = array.astype(np.int32)
         kind = fixed or {"b": BOOL, "i": INT32, "u": INT32, "f": self.float_type}[array.dtype.kind]
-        key = (array.shape, kind, array.tobytes())
-        if array.size >= _SHARED_SIZE and key in self._shared:
-            return self._shared[key]
         value, proto = self._const(name, array.shape, kind)
-        self._shared[key] = value
-        if kind in _BLOB and array.size >= INLINE_LIMIT:
-            self._blobs.append((proto, kind, array))
+        if kind in (FLOAT16, FLOAT32) and array.size >= INLINE_LIMIT:
+            self.promises.append((value, proto, array))
         else:
-            _set_immediate(proto, kind, array.astype(_NUMPY[kind]).reshape(-1))
+            set_immediate(proto, kind, array.astype(_NUMPY[kind]).reshape(-1))
         return value
 
     def _const(self, name: str, shape: tuple[int, ...], dtype: int) -> tuple[Value, Any]:
@@ -275,42 +250,8 @@ class Builder:
         return name
 
 
-def read_weight(weight: Weight, load: LoadWeight) -> Array:
-    """The tensor of a weight, in its own shape there.
-
-    Raises:
-        UserError: a checkpoint of another model.
-    """
-    loaded = load(weight.name)
-    # Reshaping is allowed where only ones differ: a linear layer's matrix is a 1×1 convolution's kernel.
-    if [n for n in loaded.shape if n != 1] != [n for n in weight.shape if n != 1]:
-        raise UserError(
-            f"weights: {weight.name} has shape {list(loaded.shape)}, the model's configuration says "
-            f"{list(weight.shape)}; the weights and config.json are not of the same model"
-        )
-    return loaded
-
-
-def _materialise(source: Weight | Folded | Array, dtype: int, load: LoadWeight) -> Array:
-    if isinstance(source, Weight):
-        array, name = read_weight(source, load), source.name
-        if source.scale != 1:
-            array = array.astype(np.float32) * np.float32(source.scale)
-    elif isinstance(source, Folded):
-        array, name = source.compute(load), f"{source.name}, computed from weights,"
-    else:
-        array, name = source, "a constant"
-    with np.errstate(over="ignore"):
-        data: Array = np.ascontiguousarray(array, dtype=_NUMPY[dtype])
-    if not np.isfinite(data).all():
-        why = "overflows float16" if np.isfinite(array).all() else "holds infinities or NaNs"
-        raise UserError(
-            f"weights: {name} {why}; the model would draw black images. Use other weights for this component"
-        )
-    return data
-
-
-def _set_immediate(proto: Any, kind: int, flat: Array) -> None:
+def set_immediate(proto: Any, kind: int, flat: Array) -> None:
+    """Write the numbers of a constant into the program itself."""
     tensor = proto.immediateValue.tensor
     if kind == FLOAT16:
         tensor.bytes.values = flat.tobytes()

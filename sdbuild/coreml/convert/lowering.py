@@ -23,8 +23,8 @@ from sdbuild.coreml.convert.builder import (
     LoadWeight,
     Value,
     Weight,
-    read_weight,
 )
+from sdbuild.coreml.convert.weights import read_weight
 from sdbuild.errors import UserError
 
 Operand = Any

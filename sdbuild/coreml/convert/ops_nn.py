@@ -30,8 +30,8 @@ def _conv2d(
 ) -> Value:
     scale = context.node.meta.get("scale")
     if scale is not None:
-        weight = replace(weight, scale=scale)
-        bias = np.zeros(weight.shape[0], np.float32) if bias is None else replace(bias, scale=scale)
+        weight = _scaled(weight, scale)
+        bias = np.zeros(weight.shape[0], np.float32) if bias is None else _scaled(bias, scale)
     arguments: dict[str, Any] = {"x": x, "weight": weight}
     if bias is not None:
         arguments["bias"] = bias
@@ -112,6 +112,10 @@ def _group_norm(
             "epsilon": 1e-5,
         },
     )
+
+
+def _scaled(weight: Operand, scale: float) -> Operand:
+    return replace(weight, scale=scale) if isinstance(weight, Weight) else weight * np.float32(scale)
 
 
 def _reshaped(weight: Operand, shape: tuple[int, ...]) -> Operand:

@@ -167,6 +167,19 @@ def test_a_safety_checker_judges_as_the_library_does(
         np.testing.assert_array_equal(result["filtered_images"], expected[0].numpy())
 
 
+@pytest.mark.parametrize("opset", ["CoreML5", "CoreML7", "CoreML8"])
+@pytest.mark.parametrize("vocabulary", [600, 40000], ids=["16-bit", "32-bit"])
+@pytest.mark.parametrize("precision", ["float16", "float32"])
+def test_text_is_looked_up_in_every_opset(precision: str, vocabulary: int, opset: str, tmp_path: Path) -> None:
+    config = CONFIGS["clip_text"] | {"vocab_size": vocabulary}
+    package, component, model = convert_component(tmp_path, "clip_text", config, opset=opset, precision=precision)
+    args = arguments("clip_text", component)
+    args[0][0, 5] = vocabulary - 1
+    result = load(package.path).predict(_feed("clip_text", args, package))
+    for name, expected in zip(OUTPUTS["clip_text"], reference("clip_text", model, args), strict=True):
+        assert psnr(expected.numpy(), result[name]) > 60
+
+
 @pytest.mark.parametrize("attention", ["original", "split_einsum", "split_einsum_v2"])
 @pytest.mark.parametrize("config", [UNET, UNET_2], ids=["sd1", "sd2"])
 def test_every_attention_variant_computes_the_same(attention: str, config: dict[str, Any], tmp_path: Path) -> None:

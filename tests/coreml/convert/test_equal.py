@@ -32,9 +32,12 @@ def both(
     precision: str = "float16",
     shape: Shape = SHAPE,
     change: Callable[[torch.nn.Module], torch.nn.Module] = recognised,
+    model: torch.nn.Module | None = None,
 ) -> tuple[Package, Package]:
     """The package that sdbuild writes, and coremltools' of the same module with the same weights."""
-    model = make_exact(make(kind, config)) if kind.startswith("unet") else make(kind, config)
+    model = model or make(kind, config)
+    if kind.startswith("unet"):
+        make_exact(model)
     ours, component, _ = convert_component(path, kind, config, shape, opset, precision, model)
     dtype = "float32" if kind.startswith("clip") else precision
     theirs = convert_plainly(
@@ -114,6 +117,31 @@ def test_unets(kind: str, config: dict[str, Any], attention: str, tmp_path: Path
 def test_unets_of_later_systems(kind: str, attention: str, opset: str, tmp_path: Path) -> None:
     shape = replace(SHAPE, attention=attention)
     assert differences(*both(tmp_path, kind, CONFIGS[kind], opset, shape=shape)) == ""
+
+
+def test_equal_weights_are_one(tmp_path: Path) -> None:
+    """Once in the file, from a hundred elements on: here all norms', and the zeros and ones that any group norm has."""
+    config = VAE | {"block_out_channels": [8, 16, 16, 112]}
+    model = make("vae_decoder", config)
+    for module in model.modules():
+        if isinstance(module, torch.nn.GroupNorm):
+            module.weight.data = torch.linspace(0.5, 2, module.num_channels)
+            module.bias.data = torch.linspace(-1, 1, module.num_channels)
+    ours, theirs = both(tmp_path, "vae_decoder", config, "CoreML6", model=model)
+    assert differences(ours, theirs) == ""
+
+
+@pytest.mark.parametrize(("kind", "config"), [("vae_decoder", VAE), ("unet", UNET)])
+def test_a_model_that_was_never_trained(kind: str, config: dict[str, Any], tmp_path: Path) -> None:
+    """Norms that multiply by ones and add zeros are dropped."""
+    model = make(kind, config)
+    for module in model.modules():
+        if isinstance(module, torch.nn.GroupNorm):
+            torch.nn.init.ones_(module.weight)
+            torch.nn.init.zeros_(module.bias)
+    ours, theirs = both(tmp_path, kind, config, "CoreML6", model=model)
+    assert count(ours, "batch_norm") == 0
+    assert differences(ours, theirs) == ""
 
 
 def test_the_one_deviation_is_a_norm_over_channels(tmp_path: Path) -> None:

@@ -48,6 +48,17 @@ GRAPHS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "einsum": lambda x: torch.einsum("nchw,nwhu->nchu", x.permute(0, 2, 1, 3), x.permute(0, 3, 1, 2)),
     "einsum swapped": lambda x: torch.einsum("bchq,bkhc->bkhq", x.permute(0, 3, 1, 2), x.permute(0, 2, 1, 3)),
     "pad": lambda x: functional.pad(x, (0, 1, 2, 0)) * functional.pad(x, (1, 0, 1, 1), value=0.5),
+    "embedding of positions": lambda x: (
+        functional.embedding(torch.arange(2)[None], torch.arange(6.0).reshape(2, 3)) + x[0, 0, 0, 0]
+    ),
+    "scaled conv": lambda x: (
+        functional.conv2d(x, torch.ones(2, 3, 1, 1), torch.ones(2)) * 0.3
+        + functional.conv2d(x, torch.ones(2, 3, 1, 1)) * 0.3
+    ),
+    "attention of heads": lambda x: (
+        functional.scaled_dot_product_attention(x.transpose(1, 2), x.transpose(1, 2) * 2, x.transpose(1, 2))
+        + functional.scaled_dot_product_attention(x.transpose(1, 2), x.transpose(1, 2), x.transpose(1, 2), scale=0.3)
+    ),
     "embedding": lambda x: functional.embedding(x.abs().to(torch.int32), torch.arange(60.0).reshape(20, 3)),
     "index": lambda x: x[torch.tensor([1, 0]), x[:, 0, 0, 0].abs().to(torch.int64)],
     "linear": lambda x: functional.linear(x, torch.arange(8.0).reshape(2, 4) / 10, torch.tensor([1.0, 2.0])),

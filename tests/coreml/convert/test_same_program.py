@@ -105,7 +105,7 @@ def test_a_changed_number_in_the_weight_file_is_seen(original: Package, tmp_path
     data = bytearray(other.weights.read_bytes())
     data[-1] ^= 1
     other.weights.write_bytes(data)
-    assert "conv" in differences(original, read_package(other.path))
+    assert differences(original, read_package(other.path)) != ""
 
 
 def test_the_interface_is_seen(original: Package) -> None:

@@ -1,0 +1,146 @@
+"""Keep the promises of a program: write its weights to a file, one at a time, and what only their content tells.
+
+As coremltools does, equal weights become one, and what multiplies by ones and adds zeros is dropped (the norms of a model
+that was never trained).
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sdbuild.coreml.blob import BlobType, BlobWriter
+from sdbuild.coreml.convert.builder import (
+    FLOAT16,
+    FLOAT32,
+    Array,
+    Builder,
+    Folded,
+    LoadWeight,
+    Value,
+    Weight,
+    set_immediate,
+)
+from sdbuild.coreml.mil import INLINE_LIMIT, shape_of
+from sdbuild.coreml.package import WEIGHT_FILE
+from sdbuild.errors import UserError
+
+_SHARED_SIZE = 100
+"""Equal weights of as many elements are one, which all users name."""
+_NUMPY = {FLOAT16: np.float16, FLOAT32: np.float32}
+_BLOB = {FLOAT16: BlobType.FLOAT16, FLOAT32: BlobType.FLOAT32}
+
+
+def write_weights(builder: Builder, path: Path, load: LoadWeight, progress: Callable[[int, int], None]) -> None:
+    """Write every promised weight of ``builder`` to ``path``, and complete its program.
+
+    ``progress`` is called with (tensors done, tensors in all).
+
+    Raises:
+        UserError: a weight of another shape than promised, or one that overflows the program's precision.
+    """
+    first: dict[tuple[int, tuple[int, ...], bytes], str] = {}
+    twins: dict[str, str] = {}
+    uniform: dict[str, float] = {}
+    with BlobWriter(path) as writer:
+
+        def keep(value: Value, proto: Any, flat: Array) -> None:
+            if flat.size < INLINE_LIMIT:
+                set_immediate(proto, value.dtype, flat)
+                return
+            data = flat.view(np.uint8)
+            if flat.size >= _SHARED_SIZE:
+                key = (value.dtype, value.shape, hashlib.sha256(data.data).digest())
+                twin = first.setdefault(key, value.name)
+                if twin != value.name:
+                    twins[value.name] = twin
+                    return
+            proto.blobFileValue.fileName = WEIGHT_FILE
+            proto.blobFileValue.offset = writer.add(_BLOB[value.dtype], flat.nbytes, [data])
+
+        for done, (value, proto, source) in enumerate(builder.promises):
+            progress(done, len(builder.promises))
+            flat = _materialise(source, value.dtype, load).reshape(-1)
+            if flat[0] in (0, 1) and (flat == flat[0]).all():
+                uniform[value.name] = float(flat[0])  # to be kept if what it serves is
+            else:
+                keep(value, proto, flat)
+        used = _drop_idle(builder.operations, builder.outputs, uniform)
+        for value, proto, _ in builder.promises:
+            if value.name in uniform and value.name in used:
+                keep(value, proto, np.full(int(np.prod(value.shape)), uniform[value.name], _NUMPY[value.dtype]))
+    progress(len(builder.promises), len(builder.promises))
+    _rename(builder.operations, twins)
+    _remove(builder.operations, lambda operation: operation.outputs[0].name in twins)
+
+
+def _drop_idle(operations: Any, outputs: Sequence[str], uniform: Mapping[str, float]) -> set[str]:
+    """Drop operations that change nothing, and the constants that served them; returns the names still in use."""
+    shapes = {output.name: shape_of(output.type) for operation in operations for output in operation.outputs}
+    idle: dict[str, str] = {}
+    for operation in operations:
+        named = {key: argument.arguments[0].name for key, argument in operation.inputs.items() if argument.arguments}
+        if operation.type == "batch_norm":
+            changes = uniform.get(named["gamma"]) != 1 or uniform.get(named["beta"]) != 0
+        elif operation.type in ("add", "mul"):
+            changes = uniform.get(named["y"]) != (0 if operation.type == "add" else 1)
+        else:
+            continue
+        name = operation.outputs[0].name
+        if not changes and name not in outputs and shapes.get(named["x"]) == shapes[name]:
+            idle[name] = idle.get(named["x"], named["x"])
+    _rename(operations, idle)
+    _remove(operations, lambda operation: operation.outputs[0].name in idle)
+    used = {part.name for op in operations for argument in op.inputs.values() for part in argument.arguments}
+    if idle:
+        _remove(operations, lambda operation: operation.type == "const" and operation.outputs[0].name not in used)
+    return used
+
+
+def _rename(operations: Any, names: Mapping[str, str]) -> None:
+    for operation in operations if names else ():
+        for argument in operation.inputs.values():
+            for part in argument.arguments:
+                part.name = names.get(part.name, part.name)
+
+
+def _remove(operations: Any, goes: Callable[[Any], bool]) -> None:
+    for number in reversed([number for number, operation in enumerate(operations) if goes(operation)]):
+        del operations[number]
+
+
+def read_weight(weight: Weight, load: LoadWeight) -> Array:
+    """The tensor of a weight, in its own shape there.
+
+    Raises:
+        UserError: a checkpoint of another model.
+    """
+    loaded = load(weight.name)
+    # Reshaping is allowed where only ones differ: a linear layer's matrix is a 1×1 convolution's kernel.
+    if [n for n in loaded.shape if n != 1] != [n for n in weight.shape if n != 1]:
+        raise UserError(
+            f"weights: {weight.name} has shape {list(loaded.shape)}, the model's configuration says "
+            f"{list(weight.shape)}; the weights and config.json are not of the same model"
+        )
+    return loaded
+
+
+def _materialise(source: Weight | Folded | Array, dtype: int, load: LoadWeight) -> Array:
+    if isinstance(source, Weight):
+        array, name = read_weight(source, load), source.name
+        if source.scale != 1:
+            array = array.astype(np.float32) * np.float32(source.scale)
+    elif isinstance(source, Folded):
+        array, name = source.compute(load), f"{source.name}, computed from weights,"
+    else:
+        array, name = source, "a constant"
+    with np.errstate(over="ignore"):
+        data: Array = np.ascontiguousarray(array, dtype=_NUMPY[dtype])
+    if not np.isfinite(data).all():
+        why = "overflows float16" if np.isfinite(array).all() else "holds infinities or NaNs"
+        raise UserError(
+            f"weights: {name} {why}; the model would draw black images. Use other weights for this component"
+        )
+    return data
