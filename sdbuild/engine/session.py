@@ -121,7 +121,8 @@ class Session:
             if RUNNING.stopped:
                 raise SystemExit
             if outcome.status != 0:
-                raise UserError(f"{name}: {failure_text(outcome, work, self.store)}")
+                why = failure_text(outcome, work, self.store)
+                raise UserError(f"{name}: {why.removeprefix(f'{node.stage.name}: ')}")
             made = self.store.look(node.stage.name, due.key)
             if not isinstance(made, Artifact):
                 raise UserError(f"{name}: its artifact was damaged as soon as it was made: {made.damage or 'gone'}")

@@ -16,9 +16,10 @@ from sdbuild.recipe.problems import display
 def tell_end(session: Session, *, failed: bool) -> None:
     """Print what was done and, where whole builds were asked for and succeeded, what they are."""
     counts = [(len(session.ran), "run"), (len(session.reused - set(session.ran)), "reused")]
-    told = ", ".join(f"{count} {what}" for count, what in counts if count) or "nothing to do"
+    told = ", ".join(f"{count} {what}" for count, what in counts if count)
     if failed:
-        print(f"not finished ({told}); what is done is kept: run the same command again to go on")
+        kept = f"not finished ({told}); what is done is kept: run the same command again to go on"
+        print(kept if told else "nothing was built")
         return
     shown = session.shown
     if len(shown) == 1:
@@ -31,7 +32,7 @@ def tell_end(session: Session, *, failed: bool) -> None:
             print(f"{session.graph.names[node]}: against PyTorch\n{textwrap.indent(report, '  ')}")
     for build in shown[:1] if len(shown) == 1 else ():
         print(f"Resources for the app: {display(folder_of(build, session.here))}/Resources")
-    print(f"{_places(session, shown)}{told}")
+    print(f"{_places(session, shown)}{told or 'nothing to do'}")
 
 
 def _places(session: Session, builds: Sequence[Build]) -> str:
