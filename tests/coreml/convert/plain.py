@@ -1,5 +1,6 @@
 """Plain coremltools: the conversion that the world knows, of the very module that sdbuild traces, weights and all."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +70,8 @@ def convert_plainly(
     """``coremltools.convert`` with its default passes; ``inputs`` are data types by name, outputs are float32."""
     import coremltools as ct
 
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # shapes become constants: they are
         traced = torch.jit.trace(module, tuple(arguments), check_trace=False)
     types = {"float16": np.float16, "float32": np.float32}
     model = ct.convert(
