@@ -21,7 +21,7 @@ from typing import Any
 
 import yaml
 
-from benchmarks import models
+from benchmarks import models, palettes
 from benchmarks.architectures import TEXT_ENCODERS
 from benchmarks.measure import GIB, Run, run
 
@@ -31,12 +31,20 @@ VARIANTS = ("original", "split_einsum", "split_einsum_v2")
 Rows = Iterator[tuple[str, str]]
 
 
-class Bench:
-    """A folder to work in."""
+PLAIN = [sys.executable, "-m", "benchmarks.plain"]
+MEASURED_PLAINLY = {
+    "sd1": ("text_encoder", "vae_decoder", *(f"unet@{each}" for each in VARIANTS)),
+    "sdxl": ("unet@original",),
+}
 
-    def __init__(self, folder: Path) -> None:
+
+class Bench:
+    """A folder to work in; ``beside``: run coremltools side by side."""
+
+    def __init__(self, folder: Path, beside: bool = False) -> None:
         self.folder = folder
         self.store = folder / "store"
+        self.beside = beside
 
     def recipe(self, name: str, family: str, changes: dict[str, Any], like: str | None = None) -> Path:
         """A recipe of its own, or one of ``configs/`` with the model's source replaced."""
@@ -83,7 +91,32 @@ def convert(bench: Bench) -> Rows:
             traced, converted = bench.build(recipe, f"trace:{task}"), bench.build(recipe, f"convert:{task}")
             both = Run(traced.seconds + converted.seconds, max(traced.peak, converted.peak), "")
             yield f"{family} {task}: trace + convert", both.row()
+            if bench.beside and task in MEASURED_PLAINLY.get(family, ()):
+                yield plain(bench, family, task, both)
     bench.fresh()
+
+
+def plain(bench: Bench, family: str, task: str, own: Run) -> tuple[str, str]:
+    """What plain coremltools takes for the same, with the one setting that keeps its memory within bounds."""
+    component, _, attention = task.partition("@")
+    package = bench.folder / "plain.mlpackage"
+    command = [*PLAIN, str(bench.folder / family), family, component, attention or "original", str(package)]
+    theirs = run(command, {"MALLOC_MMAP_THRESHOLD_": str(1 << 20)})
+    shutil.rmtree(package)
+    return f"  plain coremltools: {theirs.seconds / own.seconds:.1f} times as long", theirs.row()
+
+
+def compressed(bench: Bench) -> Rows:
+    for model, title, forms in (("sd15", "SD 1.5", list(palettes.FORMS)), ("sdxl", "SDXL", ["6 bits"])):
+        package = palettes.package(bench.folder / "palettes", model)
+        for form in forms:
+            own = palettes.child("ours", package, form)
+            yield f"{title} UNet, palettes: {form}", f"{own['seconds']:.1f} s | {own['MiB'] / 1024:.2f} GiB"
+            if bench.beside and model == "sd15":
+                other = palettes.child("theirs", package, form)
+                ratio = f"{other['result'] / own['seconds']:.1f} times as long"
+                yield f"  coremltools: {ratio}", f"{other['result']:.1f} s | {other['MiB'] / 1024:.2f} GiB"
+        shutil.rmtree(package)
 
 
 def whole(name: str, family: str, like: str, limit: int | None = None, **changes: Any) -> Callable[[Bench], Rows]:
@@ -118,8 +151,9 @@ def variants(bench: Bench) -> Rows:
 
 ROWS: dict[str, Callable[[Bench], Rows]] = {
     "convert": convert,
+    "palettes": compressed,
     "sdxl-ios": whole("sdxl-ios", "sdxl", "sdxl-ios"),
-    "limit": whole("4 GiB limit", "sdxl", "sdxl-ios", 4 * GIB),
+    "limit": whole("4 GiB of private memory", "sdxl", "sdxl-ios", 4 * GIB),
     "sd15": whole("chunks and 6 bits", "sd1", "sd15-ios", chunk=True),
     "variants": variants,
 }
@@ -132,7 +166,7 @@ def main() -> None:
     parser.add_argument("--coremltools", action="store_true", help="run coremltools side by side")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="sdbuild-bench-") as temporary:
-        bench = Bench((given.folder or Path(temporary)).resolve())
+        bench = Bench((given.folder or Path(temporary)).resolve(), given.coremltools)
         bench.folder.mkdir(parents=True, exist_ok=True)
         print(f"| {os.cpu_count()} cores | wall | peak resident |\n|---|---|---|", flush=True)
         for name in given.rows or ROWS:

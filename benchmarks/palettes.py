@@ -171,21 +171,27 @@ def main() -> None:
         compare(Path(arguments.folder or temporary), arguments.model, arguments.coremltools)
 
 
+def package(folder: Path, model: str) -> Path:
+    """The float package of a model in ``folder``, made if it is not there."""
+    path = folder / model / "model.mlpackage"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        made = child("make", path, model)
+        print(f"made {path} in {made['seconds']:.0f} s and {made['MiB']} MiB", file=sys.stderr, flush=True)
+    return path
+
+
 def compare(folder: Path, model: str, beside: bool) -> None:
-    package = folder / model / "model.mlpackage"
-    if not package.exists():
-        package.parent.mkdir(parents=True, exist_ok=True)
-        made = child("make", package, model)
-        print(f"made {package} in {made['seconds']:.0f} s and {made['MiB']} MiB\n", flush=True)
+    source = package(folder, model)
     print(
         "| tables | s | MiB | error / best | largest | coremltools s | MiB | faster |\n|---|---|---|---|---|---|---|---|"
     )
     for form in FORMS:
-        own = child("ours", package, form)
-        error = child("errors", package, form)["result"]
+        own = child("ours", source, form)
+        error = child("errors", source, form)["result"]
         row = f"| {form} | {own['seconds']:.1f} | {own['MiB']} | {error['mean']:.6f} | {error['largest']:.6f} |"
         if beside:
-            other = child("theirs", package, form)
+            other = child("theirs", source, form)
             row += f" {other['result']:.1f} | {other['MiB']} | {other['result'] / own['seconds']:.1f}× |"
         print(row, flush=True)
 
