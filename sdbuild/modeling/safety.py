@@ -8,6 +8,7 @@ from typing import Any
 
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from torch import Tensor, cat, linalg, nn
+from torch.nn import functional
 from transformers.models.clip.modeling_clip import CLIPVisionEmbeddings
 
 _STRICTER = 0.01
@@ -18,7 +19,7 @@ class SafetyChecker(nn.Module):
     """Whether an image may be shown.
 
     clip_input [1, 3, S, S] (S: the vision model's image size), images [1, H, W, 3] and adjustment [1], which is added to the
-    scores of the concepts of special care → filtered_images, the images or zeros; has_nsfw_concepts [1, 1, 1, 1], 1 or 0;
+    scores of the concepts of special care → filtered_images, the images or zeros; has_nsfw_concepts [1, 1, 1, 1], bool;
     concept_scores [1, concepts], those above 0 speak against the image.
     """
 
@@ -35,12 +36,13 @@ class SafetyChecker(nn.Module):
         """See the class."""
         model = self.model
         seen = _unit(model.visual_projection(model.vision_model(clip_input).pooler_output))
-        special = seen @ _unit(model.special_care_embeds).transpose(0, 1)
-        special = special - model.special_care_embeds_weights + adjustment
-        scores = seen @ _unit(model.concept_embeds).transpose(0, 1) - model.concept_embeds_weights
+        special = (
+            functional.linear(seen, _unit(model.special_care_embeds), -model.special_care_embeds_weights) + adjustment
+        )
+        scores = functional.linear(seen, _unit(model.concept_embeds), -model.concept_embeds_weights)
         scores = scores + _STRICTER * (special.amax(dim=1, keepdim=True) > 0).to(scores.dtype)
         worst = scores.amax(dim=1)[:, None, None, None]
-        return images * (worst <= 0).to(images.dtype), (worst > 0).to(scores.dtype), scores
+        return images * (worst <= 0).to(images.dtype), worst > 0, scores
 
 
 def _unit(vectors: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ LOWERINGS: dict[str, Lower] = {}
 """By ATen overload; the files ``ops_*.py`` fill it."""
 
 _SKIPPED = frozenset({"aten._assert_tensor_metadata.default", "aten.sym_constrain_range_for_size.default"})
-_FOLDED = frozenset({"aten.div.Tensor", "aten.expand.default", "aten.linalg_vector_norm.default", "aten.transpose.int"})
+_FOLDED = frozenset({"aten.div.Tensor", "aten.expand.default", "aten.linalg_vector_norm.default", "aten.neg.default"})
 """What is computed of weights alone, all of them small: a safety checker's concepts brought to length one."""
 _FOLD_LIMIT = 1 << 22
 """Elements of the largest constant that is computed ahead; a mask of 77×77 tokens is far below."""

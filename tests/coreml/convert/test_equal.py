@@ -13,7 +13,7 @@ import torch
 
 from sdbuild.coreml.package import Package
 from sdbuild.modeling.components import Shape
-from tests.architectures import CONFIGS, TEXT, TEXT_XL, UNET, UNET_2, UNET_XL, VAE, make
+from tests.architectures import CHECKER, CONFIGS, TEXT, TEXT_XL, UNET, UNET_2, UNET_XL, VAE, make
 from tests.coreml.convert.plain import convert_plainly, make_exact, recognised, with_weights
 from tests.coreml.convert.same_program import differences
 from tests.coreml.convert.test_convert import INPUTS, OUTPUTS, SHAPE, arguments, convert_component
@@ -117,6 +117,11 @@ def test_unets(kind: str, config: dict[str, Any], attention: str, tmp_path: Path
 def test_unets_of_later_systems(kind: str, attention: str, opset: str, tmp_path: Path) -> None:
     shape = replace(SHAPE, attention=attention)
     assert differences(*both(tmp_path, kind, CONFIGS[kind], opset, shape=shape)) == ""
+
+
+@pytest.mark.parametrize("opset", ["CoreML6", pytest.param("CoreML7", marks=SLOW), pytest.param("CoreML8", marks=SLOW)])
+def test_a_safety_checker(opset: str, tmp_path: Path) -> None:
+    assert differences(*both(tmp_path, "safety_checker", CHECKER, opset)) == ""
 
 
 def test_equal_weights_are_one(tmp_path: Path) -> None:
