@@ -11,6 +11,7 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
+from benchmarks.architectures import UNETS
 from sdbuild.compress.palettize import palette_bytes
 from sdbuild.coreml.chunk import chunk
 from sdbuild.coreml.compiler import compile_package
@@ -104,20 +105,6 @@ def test_what_runs_is_close_to_the_original_packaged_compiled_and_chunked(
     assert together == tables(package)
 
 
-SDXL: dict[str, Any] = {
-    "sample_size": 128,
-    "layers_per_block": 2,
-    "block_out_channels": [320, 640, 1280],
-    "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
-    "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
-    "cross_attention_dim": 2048,
-    "attention_head_dim": [5, 10, 20],
-    "transformer_layers_per_block": [1, 2, 10],
-    "use_linear_projection": True,
-    "addition_embed_type": "text_time",
-    "addition_time_embed_dim": 256,
-    "projection_class_embeddings_input_dim": 2816,
-}
 PROGRAM = 2 << 20  # bytes of model.mlmodel, measured
 GROUPED = {"granularity": "per_grouped_channel"}
 
@@ -149,7 +136,7 @@ def test_sdxl_becomes_as_large_as_coremltools_documentation_says(options: dict[s
 def sdxl() -> list[tuple[int, ...]]:
     """The shapes of the UNet's parameters."""
     with torch.device("meta"):
-        model = UNet2DConditionModel.from_config(SDXL)
+        model = UNet2DConditionModel.from_config(UNETS["sdxl"])
     return [tuple(parameter.shape) for parameter in model.parameters()]
 
 

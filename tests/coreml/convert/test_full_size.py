@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.architectures import UNETS
 from sdbuild.coreml.convert.builder import FLOAT16, Builder
 from sdbuild.coreml.convert.lowering import lower_graph
 from sdbuild.coreml.convert.normalize import normalize
@@ -14,28 +15,8 @@ from sdbuild.modeling.tracing import load_trace, trace
 
 pytestmark = pytest.mark.slow
 
-SD15: dict[str, Any] = {"sample_size": 64, "cross_attention_dim": 768}
-SDXL: dict[str, Any] = {
-    "sample_size": 128,
-    "block_out_channels": [320, 640, 1280],
-    "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
-    "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
-    "cross_attention_dim": 2048,
-    "attention_head_dim": [5, 10, 20],
-    "use_linear_projection": True,
-    "addition_embed_type": "text_time",
-    "addition_time_embed_dim": 256,
-    "projection_class_embeddings_input_dim": 2816,
-    "transformer_layers_per_block": [1, 2, 10],
-}
+SD15, SD2, SDXL = (UNETS[family] for family in ("sd1", "sd2", "sdxl"))
 NAMES = ["sample", "timestep", "encoder_hidden_states", "time_ids", "text_embeds"]
-
-
-SD2: dict[str, Any] = SD15 | {
-    "cross_attention_dim": 1024,
-    "attention_head_dim": [5, 10, 20, 20],
-    "use_linear_projection": True,
-}
 LAYERS = {
     "sd15": {
         "conv": 282,
