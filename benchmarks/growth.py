@@ -7,6 +7,7 @@ SDXL. Operations: one UNet, the real SDXL, cut into ever more attention. Each st
 """
 
 import argparse
+import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ class Point:
 
 def measure(bench: Bench, name: str, family: str, unet: dict[str, Any], attention: str, size: int) -> Point:
     model = models.make(family, bench.folder / name, unet)
+    os.sync()  # what was just written is not to be waited for in what is measured
     chosen = {"target": {"os": "macOS13"}, "components": ["unet"], "attention": attention}
     recipe = bench.recipe(name, family, chosen | {"resolution": f"{size}x{size}", "model": {"source": str(model)}})
     bench.fresh()
