@@ -13,7 +13,6 @@ from sdbuild.errors import UserError
 Array = np.ndarray[Any, np.dtype[Any]]
 
 _HALVES = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float64)
-
 """The value of each float16 by its bits."""
 
 

@@ -97,16 +97,21 @@ class BlobReader:
             raise BlobError(f"{self.path}: the weight at offset {offset} ends at {start + size}, the file at {end}")
         return Blob(BlobType(kind), self._bytes[start : start + size], padding)
 
-    def release(self, blob: Blob) -> None:
-        """Give back the memory that holds ``blob``, one of this file's; reading it again is possible and reads the file.
+    def holds(self, array: Any) -> bool:
+        """Whether an array is a view of the file, and not a copy of something in it."""
+        return np.may_share_memory(array, self._bytes)
+
+    def release(self, blob: Blob | None = None) -> None:
+        """Give back the memory that holds ``blob``, one of this file's, or all; reading again is possible and reads the file.
 
         Pages of a mapped file count as a process's memory from when they are touched: what only passes through should not.
         """
         mapped: Any = self._bytes.base
-        if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED") and len(blob.data):
-            start = blob.data.ctypes.data - self._bytes.ctypes.data
+        data = self._bytes if blob is None else blob.data
+        if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED") and len(data):
+            start = data.ctypes.data - self._bytes.ctypes.data
             page = start // mmap.PAGESIZE * mmap.PAGESIZE
-            mapped.madvise(mmap.MADV_DONTNEED, page, start + len(blob.data) - page)
+            mapped.madvise(mmap.MADV_DONTNEED, page, start + len(data) - page)
 
     def stream(self, blob: Blob) -> Iterator[Bytes]:
         """The payload in pieces, each of which is released before the next is read."""

@@ -1,10 +1,8 @@
 """Constants of a program: read from the weight file, decoded when first needed, kept within a budget."""
 
-import mmap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,16 +23,15 @@ class WeightFile:
     def __init__(self, path: Path | None) -> None:
         """Map the file."""
         self._reader = BlobReader(path) if path is not None else None
-        self._map: mmap.mmap | None = None
 
     def release(self) -> None:
         """Give the memory of what was read back to the system: it is in the file, and read again where touched."""
-        if self._map is not None and hasattr(mmap, "MADV_DONTNEED"):
-            self._map.madvise(mmap.MADV_DONTNEED)
+        if self._reader is not None:
+            self._reader.release()
 
     def holds(self, array: Array) -> bool:
         """Whether an array is a view of the file, and not a copy of something in it."""
-        return self._map is not None and _mapping(array) is self._map
+        return self._reader is not None and self._reader.holds(array)
 
     def reader(self, stored: Stored, where: str) -> Callable[[], Array]:
         """A function that reads the tensor at an offset; that it is there and fits is checked at once.
@@ -51,8 +48,6 @@ class WeightFile:
         if dtype not in NUMPY_TYPES or None in shape:
             raise UnsupportedError(f"{where}: {stored.type} in the weight file is not supported")
         blob, count = self._reader.read(stored.offset), stored.type.elements
-        if self._map is None:
-            self._map = _mapping(blob.data)
         expected = _BLOB_NAMES.get(dtype, dtype.upper())
         if blob.type.name != expected:
             raise ModelError(f"{where}: the program says {dtype}, the weight file {blob.type.name.lower()}")
@@ -63,13 +58,6 @@ class WeightFile:
         if dtype in SUB_BYTE_BITS:
             return lambda: unpack(data, dtype, count).reshape(shape)
         return lambda: data.view(NUMPY_TYPES[dtype]).reshape(shape)
-
-
-def _mapping(array: Any) -> mmap.mmap | None:
-    """The mapped file that an array is a view of."""
-    while isinstance(array, np.ndarray):
-        array = array.base
-    return array if isinstance(array, mmap.mmap) else None
 
 
 @dataclass(frozen=True)
