@@ -115,6 +115,7 @@ def test_a_stage_that_outlives_doit_keeps_its_lock(toy: Toy, tmp_path: Path) -> 
     _number_in(pid)
     (stage,) = _children(build.pid)
     os.kill(stage, signal.SIGSTOP)
+    _wait_for(lambda: _state(stage).startswith("T"))  # until then its watching thread may still end it
     build.kill()
     build.communicate()
     locks = [path for path in (toy.store / "locks").iterdir() if path.name != "store"]
@@ -131,8 +132,12 @@ def _number_in(path: Path) -> int:
 
 
 def _alive(pid: int) -> bool:
-    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
-    return bool(state.strip()) and not state.startswith("Z")
+    return _state(pid)[:1] not in ("", "Z")
+
+
+def _state(pid: int) -> str:
+    shown = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return shown.stdout.strip()
 
 
 def _wait_for(condition: Callable[[], bool]) -> None:
