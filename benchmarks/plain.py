@@ -1,6 +1,6 @@
 """Plain coremltools, to measure beside: trace a component with its weights, convert it, save it. A process of its own.
 
-    python -m benchmarks.plain MODEL_FOLDER COMPONENT ATTENTION PACKAGE
+    python -m benchmarks.plain MODEL_FOLDER FAMILY COMPONENT ATTENTION PACKAGE
 
 The module is sdbuild's (the attention variants are in it, as the reference has them in its own UNet); all else is
 ``torch.jit.trace`` and ``coremltools.convert`` as they come, at 512x512 pixels, batch 2, macOS 13.
