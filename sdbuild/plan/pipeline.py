@@ -164,6 +164,20 @@ class _Planner:
             self._estimates.parameters(self._components[component]),
         )
 
+    @property
+    def _sizes(self) -> dict[str, Any]:
+        """What whoever runs the pipeline must know of its tensors."""
+        recipe, family = self._recipe, self._recipe.family
+        return {
+            "height": recipe.resolution.height,
+            "width": recipe.resolution.width,
+            "batch": recipe.batch,
+            "tokens": family.tokens,
+            "latent_channels": family.latent_channels,
+            "vae_factor": family.vae_factor,
+            "vae_scale": family.vae_scale,
+        }
+
     def _verify(self, models: dict[str, list[Model]]) -> Node:
         """What ships and what it was made from, beside all that PyTorch needs to compute the same."""
         recipe, family = self._recipe, self._recipe.family
@@ -195,13 +209,7 @@ class _Planner:
                 }
                 for name, found in models.items()
             ],
-            height=recipe.resolution.height,
-            width=recipe.resolution.width,
-            batch=recipe.batch,
-            tokens=family.tokens,
-            latent_channels=family.latent_channels,
-            vae_factor=family.vae_factor,
-            vae_scale=family.vae_scale,
+            **self._sizes,
             precision="float32",
             steps=_VERIFIED_STEPS,
             image=recipe.verify.image,
@@ -239,17 +247,11 @@ class _Planner:
                 }
                 for name, found in models.items()
             },
+            **self._sizes,
             attention=recipe.attention,
-            batch=recipe.batch,
             compute_units=recipe.compute_units,
             deployment_target=recipe.os,
-            height=recipe.resolution.height,
-            width=recipe.resolution.width,
-            latent_channels=family.latent_channels,
-            vae_factor=family.vae_factor,
-            vae_scale=family.vae_scale,
             prediction_type=family.prediction_type,
-            tokens=family.tokens,
             compiler=self._compiler,
             tools={tool: tool_version(tool) for stage in stages.STAGES.values() for tool in stage.tools},
             zip=f"{recipe.name}{variant}_{recipe.attention}_compiled" if recipe.bundle.zip else None,
