@@ -123,7 +123,7 @@ def _constants(spec: Any, reader: BlobReader) -> Iterator[tuple[tuple[Any, str],
         block = function.block_specializations[function.opset]
         users = users_of(block)
         for operation in block.operations:
-            for value in blob_values(operation):
+            for value in list(blob_values(operation)):  # whoever takes one may change the operation before the next
                 weight = None
                 kind = value.type.tensorType.dataType
                 if operation.type == "const" and kind in _FLOATS:

@@ -55,6 +55,20 @@ def test_the_rest_of_the_package_stays_as_it_was(tmp_path: Path) -> None:
     assert same.spec == package.spec
 
 
+@pytest.mark.parametrize("opset", ["CoreML6", "CoreML8"])
+def test_a_weight_larger_than_what_may_wait_is_written_at_once(
+    opset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package, _, _ = convert_component(tmp_path, "vae_decoder", CONFIGS["vae_decoder"], opset=opset)
+    expected = compress(package, tmp_path / "expected.mlpackage", 4)
+    monkeypatch.setattr("sdbuild.coreml.rewrite._AHEAD", 0)
+    small = compress(package, tmp_path / "small.mlpackage", 4)
+    assert small.weights is not None
+    assert expected.weights is not None
+    assert small.weights.read_bytes() == expected.weights.read_bytes()
+    assert small.spec == expected.spec
+
+
 def test_eight_bits_are_close_and_one_bit_is_not(tmp_path: Path) -> None:
     package, component, _ = convert_component(tmp_path, "unet", CONFIGS["unet"])
     feed = _feed("unet", arguments("unet", component), package)
