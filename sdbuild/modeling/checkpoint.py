@@ -81,7 +81,7 @@ class Checkpoint:
             raise UserError(
                 f"weights: {name} is not in {files}{hint}. The weights and config.json are not of the same model"
             )
-        tensor = read().contiguous()
+        tensor = read().detach().contiguous()  # a pickle may hold parameters that want gradients
         if tensor.dtype not in (torch.float16, torch.float32):
             tensor = tensor.float()
         array: Array = tensor.numpy()
@@ -100,10 +100,18 @@ class Checkpoint:
             state = torch.load(file, map_location="cpu", mmap=True, weights_only=True)
             state = state.get("state_dict", state)
             for name, tensor in state.items():
-                self._where[name] = partial(torch.as_tensor, tensor)
+                self._where[name] = partial(_as_weight, file, name, tensor)
         except Exception as error:
             first = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UserError(f"{file}: cannot be loaded as plain weights ({first})") from None
+
+
+def _as_weight(file: Path, name: str, content: Any) -> torch.Tensor:
+    """A pickle's entry, if it can be a weight; counters and the like lie there too, and harm nobody who does not ask."""
+    found = content.dtype if isinstance(content, torch.Tensor) else type(content).__name__
+    if found not in _TYPES.values():
+        raise UserError(f"{file}: {name} is of type {found}; weights are of {', '.join(_TYPES)}")
+    return content  # type: ignore[no-any-return]
 
 
 class _Safetensors:

@@ -105,6 +105,16 @@ def test_pickled_weights_load_as_weights_only(tmp_path: Path) -> None:
         Checkpoint(weight_files(tmp_path))
 
 
+def test_pickled_parameters_are_weights_and_what_lies_beside_them_is_not(tmp_path: Path) -> None:
+    odd = {"step": 7, "ids": torch.arange(3), "phase": torch.ones(2, dtype=torch.complex64)}
+    torch.save({"a": torch.nn.Parameter(torch.ones(3, 2).t())} | odd, tmp_path / "m.bin")
+    checkpoint = Checkpoint(weight_files(tmp_path))
+    np.testing.assert_array_equal(checkpoint.load("a"), np.ones((2, 3)))
+    for name, found in (("step", "int"), ("ids", r"torch\.int64"), ("phase", r"torch\.complex64")):
+        with pytest.raises(UserError, match=rf"m\.bin: {name} is of type {found}; weights are of F64"):
+            checkpoint.load(name)
+
+
 def test_a_missing_tensor_is_named_with_the_nearest(tmp_path: Path) -> None:
     save_file({"conv_in.weight": torch.ones(1)}, tmp_path / "m.safetensors")
     with pytest.raises(UserError, match=r"conv_in\.bias is not in m\.safetensors; the nearest is conv_in\.weight"):
