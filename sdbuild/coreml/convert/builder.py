@@ -13,6 +13,7 @@ import numpy as np
 
 from sdbuild.coreml.mil import INLINE_LIMIT, set_string, set_type
 from sdbuild.coreml.proto import MIL_pb2
+from sdbuild.errors import UserError
 
 FLOAT16, FLOAT32, INT32 = MIL_pb2.FLOAT16, MIL_pb2.FLOAT32, MIL_pb2.INT32
 BOOL, STRING = MIL_pb2.BOOL, MIL_pb2.STRING
@@ -228,7 +229,13 @@ class Builder:
         if kind in (FLOAT16, FLOAT32) and array.size >= INLINE_LIMIT:
             self.promises.append((value, proto, array))
         else:
-            set_immediate(proto, kind, array.astype(_NUMPY[kind]).reshape(-1))
+            with np.errstate(over="ignore"):
+                numbers: Array = array.astype(_NUMPY[kind]).reshape(-1)
+            if kind == FLOAT16 and (np.isfinite(array.reshape(-1)) & ~np.isfinite(numbers)).any():
+                raise UserError(
+                    f"convert: {name} is {content}, which overflows float16; sdbuild cannot convert this model"
+                )
+            set_immediate(proto, kind, numbers)
         return value
 
     def _const(self, name: str, shape: tuple[int, ...], dtype: int) -> tuple[Value, Any]:

@@ -14,6 +14,7 @@ from torch.export.graph_signature import InputKind
 from torch.fx import Node
 
 from sdbuild.coreml.convert.builder import (
+    BOOL,
     FLOAT16,
     FLOAT32,
     INT32,
@@ -208,4 +209,7 @@ def _to_torch(argument: Any) -> Any:
 
 def mil_type(dtype: torch.dtype, float_type: int) -> int:
     """The MIL type that stands for a torch type: every float is the program's float, every integer int32."""
-    return float_type if dtype.is_floating_point else INT32
+    if dtype.is_floating_point:
+        return float_type
+    kind: int = BOOL if dtype is torch.bool else INT32
+    return kind

@@ -111,7 +111,7 @@ def _fold_scales(graph: Graph) -> None:
     for product in list(graph.find_nodes(op="call_function", target=_MULTIPLY)):
         layer, factor = product.args
         if getattr(layer, "target", None) is _CONVOLUTION and len(layer.users) == 1 and isinstance(factor, float):
-            layer.meta["scale"] = factor
+            layer.meta["scale"] = layer.meta.get("scale", 1.0) * factor
             product.replace_all_uses_with(layer)
             graph.erase_node(product)
 

@@ -94,8 +94,10 @@ def _group_norm(
     safe = context.op("add", {"x": variance, "y": float(epsilon)}, reduced, "epsilon")
     deviation = context.op("sqrt", {"x": safe}, reduced, "deviation")
     normal = context.op("real_div", {"x": centred, "y": deviation}, shape, "normal")
-    if gamma is None or beta is None:
+    if gamma is None and beta is None:
         return context.op("reshape", {"x": normal, "shape": list(context.shape)})
+    gamma = np.ones(channels, np.float32) if gamma is None else gamma
+    beta = np.zeros(channels, np.float32) if beta is None else beta
     flat = context.op("reshape", {"x": normal, "shape": list(context.shape)}, part="flat")
     if len(context.shape) < 4:  # batch_norm is of images
         per_channel = (1, channels, *(1 for _ in context.shape[2:]))
@@ -130,6 +132,8 @@ def _gelu(context: Context, x: Value, approximate: str = "none") -> Value:
 @lowers("aten.upsample_nearest2d.vec")
 def _upsample(context: Context, x: Value, size: Any, scales: Any) -> Value:
     height, width = (new / old for new, old in zip(context.shape[2:], x.shape[2:], strict=True))
+    if not (height.is_integer() and width.is_integer()):  # between whole factors MIL and torch pick other pixels
+        raise NotImplementedError(f"upsampling from {x.shape[2:]} to {context.shape[2:]}")
     factors = {"scale_factor_height": Fixed(height, FLOAT32), "scale_factor_width": Fixed(width, FLOAT32)}
     arguments: dict[str, Any] = {"x": x, **factors}
     return context.op("upsample_nearest_neighbor", arguments)

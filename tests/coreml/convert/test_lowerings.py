@@ -11,6 +11,7 @@ from torch.nn import functional
 from sdbuild.coreml.convert import Metadata, Port, convert
 from sdbuild.coreml.convert.lowering import LOWERINGS
 from sdbuild.coreml.runtime import load
+from sdbuild.errors import UserError
 
 MATRIX, ROW = torch.arange(16.0).reshape(4, 4) - 5, torch.arange(4.0)
 GRAPHS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
@@ -54,6 +55,7 @@ GRAPHS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "scaled conv": lambda x: (
         functional.conv2d(x, torch.ones(2, 3, 1, 1), torch.ones(2)) * 0.3
         + functional.conv2d(x, torch.ones(2, 3, 1, 1)) * 0.3
+        + functional.conv2d(x + 1, torch.ones(2, 3, 1, 1)) * 0.3 * 4.0
     ),
     "attention of heads": lambda x: (
         functional.scaled_dot_product_attention(x.transpose(1, 2), x.transpose(1, 2) * 2, x.transpose(1, 2))
@@ -68,7 +70,9 @@ GRAPHS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
         functional.layer_norm(x, (4, 4)) + functional.layer_norm(x, (4,), torch.ones(4) * 2, torch.ones(4))
     ),
     "group norm": lambda x: (
-        functional.group_norm(x, 3) + functional.group_norm(x, 1, torch.tensor([1.0, 2, 3]), torch.ones(3))
+        functional.group_norm(x, 3)
+        + functional.group_norm(x, 1, torch.tensor([1.0, 2, 3]), torch.ones(3))
+        + functional.group_norm(x, 1, torch.tensor([1.0, 2, 3]))
     ),
     "group norm of sequences": lambda x: functional.group_norm(
         x.flatten(2).relu(), 3, torch.ones(3) * 2, torch.ones(3)
@@ -81,7 +85,7 @@ GRAPHS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "same": lambda x: functional.dropout(x.clone().contiguous(), training=False) + torch.tensor(1.0),
     "unflatten": lambda x: x.flatten(1).unflatten(1, (6, 8)).view(2, 48),
     "squeeze": lambda x: x[:, :1].squeeze(1) + x[:1, :1].squeeze((0, 1)),
-    "cast": lambda x: x.to(torch.int32).to(torch.float32),
+    "cast": lambda x: x.to(torch.int32).to(torch.float32) + (x.relu() / 4).to(torch.bool).to(torch.float32),
 }
 REACHED: set[str] = set()
 
@@ -108,6 +112,24 @@ def test_as_torch(name: str, opset: str, tmp_path: Path) -> None:
     )  # fmt: skip
     result = load(package.path).predict({"x": x.numpy()})["y"]
     np.testing.assert_allclose(result, GRAPHS[name](x).numpy(), rtol=1e-4, atol=1e-5)
+
+
+def _convert(function: Callable[[torch.Tensor], torch.Tensor], path: Path) -> None:
+    exported = torch.export.export(Graph(function), (torch.zeros(2, 3, 4, 4),), strict=False)
+    convert(
+        exported, lambda key: exported.constants[key].numpy(), path / "m.mlpackage", inputs=[Port("x", "float32")],
+        outputs=[Port("y", "float32")], opset="CoreML6", precision="float16", metadata=Metadata(),
+    )  # fmt: skip
+
+
+def test_a_number_that_overflows_float16_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"convert: mul_y_0 is 1000000\.0, which overflows float16"):
+        _convert(lambda x: x * 1e6, tmp_path)
+
+
+def test_upsampling_between_whole_factors_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(NotImplementedError, match=r"from \(4, 4\) to \(6, 8\)"):
+        _convert(lambda x: functional.interpolate(x, size=(6, 8)), tmp_path)
 
 
 def test_what_is_of_weights_alone_is_no_operation(tmp_path: Path) -> None:
