@@ -19,6 +19,24 @@ _TASKS = {
     8: "an image-editing model: its UNet takes 8 channels, half of them the picture to edit",
     9: "an inpainting model: its UNet takes 9 channels, five of them the mask and the picture under it",
 }
+_BLOCKS = frozenset(f"{attention}{way}Block2D" for attention in ("", "Attn", "CrossAttn") for way in ("Down", "Up"))
+"""What a UNet may be made of; other blocks take the prompt or the time in another form."""
+_OPTIONS: dict[str, tuple[Any, ...]] = {
+    "addition_embed_type": (None, "text_time"),
+    "class_embed_type": (None,),
+    "dual_cross_attention": (None, False),
+    "encoder_hid_dim": (None,),
+    "encoder_hid_dim_type": (None,),
+    "mid_block_type": (None, "UNetMidBlock2D", "UNetMidBlock2DCrossAttn"),
+    "num_attention_heads": (None,),
+    "num_class_embeds": (None,),
+    "resnet_time_scale_shift": (None, "default"),
+    "time_cond_proj_dim": (None,),
+    "time_embedding_type": ("positional", None),
+    "timestep_post_act": (None,),
+}
+"""What some options of a UNet may say, the default first. Else it takes more than a latent image, a time and a prompt (such as
+the guidance of a consistency model, by ``time_cond_proj_dim``), or brings them to its blocks in another way."""
 _PIPELINES = ("StableDiffusion", "LatentConsistencyModel")
 _OTHER_PIPELINES = ("StableDiffusion3", "StableDiffusionUpscale", "StableDiffusionLatentUpscale")
 
@@ -50,6 +68,14 @@ def _check_unet(source: str, config: Config, family: str, latent_channels: int) 
         raise SourceError(
             f"{source}: the UNet takes {channels} channels, and latent images of `pipeline: {family}` have {latent_channels}; "
             "name a text-to-image model of that pipeline"
+        )
+    blocks = [*(config.get("down_block_types") or ()), *(config.get("up_block_types") or ())]
+    odd = [kind for kind in blocks if str(kind).removeprefix("UNetRes") not in _BLOCKS]
+    odd += [f"{key}: {config[key]}" for key, known in _OPTIONS.items() if config.get(key, known[0]) not in known]
+    if odd:
+        raise SourceError(
+            f"{source}: the UNet is of a kind that can't be built (its config.json has {', '.join(dict.fromkeys(odd))}); name "
+            f"a text-to-image model of `pipeline: {family}`"
         )
     found, why = _family_of(config)
     if found is not None and found != family:
@@ -92,6 +118,11 @@ def check_vae(source: str, config: Config, family: str, vae_factor: int, latent_
         raise SourceError(
             f"{source}: the VAE makes one latent pixel of {factor:g}x{factor:g}, and `pipeline: {family}` wants "
             f"{vae_factor}x{vae_factor}; name a VAE of that pipeline"
+        )
+    if family == "sdxl" and config.get("latents_mean") is not None and config.get("latents_std") is not None:
+        raise SourceError(
+            f"{source}: the VAE has a mean and a scale for each channel of its latent images (latents_mean and latents_std in "
+            "its config.json), and apps have one scale for all; name a model without them"
         )
     channels = config.get("latent_channels", 4)
     if channels != latent_channels:

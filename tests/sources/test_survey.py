@@ -185,6 +185,24 @@ def test_only_the_models_asked_for_must_be_there(tmp_path: Path) -> None:
             "pipeline",
         ),
         (
+            sd1(unet={"timestep_post_act": "silu", "up_block_types": ["UpBlock2D", "SimpleCrossAttnUpBlock2D"]}),
+            SD1,
+            "the UNet is of a kind that can't be built (its config.json has SimpleCrossAttnUpBlock2D, timestep_post_act: "
+            "silu); name a text-to-image model of `pipeline: sd1`",
+        ),
+        (
+            sdxl(unet={"time_cond_proj_dim": 256}),
+            SDXL,
+            "the UNet is of a kind that can't be built (its config.json has time_cond_proj_dim: 256); name a text-to-image "
+            "model of `pipeline: sdxl`",
+        ),
+        (
+            sdxl(vae={"latents_mean": [0.1, 0, 0, 0], "latents_std": [1, 2, 1, 1]}),
+            SDXL,
+            "the VAE has a mean and a scale for each channel of its latent images (latents_mean and latents_std in its "
+            "config.json), and apps have one scale for all; name a model without them",
+        ),
+        (
             sd1(index={"_class_name": "FluxPipeline"}),
             SD1,
             "model_index.json names FluxPipeline, which can't be built; name a model of one of the pipelines sd1, sd2, sdxl",
