@@ -198,6 +198,9 @@ def build(kind: str, config: Config, shape: Shape) -> Component:
         UserError: a configuration that the kind cannot be.
     """
     with torch.device("meta"):
-        component = KINDS[kind](config, shape)
+        try:
+            component = KINDS[kind](config, shape)
+        except (ValueError, TypeError, AttributeError) as error:  # of the libraries, about what it says
+            raise UserError(f"trace: no {kind} can be made of this config.json: {error}") from error
     component.module.eval()
     return component

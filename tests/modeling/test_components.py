@@ -69,3 +69,42 @@ def test_a_transformer_of_another_family_is_refused() -> None:
     config = UNET | {"cross_attention_dim": [64, 64]}
     with pytest.raises(UserError, match="cross_attention_dim"):
         build("unet", config, Shape(64, 64, 2))
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "message"),
+    [
+        ("unet", {"norm_num_groups": 5}, "trace: no unet can be made of this config.json: .*divisible by num_groups"),
+        ("unet_xl", {"addition_time_embed_dim": None}, "trace: no unet_xl can be made of this config.json: "),
+        ("vae_decoder", {"up_block_types": ["Odd"] * 4}, "trace: no vae_decoder .*: Odd does not exist"),
+    ],
+)
+def test_a_configuration_that_the_libraries_refuse_is_the_users_matter(
+    kind: str, change: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        build(kind, CONFIGS[kind] | change, Shape(64, 64, 2))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"only_cross_attention": [True, False], "mid_block_only_cross_attention": True},
+        {
+            "layers_per_block": 2,
+            "transformer_layers_per_block": [[1, 2], 1],
+            "reverse_transformer_layers_per_block": [1, [1, 2, 1]],
+        },
+        {"mid_block_type": None},
+        {"mid_block_type": "UNetMidBlock2D", "center_input_sample": True, "act_fn": "gelu"},
+        {
+            "down_block_types": ["CrossAttnDownBlock2D", "AttnDownBlock2D"],
+            "up_block_types": ["AttnUpBlock2D", "CrossAttnUpBlock2D"],
+        },
+        {"time_embedding_act_fn": "gelu", "time_embedding_dim": 96},
+        {"flip_sin_to_cos": False, "freq_shift": 1, "conv_in_kernel": 1, "conv_out_kernel": 1},
+    ],
+    ids=lambda change: ", ".join(change),
+)
+def test_options_that_published_models_do_not_use(change: dict[str, Any]) -> None:
+    test_a_reshaped_unet_computes_what_the_untouched_one_does("unet", UNET | change, "split_einsum_v2")
