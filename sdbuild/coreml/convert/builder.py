@@ -231,10 +231,8 @@ class Builder:
         else:
             with np.errstate(over="ignore"):
                 numbers: Array = array.astype(_NUMPY[kind]).reshape(-1)
-            if kind == FLOAT16 and (np.isfinite(array.reshape(-1)) & ~np.isfinite(numbers)).any():
-                raise UserError(
-                    f"convert: {name} is {content}, which overflows float16; sdbuild cannot convert this model"
-                )
+            if kind == FLOAT16 and np.isinf(numbers).any():
+                _refuse_overflow(name, array.reshape(-1))
             set_immediate(proto, kind, numbers)
         return value
 
@@ -255,6 +253,13 @@ class Builder:
             name = f"{wanted}_{number}"
         self._names.add(name)
         return name
+
+
+def _refuse_overflow(name: str, flat: Array) -> None:
+    """Infinities may be meant, as in a mask; what becomes one is not."""
+    large = flat[np.isfinite(flat) & (np.abs(flat) > np.finfo(np.float16).max)]
+    if len(large):
+        raise UserError(f"convert: {large[0]:g} in {name} overflows float16; sdbuild cannot convert this model")
 
 
 def set_immediate(proto: Any, kind: int, flat: Array) -> None:

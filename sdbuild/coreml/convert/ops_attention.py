@@ -41,7 +41,7 @@ def _attention(
             query, key = (_heads_first(context, x, part, [0, 2, 1, 3]) for x, part in ((query, "query"), (key, "key")))
         arguments: dict[str, Any] = {"query": query, "key": key, "value": value}
         if mask is not None:
-            arguments["attn_mask"] = mask
+            arguments["attn_mask"] = mask if mask.dtype == np.bool_ else np.maximum(mask, _MASKED)
         return context.op("scaled_dot_product_attention", arguments)
     factor = query.shape[-1] ** -0.5 if scale is None else scale
     query = context.op("mul", {"x": query, "y": float(factor)}, query.shape, "scaled")

@@ -15,7 +15,7 @@ from sdbuild.coreml.convert.lowering import Context, Operand, lowers
 @lowers("aten.embedding.default")
 def _embedding(context: Context, table: Operand, indices: Operand, *_: Any) -> Operand:
     rows = table.shape[0]
-    if isinstance(table, Weight) and isinstance(indices, np.ndarray) and np.array_equal(indices[0], np.arange(rows)):
+    if isinstance(table, Weight) and isinstance(indices, np.ndarray) and np.array_equal(indices, [range(rows)]):
         return Weight(table.name, (1, *table.shape))  # every row in order, as positions are looked up: the table itself
     return _gather(context, "gather", {"x": table, "indices": _guarded(context, indices, [rows]), "axis": 0})
 

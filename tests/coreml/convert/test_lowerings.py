@@ -52,6 +52,9 @@ GRAPHS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "embedding of positions": lambda x: (
         functional.embedding(torch.arange(2)[None], torch.arange(6.0).reshape(2, 3)) + x[0, 0, 0, 0]
     ),
+    "embedding of two orders": lambda x: (
+        functional.embedding(torch.stack([torch.arange(4), torch.arange(3, -1, -1)]), MATRIX) + x[:, 0]
+    ),
     "scaled conv": lambda x: (
         functional.conv2d(x, torch.ones(2, 3, 1, 1), torch.ones(2)) * 0.3
         + functional.conv2d(x, torch.ones(2, 3, 1, 1)) * 0.3
@@ -114,17 +117,29 @@ def test_as_torch(name: str, opset: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(result, GRAPHS[name](x).numpy(), rtol=1e-4, atol=1e-5)
 
 
-def _convert(function: Callable[[torch.Tensor], torch.Tensor], path: Path) -> None:
+def _convert(function: Callable[[torch.Tensor], torch.Tensor], path: Path, opset: str = "CoreML6") -> Path:
     exported = torch.export.export(Graph(function), (torch.zeros(2, 3, 4, 4),), strict=False)
-    convert(
+    package = convert(
         exported, lambda key: exported.constants[key].numpy(), path / "m.mlpackage", inputs=[Port("x", "float32")],
-        outputs=[Port("y", "float32")], opset="CoreML6", precision="float16", metadata=Metadata(),
+        outputs=[Port("y", "float32")], opset=opset, precision="float16", metadata=Metadata(),
     )  # fmt: skip
+    return package.path
 
 
 def test_a_number_that_overflows_float16_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"convert: mul_y_0 is 1000000\.0, which overflows float16"):
+    with pytest.raises(UserError, match=r"convert: 1e\+06 in mul_y_0 overflows float16"):
         _convert(lambda x: x * 1e6, tmp_path)
+
+
+@pytest.mark.parametrize("opset", ["CoreML6", "CoreML8"])
+def test_a_mask_beyond_float16_masks(opset: str, tmp_path: Path) -> None:
+    def attend(x: torch.Tensor) -> torch.Tensor:
+        later = torch.arange(4)[:, None] < torch.arange(4)[None]
+        return functional.scaled_dot_product_attention(x, x, x, later.float() * -1e30)
+
+    x = torch.randn((2, 3, 4, 4), generator=torch.Generator().manual_seed(3))
+    result = load(_convert(attend, tmp_path, opset)).predict({"x": x.numpy()})["y"]
+    np.testing.assert_allclose(result, attend(x).numpy(), atol=0.02)
 
 
 def test_upsampling_between_whole_factors_is_refused(tmp_path: Path) -> None:
