@@ -37,6 +37,7 @@ _OPTIONS: dict[str, tuple[Any, ...]] = {
 }
 """What some options of a UNet may say, the default first. Else it takes more than a latent image, a time and a prompt (such as
 the guidance of a consistency model, by ``time_cond_proj_dim``), or brings them to its blocks in another way."""
+_IMAGE_SIZES = 6  # numbers in time_ids: original size, corner of the crop, size to draw
 _PIPELINES = ("StableDiffusion", "LatentConsistencyModel")
 _OTHER_PIPELINES = ("StableDiffusion3", "StableDiffusionUpscale", "StableDiffusionLatentUpscale")
 
@@ -133,13 +134,23 @@ def check_vae(source: str, config: Config, family: str, vae_factor: int, latent_
 
 
 def check_prompt_width(source: str, unet: Config, encoders: Mapping[str, Config]) -> None:
-    """The text encoders' widths, side by side, against what the UNet attends to."""
+    """The text encoders' widths, side by side, against what the UNet attends to, and of SDXL's second the pooled output's."""
     widths = [config.get("hidden_size") for config in encoders.values()]
     width, wanted = sum(number or 0 for number in widths), unet.get("cross_attention_dim")
     if None not in (*widths, wanted) and width != wanted:
         raise SourceError(
             f"{source}: {' and '.join(encoders)} give{'s' if len(encoders) == 1 else ''} {width} numbers a token, and the "
             f"UNet takes {wanted}; they are of different models: name a source whose parts belong together"
+        )
+    name, last = list(encoders.items())[-1]
+    pooled, row = last.get("projection_dim"), unet.get("projection_class_embeddings_input_dim")
+    size = unet.get("addition_time_embed_dim")
+    if pooled is None or row is None or size is None:
+        return
+    if pooled != row - _IMAGE_SIZES * size:
+        raise SourceError(
+            f"{source}: {name} gives {pooled} numbers for a whole prompt, and the UNet takes {row - _IMAGE_SIZES * size} "
+            "beside the image sizes; they are of different models: name a source whose parts belong together"
         )
 
 

@@ -26,6 +26,8 @@ SD1 = Family("sd1", 8, 4, ("tokenizer",), "scheduler", 77)
 SD2 = Family("sd2", 8, 4, ("tokenizer",), "scheduler", 77)
 SDXL = Family("sdxl", 8, 4, ("tokenizer", "tokenizer_2"), "scheduler", 77)
 
+POOLED = {"addition_time_embed_dim": 8, "projection_class_embeddings_input_dim": 6 * 8 + 48}
+
 
 def look(files: Mapping[str, bytes], folder: Path, family: Family = SD1, vae: Path | None = None) -> dict[str, str]:
     """The survey of a local folder, named ``model`` in messages."""
@@ -251,6 +253,12 @@ def test_only_the_models_asked_for_must_be_there(tmp_path: Path) -> None:
             SDXL,
             "text_encoder and text_encoder_2 give 97 numbers a token, and the UNet takes 96; they are of different models: "
             "name a source whose parts belong together",
+        ),
+        (
+            sdxl(text_encoder_2={"projection_dim": 40}, unet=POOLED),
+            SDXL,
+            "text_encoder_2 gives 40 numbers for a whole prompt, and the UNet takes 48 beside the image sizes; they are of "
+            "different models: name a source whose parts belong together",
         ),
         (
             sd1(text_encoder={"max_position_embeddings": 64}),
