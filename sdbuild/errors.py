@@ -15,11 +15,15 @@ NO_MEMORY = (
 )
 """What to tell when an allocation failed."""
 
-NO_MEMORY_WORDS = (
+_NO_MEMORY_WORDS = (
     "can't allocate memory",
-    "Cannot allocate memory",
+    "cannot allocate memory",
     "bad_alloc",
     "bad allocation",
     "can't start new thread",
 )
-"""What libraries say then, in the text of an error or before they abort."""
+
+
+def tells_of_no_memory(text: str) -> bool:
+    """Whether libraries say so in the text of an error, or before they abort."""
+    return any(words in text.lower() for words in _NO_MEMORY_WORDS)

@@ -48,7 +48,7 @@ class Selection:
             *_unmatched("parameters", self._parameters, parameters),
         ]
         if problems:
-            raise UserError("\n".join(problems))
+            raise UserError("compress: " + "\n".join(problems))
 
     def settings(self, subject: Subject) -> Settings | None:
         """What holds for a weight: the step's own keys and, over them, an override's; None: leave it alone.
@@ -113,8 +113,17 @@ def _unmatched(level: str, overrides: Mapping[str, Any], candidates: Iterable[st
     missing = [key for key in overrides if not any(fnmatchcase(name, key) for name in known)]
     problems = []
     for key in missing:
-        near = get_close_matches(key, known, _SHOWN, cutoff=0.5) or known[:_SHOWN]
+        near = _near(key, known) or known[:_SHOWN]
         more = f", … ({len(known)} in all)" if len(known) > len(near) else ""
         about = f"there are {', '.join(near)}{more}" if known else "the package does not say any"
-        problems.append(f"compress: '{key}' under palettize.{level} matches no weight of this model; {about}")
+        problems.append(f"'{key}' under palettize.{level} matches no weight of this model; {about}")
     return problems
+
+
+def _near(key: str, known: Sequence[str]) -> list[str]:
+    """What somebody who wrote ``key`` may have meant: a name or, if that is a pattern, everything under a prefix of names."""
+    if any(letter in _WILD for letter in key):
+        heads = {name[: place + 1] + "*" for name in known for place, letter in enumerate(name) if letter == "."}
+        known = [*sorted(heads), *known]
+    small = {name.lower(): name for name in reversed(known)}
+    return [small[name] for name in get_close_matches(key.lower(), small, _SHOWN, cutoff=0.6)]

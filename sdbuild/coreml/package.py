@@ -50,6 +50,7 @@ def read_package(path: Path) -> Package:
 
     Raises:
         PackageError: not a folder, no manifest, a manifest that names no model, or a model that is not protobuf.
+        MemoryError: too little for the model's program.
     """
     if not path.is_dir():
         raise PackageError(f"{path}: not an .mlpackage folder{'' if path.exists() else ' (no such path)'}")
@@ -65,7 +66,9 @@ def read_package(path: Path) -> Package:
         spec.ParseFromString(model.read_bytes())
     except OSError as error:
         raise PackageError(f"{model}: cannot be read: {error.strerror}") from None
-    except DecodeError:
+    except DecodeError as error:
+        if "alloc failed" in str(error):  # protobuf has no other error for it
+            raise MemoryError(str(error)) from None
         raise PackageError(f"{model}: damaged: not a Core ML model, or cut short") from None
     weights = model.parent / "weights" / "weight.bin"
     return Package(path, spec, weights if weights.is_file() else None)

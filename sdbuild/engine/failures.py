@@ -6,11 +6,12 @@ import errno
 import signal
 
 from sdbuild.engine.process import Outcome
-from sdbuild.errors import NO_MEMORY, NO_MEMORY_WORDS
+from sdbuild.errors import NO_MEMORY, tells_of_no_memory
 from sdbuild.store import Store, Workplace, explain
 from sdbuild.store.errors import free_bytes
 
 _LAST_LINES = 12
+_ABORTED = 127  # by the dynamic linker, where it can't go on
 _FULL_BELOW = 1 << 20  # bytes; a library that could not write has its own words for it, or dies of SIGBUS
 
 
@@ -28,7 +29,7 @@ def failure_text(outcome: Outcome, work: Workplace, store: Store) -> str:
             "(-n 1), then run the same command again"
         )
     ending = log.read_text(encoding="utf-8", errors="replace").rstrip().splitlines()[-_LAST_LINES:]
-    if outcome.status < 0 and any(words in line for line in ending for words in NO_MEMORY_WORDS):
+    if (outcome.status < 0 or outcome.status == _ABORTED) and any(map(tells_of_no_memory, ending)):
         return NO_MEMORY
     how = f"killed by {signal.Signals(-outcome.status).name}" if outcome.status < 0 else "crashed: a fault of sdbuild"
     shown = "".join(f"\n    {line}" for line in ending)

@@ -18,7 +18,7 @@ def tell_end(session: Session, *, failed: bool) -> None:
     counts = [(len(session.ran), "run"), (len(session.reused - set(session.ran)), "reused")]
     told = ", ".join(f"{count} {what}" for count, what in counts if count)
     if failed:
-        kept = f"not finished ({told}); what is done is kept: run the same command again to go on"
+        kept = f"not finished ({told}); what is done is kept: the same command, run again, goes on from there"
         print(kept if told else "nothing was built")
         return
     shown = session.shown

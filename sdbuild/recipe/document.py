@@ -285,7 +285,8 @@ def describe(tree: Tree) -> str:
     if tree.value is None:
         return "nothing"
     if isinstance(tree.value, bool):
-        return f"{shown}, which YAML reads as {str(tree.value).lower()}"
+        read = str(tree.value).lower()
+        return read if shown == read else f"{shown}, which YAML reads as {read}"
     if isinstance(tree.value, int | float):
         return f"the number {shown}"
     return f"the text '{shown}'"

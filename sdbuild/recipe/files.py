@@ -60,8 +60,9 @@ def find_recipe(text: str | None, cwd: Path) -> Path:
     known = sorted({*here, *names_in(shipped)})
     stem = Path(given).stem if Path(given).suffix in _SUFFIXES else Path(given).name
     hint = "".join(f" {note[0].upper()}{note[1:]}" for note in suggestion(stem, known))
+    looked = dict.fromkeys(display(folder / given) for folder in (cwd, shipped))
     raise RecipeError(
-        f"No recipe '{given}': looked for {display(cwd / given)} and for {display(shipped / given)}.{hint}\n"
+        f"No recipe '{given}': looked for {' and for '.join(looked)}.{hint}\n"
         f"Recipes that come with sdbuild: {', '.join(names_in(shipped))}"
     )
 

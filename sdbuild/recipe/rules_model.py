@@ -71,7 +71,7 @@ def components_exist(recipe: Recipe, written: WrittenRecipe) -> Iterator[Finding
         yield Finding(
             f"without {' and '.join(missing)} the Swift package can't open the Resources folder",
             (("components",),),
-            ("fine for building single packages",),
+            (f"a whole build fails; for single packages name their tasks, such as convert:{listed[0]}",),
             warning=True,
             on_key=True,
         )

@@ -8,13 +8,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from sdbuild.recipe.fields import Strict, wrong
 from sdbuild.recipe.problems import allowed, suggestion
 from sdbuild.recipe.targets import FEATURES
 
-Bits = Literal[1, 2, 3, 4, 6, 8]
+
+def _exactly(value: Any) -> Any:
+    """A number as YAML has it: to ``Literal``, true and 1.0 would be 1."""
+    return value if type(value) is int else str(value)
+
+
+Bits = Annotated[Literal[1, 2, 3, 4, 6, 8], BeforeValidator(_exactly)]
 Granularity = Literal["per_tensor", "per_grouped_channel"]
 _GROUP = 32  # channels; coremltools' own, as is the next
 _MIN_ELEMENTS = 2048
@@ -102,11 +108,14 @@ class Palettize(_Palettes):
 
     @model_validator(mode="after")
     def _groups_have_a_size(self) -> Palettize:
+        grouped = any(name == "grouped_palettes" for name, _ in self.features())
         for place, options in self._everywhere():
             granularity = options.granularity or self.granularity or "per_tensor"
+            if not place and grouped:  # said once for all overrides that have groups
+                continue
             for key in ("group_size", "axis"):
                 if getattr(options, key) is not None and granularity == "per_tensor":
-                    where = f" of '{place[-1]}'" if place else ""
+                    where = f" of '{place[1]}' under {place[0]}" if place else ""
                     note = "add granularity: per_grouped_channel, or remove the key"
                     raise wrong(f"{key}{where} is for groups of channels", note)
         return self

@@ -21,7 +21,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from sdbuild.errors import NO_MEMORY, NO_MEMORY_WORDS, UserError
+from sdbuild.errors import NO_MEMORY, UserError, tells_of_no_memory
 from sdbuild.stages import Job
 from sdbuild.store import Artifact, Stamp, Store, Workplace, explain
 
@@ -42,7 +42,7 @@ def main(job_file: str) -> int:
     except UserError as error:
         news.send(error=str(error))
         return 1
-    except (OSError, MemoryError, RuntimeError) as error:
+    except (OSError, MemoryError, RuntimeError, ImportError) as error:
         clear = NO_MEMORY if _lacks_memory(error) else isinstance(error, OSError) and explain(error, store.root)
         if not clear:
             raise
@@ -52,11 +52,17 @@ def main(job_file: str) -> int:
     return 0
 
 
-def _lacks_memory(error: Exception) -> bool:
-    """Python and NumPy have an error for it, the system a number, torch and starting a thread only words."""
-    if isinstance(error, OSError):
-        return error.errno == errno.ENOMEM
-    return isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY_WORDS)
+def _lacks_memory(error: BaseException | None) -> bool:
+    """Python and NumPy have an error for it, the system a number, torch and starting a thread only words.
+
+    Libraries that load their parts late have another error around it.
+    """
+    if error is None:
+        return False
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    words = isinstance(error, RuntimeError | ImportError) and tells_of_no_memory(str(error))
+    return words or _lacks_memory(error.__cause__)
 
 
 def _run(job: dict[str, Any], work: Workplace, news: _News) -> None:

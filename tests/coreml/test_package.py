@@ -1,6 +1,8 @@
 """Packages: the same bytes for the same content, and a clear message for what is none."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,3 +77,25 @@ def test_a_damaged_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PackageError, match="cannot be read: No such file"):
         read_package(path)
     assert json.loads((path / "Manifest.json").read_text())["fileFormatVersion"] == "1.0.0"
+
+
+def test_too_little_memory_is_not_taken_for_damage(tmp_path: Path) -> None:
+    large = spec()
+    for number in range(200_000):
+        large.description.metadata.userDefined[str(number)] = "x" * 50
+    package = write_package(tmp_path / "large.mlpackage", large, None)
+    program = f"""
+import resource
+from pathlib import Path
+from sdbuild.coreml.package import read_package
+
+(used,) = [line.split()[1] for line in open("/proc/self/status") if line.startswith("VmData")]
+most = int(used) * 1024 + (24 << 20)  # enough for the file, not for what is in it
+resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+try:
+    read_package(Path({str(package.path)!r}))
+except MemoryError as error:
+    print("too little:", error)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert ended.stdout.startswith("too little: Error parsing message"), ended.stderr

@@ -127,7 +127,7 @@ def test_what_a_failure_says(toy: Toy, capfd: pytest.CaptureFixture[str], wrong:
     assert not any((toy.store / "work").iterdir())
 
 
-@pytest.mark.parametrize("wrong", ["memory", "torch", "abort"])
+@pytest.mark.parametrize("wrong", ["memory", "torch", "wrapped", "linker", "abort"])
 def test_too_little_memory_is_one_line_and_the_store_is_intact(toy: Toy, wrong: str) -> None:
     limited = ("prlimit", "--data=1500000000")
     failed = toy.build(changes={"trace:a": {"wrong": wrong}}, prefix=limited)

@@ -56,6 +56,14 @@ def _go_wrong(job: Job) -> None:
             import torch
 
             torch.empty(1 << 30)
+        case "wrapped":  # as a library that loads its parts late
+            try:
+                bytearray(2 << 30)
+            except MemoryError as error:
+                raise RuntimeError("failed to load a part") from error
+        case "linker":  # as the dynamic linker
+            os.write(2, b"cannot allocate memory for thread-local data: ABORT\n")
+            os._exit(127)
         case "abort":  # as C++ code that nobody catches
             os.write(2, b"terminate called after throwing an instance of 'std::bad_alloc'\n")
             os.abort()

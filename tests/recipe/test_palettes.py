@@ -61,6 +61,8 @@ def test_a_size_of_groups_is_no_setting_where_there_are_none() -> None:
     }
     grouped = {"conv": {"granularity": "per_grouped_channel"}}
     assert Palettize.model_validate({"bits": 6, "op_types": grouped}).settings()["group_size"] == 32
+    sized = {"bits": 6, "group_size": 8, "op_types": grouped}
+    assert Palettize.model_validate(sized).settings()["group_size"] == 8
 
 
 def test_overrides_ask_for_features_too(step: Palettize) -> None:
