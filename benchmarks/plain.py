@@ -7,44 +7,72 @@ The module is sdbuild's (the attention variants are in it, as the reference has 
 """
 
 import sys
+import warnings
 from pathlib import Path
 
-import coremltools as ct
 import numpy as np
 import torch
 
+from sdbuild.coreml.package import Package, read_package
 from sdbuild.modeling.checkpoint import Checkpoint, read_config, weight_files
 from sdbuild.modeling.components import PREFIX, Shape, build
 from sdbuild.recipe.family import load_family
 
 
-def convert(model: Path, family: str, name: str, attention: str, path: Path) -> None:
+def convert_plainly(
+    module: torch.nn.Module,
+    arguments: list[torch.Tensor],
+    path: Path,
+    inputs: dict[str, str],
+    outputs: list[str],
+    opset: str,
+    precision: str,
+    check: bool = False,
+) -> Package:
+    """``coremltools.convert`` with its default passes; ``inputs`` are data types by name, outputs are float32.
+
+    ``check`` has torch trace twice and compare, as it does by default.
+    """
+    import coremltools as ct
+
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # shapes become constants: they are
+        traced = torch.jit.trace(module, tuple(arguments), check_trace=check)
+    types = {"float16": np.float16, "float32": np.float32}
+    model = ct.convert(
+        traced,
+        convert_to="mlprogram",
+        inputs=[
+            ct.TensorType(name, tuple(argument.shape), types[dtype])
+            for (name, dtype), argument in zip(inputs.items(), arguments, strict=True)
+        ],
+        outputs=[ct.TensorType(name, dtype=np.float32) for name in outputs],
+        minimum_deployment_target=getattr(
+            ct.target, {"CoreML5": "iOS15", "CoreML6": "iOS16", "CoreML7": "iOS17", "CoreML8": "iOS18"}[opset]
+        ),
+        compute_precision=getattr(ct.precision, precision.upper()),
+        skip_model_load=True,
+    )
+    model.save(str(path))
+    return read_package(path)
+
+
+def measured(folder: Path, family: str, name: str, attention: str, path: Path) -> None:
+    """Convert a component of a model, with its weights."""
     component = load_family(family).components[name]
-    folder = model / component.folder
-    built = build(component.kind, read_config(folder / "config.json"), Shape(512, 512, 2, attention=attention))
-    checkpoint = Checkpoint(weight_files(folder))
+    files = folder / component.folder
+    built = build(component.kind, read_config(files / "config.json"), Shape(512, 512, 2, attention=attention))
+    checkpoint = Checkpoint(weight_files(files))
     module = built.module.to_empty(device="cpu").eval()
     with torch.no_grad():
         for key, parameter in module.named_parameters():
             if key.removeprefix(PREFIX) in checkpoint.names():
                 parameter.copy_(torch.from_numpy(checkpoint.load(key.removeprefix(PREFIX))).view(parameter.shape))
-        arguments = tuple(torch.zeros(argument.shape) for argument in built.arguments)
-        traced = torch.jit.trace(module, arguments)
-    types = {"float16": np.float16, "float32": np.float32, "component": np.float16}
-    converted = ct.convert(
-        traced,
-        convert_to="mlprogram",
-        inputs=[
-            ct.TensorType(port.name, tuple(argument.shape), types[port.dtype])
-            for port, argument in zip(component.inputs, arguments, strict=True)
-        ],
-        outputs=[ct.TensorType(port.name, dtype=np.float32) for port in component.outputs],
-        minimum_deployment_target=ct.target.macOS13,
-        compute_precision=ct.precision.FLOAT16,
-        skip_model_load=True,
-    )
-    converted.save(str(path))
+    types = {port.name: "float32" if port.dtype == "float32" else "float16" for port in component.inputs}
+    arguments = [torch.zeros(argument.shape) for argument in built.arguments]
+    outputs = [port.name for port in component.outputs]
+    convert_plainly(module, arguments, path, types, outputs, "CoreML6", "float16", check=True)
 
 
 if __name__ == "__main__":
-    convert(Path(sys.argv[1]), *sys.argv[2:5], Path(sys.argv[5]))
+    measured(Path(sys.argv[1]), *sys.argv[2:5], Path(sys.argv[5]))

@@ -1,12 +1,7 @@
-"""Plain coremltools: the conversion that the world knows, of the very module that sdbuild traces, weights and all."""
+"""For plain coremltools: the very module that sdbuild traces, weights and all, in a form that can be compared."""
 
-import warnings
-from pathlib import Path
-
-import numpy as np
 import torch
 
-from sdbuild.coreml.package import Package, read_package
 from sdbuild.modeling.channels_first import _ChannelNorm
 from sdbuild.modeling.components import PREFIX, Component
 
@@ -56,37 +51,3 @@ def recognised(module: torch.nn.Module) -> torch.nn.Module:
             if isinstance(child, _ChannelNorm):
                 setattr(parent, name, _RecognisedNorm(child))
     return module
-
-
-def convert_plainly(
-    module: torch.nn.Module,
-    arguments: list[torch.Tensor],
-    path: Path,
-    inputs: dict[str, str],
-    outputs: list[str],
-    opset: str,
-    precision: str,
-) -> Package:
-    """``coremltools.convert`` with its default passes; ``inputs`` are data types by name, outputs are float32."""
-    import coremltools as ct
-
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # shapes become constants: they are
-        traced = torch.jit.trace(module, tuple(arguments), check_trace=False)
-    types = {"float16": np.float16, "float32": np.float32}
-    model = ct.convert(
-        traced,
-        convert_to="mlprogram",
-        inputs=[
-            ct.TensorType(name, tuple(argument.shape), types[dtype])
-            for (name, dtype), argument in zip(inputs.items(), arguments, strict=True)
-        ],
-        outputs=[ct.TensorType(name, dtype=np.float32) for name in outputs],
-        minimum_deployment_target=getattr(
-            ct.target, {"CoreML5": "iOS15", "CoreML6": "iOS16", "CoreML7": "iOS17", "CoreML8": "iOS18"}[opset]
-        ),
-        compute_precision=getattr(ct.precision, precision.upper()),
-        skip_model_load=True,
-    )
-    model.save(str(path))
-    return read_package(path)
