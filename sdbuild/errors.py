@@ -17,7 +17,8 @@ NO_MEMORY = (
 
 _NO_MEMORY_WORDS = (
     "can't allocate memory",
-    "cannot allocate memory",
+    "Cannot allocate memory",
+    "cannot allocate memory for thread-local data",
     "bad_alloc",
     "bad allocation",
     "can't start new thread",
@@ -26,4 +27,4 @@ _NO_MEMORY_WORDS = (
 
 def tells_of_no_memory(text: str) -> bool:
     """Whether libraries say so in the text of an error, or before they abort."""
-    return any(words in text.lower() for words in _NO_MEMORY_WORDS)
+    return any(words in text for words in _NO_MEMORY_WORDS)
