@@ -48,7 +48,7 @@ def palettize(
         name: of the tensor, for messages.
         axis: which ``group_size`` counts along.
         group_size: how many neighbours along ``axis`` share a table, a divisor of their number; None: one table for all.
-        exact: find the best tables there are; else tables within a thousandth of their squared error, far sooner.
+        exact: find the best tables there are; else, far sooner, tables as good to a thousandth (see `cluster`).
 
     Raises:
         UserError: a tensor that holds infinities or NaNs; ``name`` tells which.

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from sdbuild.recipe.fields import Strict, wrong
+from sdbuild.recipe.fields import WHOLE, Strict, wrong
 from sdbuild.recipe.targets import NEWEST_YEAR, Platform, Target, target_of, version, year_of
 from sdbuild.recipe.validation import load_model
 
@@ -60,7 +60,7 @@ class Device(Strict):
 class Catalogue(Strict):
     """All chips and devices."""
 
-    schema_version: Literal[1] = Field(alias="schema")
+    schema_version: Annotated[Literal[1], WHOLE] = Field(alias="schema")
     chips: dict[str, Chip]
     devices: dict[str, Device]
 

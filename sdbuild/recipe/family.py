@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, field_validator
 
 from sdbuild.recipe.document import Mapping, find, parse
-from sdbuild.recipe.fields import Resolution, ResolutionField, Strict, check_name, wrong
+from sdbuild.recipe.fields import WHOLE, Resolution, ResolutionField, Strict, check_name, wrong
 from sdbuild.recipe.files import names_in, pipelines_folder, read_text, split_lines
 from sdbuild.recipe.problems import Problem, RecipeError, Span, allowed, display, report, suggestion
 from sdbuild.recipe.validation import load_model
@@ -84,7 +84,7 @@ class Component(Strict):
 class Family(Strict):
     """A family of pipelines that share architecture, ports and names."""
 
-    schema_version: Literal[1] = Field(alias="schema", description="Version of the format.")
+    schema_version: Annotated[Literal[1], WHOLE] = Field(alias="schema", description="Version of the format.")
     name: Annotated[str, AfterValidator(check_name)] = Field(description="The file's name without suffix.")
     title: str = Field(min_length=1, description="What people call it.")
     vae_factor: int = Field(ge=1, description="Image pixels for one latent pixel, along each side.")

@@ -27,6 +27,14 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
+def _exactly(value: Any) -> Any:
+    return value if type(value) is int else str(value)
+
+
+WHOLE = BeforeValidator(_exactly)
+"""For a ``Literal`` of numbers, to which true and 1.0 would be 1."""
+
+
 def wrong(message: str, *notes: str) -> PydanticCustomError:
     """The error that a validator raises: what is wrong, then notes on what is allowed."""
     return PydanticCustomError("sdbuild", "{message}", {"message": message, "notes": notes})

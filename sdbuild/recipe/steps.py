@@ -8,19 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
-from sdbuild.recipe.fields import Strict, wrong
+from sdbuild.recipe.fields import WHOLE, Strict, wrong
 from sdbuild.recipe.problems import allowed, suggestion
 from sdbuild.recipe.targets import FEATURES
 
-
-def _exactly(value: Any) -> Any:
-    """A number as YAML has it: to ``Literal``, true and 1.0 would be 1."""
-    return value if type(value) is int else str(value)
-
-
-Bits = Annotated[Literal[1, 2, 3, 4, 6, 8], BeforeValidator(_exactly)]
+Bits = Annotated[Literal[1, 2, 3, 4, 6, 8], WHOLE]
 Granularity = Literal["per_tensor", "per_grouped_channel"]
 _GROUP = 32  # channels; coremltools' own, as is the next
 _MIN_ELEMENTS = 2048
@@ -63,7 +57,7 @@ class _Palettes(Strict):
     exact: bool | None = Field(
         default=None,
         description="Find the very best tables, which takes many times as long; otherwise (the default) their squared "
-        "error is within a thousandth of the best.",
+        "error, on weights as models have them, is within a thousandth of the best.",
     )
     min_elements: int | None = Field(
         default=None,
@@ -108,10 +102,9 @@ class Palettize(_Palettes):
 
     @model_validator(mode="after")
     def _groups_have_a_size(self) -> Palettize:
-        grouped = any(name == "grouped_palettes" for name, _ in self.features())
         for place, options in self._everywhere():
             granularity = options.granularity or self.granularity or "per_tensor"
-            if not place and grouped:  # said once for all overrides that have groups
+            if not place and self._has_groups():  # said once for all overrides that have groups
                 continue
             for key in ("group_size", "axis"):
                 if getattr(options, key) is not None and granularity == "per_tensor":
@@ -140,6 +133,10 @@ class Palettize(_Palettes):
             if options.granularity == "per_grouped_channel":
                 yield "grouped_palettes", (*place, "granularity")
 
+    def _has_groups(self) -> bool:
+        """Whether any weight may have tables for groups of its channels."""
+        return any(name == "grouped_palettes" for name, _ in self.features())
+
     def settings(self) -> dict[str, Any]:
         """Every option with its default filled in, as the compress stage takes them; of an override what it says."""
         levels = {
@@ -154,7 +151,7 @@ class Palettize(_Palettes):
             "embeddings": self.embeddings,
             "min_elements": _MIN_ELEMENTS if self.min_elements is None else self.min_elements,
         }
-        if any(name == "grouped_palettes" for name, _ in self.features()):
+        if self._has_groups():
             own["group_size"] = self.group_size or _GROUP
         if self.axis is not None:
             own["axis"] = self.axis
