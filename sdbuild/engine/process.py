@@ -15,6 +15,7 @@ from typing import Any
 from sdbuild.store import Lock, Workplace
 
 News = Callable[[int, int, str], None]
+Warn = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,12 @@ RUNNING = _Running()
 
 
 def run_stage(
-    job: Mapping[str, Any], work: Workplace, locks: tuple[Lock, ...], environment: Mapping[str, str], news: News
+    job: Mapping[str, Any],
+    work: Workplace,
+    locks: tuple[Lock, ...],
+    environment: Mapping[str, str],
+    news: News,
+    warn: Warn,
 ) -> Outcome:
     """Run a job in a process of its own and wait for it.
 
@@ -85,7 +91,7 @@ def run_stage(
         os.close(read_end)
         read_end = -1
         try:
-            error = _listen(process, news)
+            error = _listen(process, news, warn)
             return Outcome(process.wait(), error)
         finally:
             if process.poll() is None:
@@ -98,7 +104,7 @@ def run_stage(
                 os.close(end)
 
 
-def _listen(process: subprocess.Popen[str], news: News) -> str | None:
+def _listen(process: subprocess.Popen[str], news: News, warn: Warn) -> str | None:
     """Pass on the news of a process until it closes its end; what it reports as an error, if it does."""
     error = None
     assert process.stdout is not None
@@ -110,6 +116,8 @@ def _listen(process: subprocess.Popen[str], news: News) -> str | None:
                 continue
             if "progress" in message:
                 news(*message["progress"])
+            if "warning" in message:
+                warn(message["warning"])
             error = message.get("error", error)
     return error
 

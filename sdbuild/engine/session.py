@@ -117,6 +117,7 @@ class Session:
                 (lock, self._in_use),
                 self._environment,
                 lambda done, total, unit: display.news(name, done, total, unit),
+                lambda text: display.say(f"{name}: warning: {text}"),
             )
             if RUNNING.stopped:
                 raise SystemExit

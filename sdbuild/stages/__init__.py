@@ -25,6 +25,8 @@ class Job:
     """A folder that outlives a failed or killed attempt: what a download has so far."""
     progress: Callable[[int, int, str], None]
     """Call with (done, total, unit), as often as there is news."""
+    warn: Callable[[str], None] = lambda text: None
+    """Call with a line that the user should read though the build goes on: what was found, what it means, what to do."""
 
 
 def packages_in(path: Path) -> list[Path]:

@@ -68,7 +68,7 @@ def _lacks_memory(error: BaseException | None) -> bool:
 def _run(job: dict[str, Any], work: Workplace, news: _News) -> None:
     run = importlib.import_module(job["code"]).run
     inputs = {item["role"]: Path(item["path"]) for item in job["inputs"]}
-    run(Job(job["parameters"], inputs, work.output, work.scratch, news.progress))
+    run(Job(job["parameters"], inputs, work.output, work.scratch, news.progress, lambda text: news.send(warning=text)))
 
 
 def _commit(job: dict[str, Any], store: Store, work: Workplace, seconds: float) -> None:

@@ -143,3 +143,8 @@ def test_scratch_outlives_a_failed_attempt(toy: Toy) -> None:
     (resumed,) = toy.store.glob("artifacts/config/*/resumed")
     assert resumed.read_text() == "of the first attempt"
     assert not any((toy.store / "partial").iterdir())
+
+
+def test_what_a_stage_warns_of_is_told_and_the_build_goes_on(toy: Toy, capfd: pytest.CaptureFixture[str]) -> None:
+    assert toy.run(changes={"trace:a": {"warn": "mind the toy"}}) == 0
+    assert capfd.readouterr().out.splitlines().count("trace:a: warning: mind the toy") == 1

@@ -19,6 +19,8 @@ def run(job: Job) -> None:
         f"{role}:{sorted(file.read_text() for file in _files(path))}\n" for role, path in sorted(job.inputs.items())
     )
     job.output.joinpath("half").write_text("half")
+    if warning := job.parameters.get("warn"):
+        job.warn(warning)
     for done in range(4):
         job.progress(done, 4, "steps")
         time.sleep(job.parameters.get("sleep", 0.02) / 4)
