@@ -10,11 +10,10 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from torch import Tensor, nn
-from transformers import CLIPConfig, CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from sdbuild.errors import UserError
+from sdbuild.modeling import library
 from sdbuild.modeling.attention import VARIANTS
 from sdbuild.modeling.channels_first import channels_first
 from sdbuild.modeling.safety import SafetyChecker
@@ -127,22 +126,18 @@ def _example(*shape: int) -> Tensor:
 
 
 def _text_encoder(config: Config, shape: Shape) -> Component:
-    return Component(_TextEncoder(CLIPTextModel(CLIPTextConfig(**config))), (_example(1, shape.tokens),))
+    return Component(_TextEncoder(library.text_encoder(config)), (_example(1, shape.tokens),))
 
 
 def _pooled_text_encoder(config: Config, shape: Shape) -> Component:
-    projected = "CLIPTextModelWithProjection" in config.get("architectures", ())
-    model = (CLIPTextModelWithProjection if projected else CLIPTextModel)(CLIPTextConfig(**config))
-    return Component(_PooledTextEncoder(model), (_example(1, shape.tokens),))
+    return Component(_PooledTextEncoder(library.text_encoder(config)), (_example(1, shape.tokens),))
 
 
 def _unet_model(config: Config, shape: Shape) -> tuple[UNet2DConditionModel, tuple[Tensor, ...]]:
-    model = UNet2DConditionModel.from_config(dict(config))
+    model = library.unet(config)
     channels_first(model, VARIANTS[shape.attention])
     height, width = shape.height // shape.vae_factor, shape.width // shape.vae_factor
     batch, context = shape.batch, model.config.cross_attention_dim
-    if not isinstance(context, int):
-        raise UserError(f"trace: a UNet with cross_attention_dim {context} is not Stable Diffusion 1, 2 or XL")
     sample = _example(batch, model.config.in_channels, height, width)
     return model, (sample, _example(batch), _example(batch, context, 1, shape.tokens))
 
@@ -160,7 +155,7 @@ def _unet_xl(config: Config, shape: Shape) -> Component:
 
 
 def _vae_decoder(config: Config, shape: Shape) -> Component:
-    model = AutoencoderKL.from_config(dict(config))
+    model = library.vae(config)
     latents = _example(
         1, model.config.latent_channels, shape.height // shape.vae_factor, shape.width // shape.vae_factor
     )
@@ -168,12 +163,12 @@ def _vae_decoder(config: Config, shape: Shape) -> Component:
 
 
 def _vae_encoder(config: Config, shape: Shape) -> Component:
-    model = AutoencoderKL.from_config(dict(config))
+    model = library.vae(config)
     return Component(_VAEEncoder(model), (_example(1, model.config.in_channels, shape.height, shape.width),))
 
 
 def _safety_checker(config: Config, _: Shape) -> Component:
-    model = StableDiffusionSafetyChecker(CLIPConfig(**config))
+    model = library.safety_checker(config)
     vision = model.config.vision_config
     images = _example(1, _FILTERED_IMAGE, _FILTERED_IMAGE, 3)
     seen = _example(1, vision.num_channels, vision.image_size, vision.image_size)

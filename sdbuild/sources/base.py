@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -86,12 +87,62 @@ def digest(content: IO[bytes], hasher: Any = None) -> str:
 
 
 def read_json(source: Source, path: str) -> dict[str, Any]:
-    """A JSON object among a source's files. Raises SourceError: missing, or not JSON."""
+    """A JSON object among a source's files.
+
+    Raises:
+        SourceError: missing; not JSON in UTF-8, with or without a byte-order mark; or with what programs read differently (a
+            key twice in one object, NaN, half a character) or choke on (more than 64 levels).
+    """
     try:
-        value = json.loads(source.read(path))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        where = f", line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
-        raise SourceError(f"{source.name}: {path}{where} is not valid JSON; the file is damaged: get it anew") from None
+        value = json.loads(source.read(path).decode("utf-8-sig"), object_pairs_hook=_object, parse_constant=_constant)
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()  # whatever was read can be written
+    except json.JSONDecodeError as error:
+        raise _damaged(source, path, f", line {error.lineno} is not valid JSON") from None
+    except _TwiceError as error:
+        raise _damaged(source, path, f" has the key {shown(error.args[0])} twice in one object") from None
+    except (ValueError, RecursionError):
+        raise _damaged(source, path, " is not valid JSON") from None
     if not isinstance(value, dict):
         raise SourceError(f"{source.name}: {path} holds no JSON object; the file is not what its name says")
+    if _is_deep(value):
+        raise _damaged(source, path, f" has more than {_LEVELS} levels, one inside the other")
     return value
+
+
+_LEVELS = 64
+
+
+class _TwiceError(Exception):
+    """A key that an object has two values for."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise _TwiceError(Counter(key for key, _ in pairs).most_common(1)[0][0])
+    return made
+
+
+def _constant(name: str) -> Any:
+    raise ValueError(name)
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(_LEVELS):
+        inside = (item.values() if isinstance(item, dict) else item for item in level)
+        level = [item for items in inside for item in items if isinstance(item, dict | list)]
+    return bool(level)
+
+
+def _damaged(source: Source, path: str, what: str) -> SourceError:
+    return SourceError(f"{source.name}: {path}{what}; the file is damaged: get it again")
+
+
+_SHOWN = 60
+
+
+def shown(value: Any) -> str:
+    """A JSON value in a message: short, and with nothing that a terminal acts on."""
+    text = value if isinstance(value, str) and value.isprintable() else json.dumps(value)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"

@@ -7,7 +7,8 @@ configuration leaves out has the default of diffusers.
 from collections.abc import Mapping
 from typing import Any
 
-from sdbuild.sources.base import SourceError
+from sdbuild.sources.base import SourceError, shown
+from sdbuild.sources.configs import class_of
 
 Config = Mapping[str, Any]
 
@@ -23,6 +24,7 @@ _BLOCKS = frozenset(f"{attention}{way}Block2D" for attention in ("", "Attn", "Cr
 """What a UNet may be made of; other blocks take the prompt or the time in another form."""
 _OPTIONS: dict[str, tuple[Any, ...]] = {
     "addition_embed_type": (None, "text_time"),
+    "attention_type": ("default", None),
     "class_embed_type": (None,),
     "dual_cross_attention": (None, False),
     "encoder_hid_dim": (None,),
@@ -36,15 +38,16 @@ _OPTIONS: dict[str, tuple[Any, ...]] = {
     "timestep_post_act": (None,),
 }
 """What some options of a UNet may say, the default first. Else it takes more than a latent image, a time and a prompt (such as
-the guidance of a consistency model, by ``time_cond_proj_dim``), or brings them to its blocks in another way."""
+the guidance of a consistency model, by ``time_cond_proj_dim``, or boxes to draw in, by a gated ``attention_type``), or brings
+them to its blocks in another way."""
 _IMAGE_SIZES = 6  # numbers in time_ids: original size, corner of the crop, size to draw
 _PIPELINES = ("StableDiffusion", "LatentConsistencyModel")
 _OTHER_PIPELINES = ("StableDiffusion3", "StableDiffusionUpscale", "StableDiffusionLatentUpscale")
 
 
-def check_pipeline(source: str, index: Config, unet: Config | None, family: str, latent_channels: int) -> None:
-    """model_index.json and, where there is one to look at, the UNet's config against the recipe's pipeline."""
-    found = str(index.get("_class_name") or "no class")
+def check_index(source: str, index: Config) -> None:
+    """The pipeline that model_index.json names against those that can be built."""
+    found = class_of(index) or "no class"
     if not found.startswith(_PIPELINES) or found.startswith(_OTHER_PIPELINES):
         raise SourceError(
             f"{source}: model_index.json names {found}, which can't be built; name a model of one of the pipelines "
@@ -52,6 +55,11 @@ def check_pipeline(source: str, index: Config, unet: Config | None, family: str,
         )
     if "Inpaint" in found:
         raise _other_task(source, 9)
+
+
+def check_pipeline(source: str, index: Config, unet: Config | None, family: str, latent_channels: int) -> None:
+    """model_index.json and, where there is one to look at, the UNet's config against the recipe's pipeline."""
+    found = class_of(index)
     if unet is not None:
         _check_unet(source, unet, family, latent_channels)
     if found.startswith("StableDiffusionXL") != (family == "sdxl"):
@@ -71,8 +79,8 @@ def _check_unet(source: str, config: Config, family: str, latent_channels: int) 
             "name a text-to-image model of that pipeline"
         )
     blocks = [*(config.get("down_block_types") or ()), *(config.get("up_block_types") or ())]
-    odd = [kind for kind in blocks if str(kind).removeprefix("UNetRes") not in _BLOCKS]
-    odd += [f"{key}: {config[key]}" for key, known in _OPTIONS.items() if config.get(key, known[0]) not in known]
+    odd = [shown(kind) for kind in blocks if kind.removeprefix("UNetRes") not in _BLOCKS]
+    odd += [f"{key}: {shown(config[key])}" for key, known in _OPTIONS.items() if config.get(key, known[0]) not in known]
     if odd:
         raise SourceError(
             f"{source}: the UNet is of a kind that can't be built (its config.json has {', '.join(dict.fromkeys(odd))}); name "
@@ -88,17 +96,6 @@ def _check_unet(source: str, config: Config, family: str, latent_channels: int) 
         raise SourceError(
             f"{source}: the UNet is not one of {TITLES[family]} (it takes no image sizes besides the prompt), but the recipe "
             f"says `pipeline: {family}`; write `pipeline: sd1` or `pipeline: sd2`"
-        )
-
-
-def check_class(source: str, path: str, config: Config, expected: str) -> None:
-    """The class that a model's config names against the family's."""
-    architectures = config.get("architectures") or [None]
-    found = config.get("_class_name") or architectures[0]
-    if found != expected:
-        raise SourceError(
-            f"{source}: {path} names {found or 'no class'}, and the recipe's pipeline takes {expected} there; name another "
-            "source, or the pipeline that this one is of"
         )
 
 

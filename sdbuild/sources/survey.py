@@ -7,7 +7,7 @@ from typing import Any
 
 from sdbuild.sources import checks
 from sdbuild.sources.base import Source, SourceError, read_json
-from sdbuild.sources.configs import canonical
+from sdbuild.sources.configs import canonical, read_config
 from sdbuild.sources.tokenizer import read_tokenizer, vocabulary_text
 from sdbuild.sources.weights import choose_weights
 
@@ -116,6 +116,7 @@ def _find_all(
     pipeline: Source, vae: Source | None, models: list[Wanted], index: Config, family: Family
 ) -> list[_Found]:
     """The models' configurations, checked one by one and against each other."""
+    checks.check_index(pipeline.name, index)
     # The UNet first, if there is one: it tells best what pipeline this is.
     unets = [wanted for wanted in models if wanted.is_unet and _config(wanted.folder) in pipeline.files]
     found = {wanted: _find(pipeline, vae, wanted, index) for wanted in unets}
@@ -124,7 +125,6 @@ def _find_all(
     for wanted in models:
         model = found[wanted] = found.get(wanted) or _find(pipeline, vae, wanted, index)
         name = model.source.name
-        checks.check_class(name, _config(model.folder), model.config, wanted.model_class)
         if wanted.is_text_encoder:
             checks.check_tokens(name, model.folder, model.config, family.name, family.tokens)
         if wanted.is_vae:
@@ -153,7 +153,7 @@ def _find(pipeline: Source, vae: Source | None, wanted: Wanted, index: Config) -
             f"{source.name}: {what}, where the recipe's pipeline has its {wanted.model_class}; name another source, or leave "
             "out of `components:` what needs it"
         )
-    return _Found(wanted, source, folder, read_json(source, _config(folder)))
+    return _Found(wanted, source, folder, read_config(source, _config(folder), wanted.model_class))
 
 
 def _config(folder: str) -> str:

@@ -1,6 +1,7 @@
 """The PyTorch originals: the modules of diffusers and transformers as they are, in float32.
 
-Nothing of ours takes part but the reading of checkpoints: not the reshaped attention, nor the wrappers that are traced.
+Nothing of ours takes part but the reading of configurations and checkpoints: not the reshaped attention, nor the wrappers that
+are traced.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,13 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker, cosine_distance
 from torch import Tensor, nn
-from transformers import CLIPConfig, CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 from transformers.models.clip.modeling_clip import CLIPVisionEmbeddings
 
 from sdbuild.errors import UserError
+from sdbuild.modeling import library
 from sdbuild.modeling.checkpoint import Checkpoint, read_config, weight_files
 from sdbuild.verify.metrics import Array
 
@@ -109,22 +109,6 @@ def _encode_image(model: Any, image: Tensor) -> Sequence[Tensor]:
     return (model.encode(image).latent_dist.parameters,)
 
 
-def _clip(config: dict[str, Any]) -> nn.Module:
-    projected = "CLIPTextModelWithProjection" in config.get("architectures", ())
-    model: nn.Module = (CLIPTextModelWithProjection if projected else CLIPTextModel)(CLIPTextConfig(**config))
-    return model
-
-
-def _unet(config: dict[str, Any]) -> nn.Module:
-    model: nn.Module = UNet2DConditionModel.from_config(config)
-    return model
-
-
-def _vae(config: dict[str, Any]) -> nn.Module:
-    model: nn.Module = AutoencoderKL.from_config(config)
-    return model
-
-
 def _judge(model: Any, seen: Tensor, images: Tensor, adjustment: Tensor) -> Sequence[Tensor]:
     return model(seen, images, adjustment)  # type: ignore[no-any-return]
 
@@ -143,7 +127,7 @@ class _SafetyChecker(StableDiffusionSafetyChecker):  # type: ignore[misc]
 
 
 def _checker(config: dict[str, Any]) -> nn.Module:
-    model: nn.Module = _SafetyChecker(CLIPConfig(**config))
+    model: nn.Module = library.safety_checker(config, _SafetyChecker)
     for module in model.modules():
         if isinstance(module, CLIPVisionEmbeddings):  # its own buffer of places has no content on the meta device
             module.register_buffer("position_ids", torch.arange(module.num_positions, device="cpu")[None], False)
@@ -151,11 +135,11 @@ def _checker(config: dict[str, Any]) -> nn.Module:
 
 
 _KINDS: dict[str, tuple[Callable[..., Sequence[Tensor]], Callable[[dict[str, Any]], nn.Module]]] = {
-    "clip_text": (_encode, _clip),
-    "clip_text_pooled": (_encode_pooled, _clip),
-    "unet": (_denoise, _unet),
-    "unet_xl": (_denoise, _unet),
-    "vae_decoder": (_decode, _vae),
-    "vae_encoder": (_encode_image, _vae),
+    "clip_text": (_encode, library.text_encoder),
+    "clip_text_pooled": (_encode_pooled, library.text_encoder),
+    "unet": (_denoise, library.unet),
+    "unet_xl": (_denoise, library.unet),
+    "vae_decoder": (_decode, library.vae),
+    "vae_encoder": (_encode_image, library.vae),
     "safety_checker": (_judge, _checker),
 }

@@ -80,10 +80,9 @@ def test_a_pipeline_of_the_hub(hub: HubServer, client: HubClient) -> None:
 
 
 def test_configurations_are_canonical(tmp_path: Path) -> None:
-    texts = look(sd1(text_encoder={"dtype": "float16", "bos": {"b": 1, "a": 2}}), tmp_path)
+    texts = look(sd1(text_encoder={"dtype": "float16", "use_cache": True, "_saved": {"b": 1}}), tmp_path)
     assert json.loads(texts["text_encoder/config.json"]) == {
         "architectures": ["CLIPTextModel"],
-        "bos": {"a": 2, "b": 1},
         "hidden_size": 32,
         "vocab_size": 6,
     }
@@ -308,12 +307,47 @@ def without(*prefixes: str) -> dict[str, bytes]:
         ),
         (
             sd1() | {"vae/config.json": b'{\n"a": 1,\n}'},
-            "vae/config.json, line 3 is not valid JSON; the file is damaged: get it anew",
+            "vae/config.json, line 3 is not valid JSON; the file is damaged: get it again",
         ),
-        (sd1() | {"unet/config.json": b"\xff"}, "unet/config.json is not valid JSON; the file is damaged: get it anew"),
+        (
+            sd1() | {"unet/config.json": b"\xff"},
+            "unet/config.json is not valid JSON; the file is damaged: get it again",
+        ),
         (
             sd1() | {"model_index.json": as_json([])},
             "model_index.json holds no JSON object; the file is not what its name says",
+        ),
+        (
+            sd1() | {"unet/config.json": b'{"in_channels": 4, "in_channels": 8}'},
+            "unet/config.json has the key in_channels twice in one object; the file is damaged: get it again",
+        ),
+        (
+            sd1() | {"vae/config.json": b"[" * 100_000},
+            "vae/config.json is not valid JSON; the file is damaged: get it again",
+        ),
+        (
+            sd1() | {"vae/config.json": b'{"a": ' + b"[" * 100 + b"]" * 100 + b"}"},
+            "vae/config.json has more than 64 levels, one inside the other; the file is damaged: get it again",
+        ),
+        (
+            sd1() | {"model_index.json": b'{"a": NaN}'},
+            "model_index.json is not valid JSON; the file is damaged: get it again",
+        ),
+        (
+            sd1() | {"model_index.json": b'{"a": 1e999}'},
+            "model_index.json is not valid JSON; the file is damaged: get it again",
+        ),
+        (
+            sd1() | {"model_index.json": b'{"a": "\\ud800"}'},
+            "model_index.json is not valid JSON; the file is damaged: get it again",
+        ),
+        (
+            sd1() | {"model_index.json": b'{"a": ' + b"1" * 5000 + b"}"},
+            "model_index.json is not valid JSON; the file is damaged: get it again",
+        ),
+        (
+            sd1() | {"model_index.json": "{}".encode("utf-16")},
+            "model_index.json is not valid JSON; the file is damaged: get it again",
         ),
         (
             without("scheduler/"),
@@ -393,3 +427,9 @@ def test_a_resolution_that_the_unet_can_halve(levels: int, width: int, height: i
     with pytest.raises(SourceError) as failure:
         check_resolution(unet, 8, width, height)
     assert str(failure.value) == message
+
+
+def test_a_byte_order_mark_is_no_damage(tmp_path: Path) -> None:
+    files = sd1()
+    files["unet/config.json"] = b"\xef\xbb\xbf" + files["unet/config.json"]
+    assert look(files, tmp_path / "marked") == look(sd1(), tmp_path / "plain")

@@ -74,7 +74,7 @@ def test_the_vocabulary_is_written_by_number(tmp_path: Path) -> None:
         ),
         (
             {"vocab.json": b"{", "merges.txt": b""},
-            "tokenizer/vocab.json, line 1 is not valid JSON; the file is damaged: get it anew",
+            "tokenizer/vocab.json, line 1 is not valid JSON; the file is damaged: get it again",
         ),
         (
             {"vocab.json": b"[]", "merges.txt": b""},
