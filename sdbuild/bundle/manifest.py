@@ -4,7 +4,7 @@ Keys (all paths relative to Resources, sizes in bytes, digests SHA-256 in hexade
 
     schema      1
     pipeline    the family: sd1, sd2, sdxl
-    sources     by component: {hub, commit}, {builtin}, or {folder}, of which only the name is told
+    sources     by component: {hub, commit}, {builtin}, or {local}, the digest of the tree of weight files
     image       height, width in pixels
     latents     channels; vae_factor, image pixels for one latent pixel along a side; vae_scale, by which latents are
                 multiplied after encoding and divided before decoding
@@ -93,7 +93,7 @@ def make_manifest(resources: Path, facts: Facts, progress: Callable[[int], None]
         "models": {name: _model(resources, name, files, facts) for name in folders},
         "files": files,
         "size": sum(entry["size"] for entry in files.values()),
-        "sha256": _tree_digest(files),
+        "sha256": tree_digest(files),
     }
 
 
@@ -111,10 +111,11 @@ def _model(resources: Path, name: str, files: Mapping[str, Mapping[str, Any]], f
         "compute_precision": metadata.get("computePrecision"),
         "storage_precision": metadata.get("storagePrecision"),
         "size": sum(entry["size"] for entry in own.values()),
-        "sha256": _tree_digest(own),
+        "sha256": tree_digest(own),
     }
 
 
-def _tree_digest(files: Mapping[str, Mapping[str, Any]]) -> str:
+def tree_digest(files: Mapping[str, Mapping[str, Any]]) -> str:
+    """The digest of a tree, of files by path that have their ``sha256``."""
     lines = [f"{entry['sha256']}  {path}\n" for path, entry in sorted(files.items(), key=lambda item: item[0].encode())]
     return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -22,6 +22,7 @@ _BALANCE = 0.05
 """How far from half of the weight a cut may be, of the whole, to save values that cross it."""
 
 _LINK_SUFFIX = "_link"
+_LINK_DESCRIPTION = "Passed on from the first part to the second"
 _ARRAY_TYPES = FeatureTypes_pb2.ArrayFeatureType
 _FEATURE_TYPES = {MIL_pb2.FLOAT16: _ARRAY_TYPES.FLOAT16, MIL_pb2.FLOAT32: _ARRAY_TYPES.FLOAT32}
 
@@ -46,10 +47,10 @@ def chunk(source: Package, first: Path, second: Path, progress: Callable[[int, i
         raise UserError(f"chunk: {source.path} has no weight file, so there is nothing to divide")
     cut = _best_cut(block, BlobReader(source.weights), source.path)
     total = source.weights.stat().st_size
-    head = _Part(source, range(cut.position))
+    head = _Part(source, range(cut.position), "first of two parts")
     for name in cut.crossing:
         head.give(name)
-    tail = _Part(source, range(cut.position, len(block.operations)))
+    tail = _Part(source, range(cut.position, len(block.operations)), "second of two parts")
     for name in cut.crossing:
         tail.take(name)
     written = head.write(first, lambda done: progress(done, total))
@@ -95,8 +96,8 @@ def _best_cut(block: Any, reader: BlobReader, path: Path) -> Cut:
 class _Part:
     """Some operations of a program, made a program: the constants they use, the inputs they take."""
 
-    def __init__(self, source: Package, positions: range) -> None:
-        self._source = source
+    def __init__(self, source: Package, positions: range, title: str) -> None:
+        self._source, self._title = source, title
         function = source.spec.mlProgram.functions["main"]
         self._opset = function.opset
         block = function.block_specializations[self._opset]
@@ -154,7 +155,9 @@ class _Part:
             block.outputs.append(name)
             described = next(feature for feature in whole.description.output if feature.name == name)
             spec.description.output.add().CopyFrom(described)
-        spec.description.metadata.CopyFrom(whole.description.metadata)
+        metadata = spec.description.metadata
+        metadata.CopyFrom(whole.description.metadata)
+        metadata.shortDescription = f"{metadata.shortDescription} ({self._title})".strip()
         return write_package(path, spec, self._copy_weights(block, path.with_suffix(".weights"), progress))
 
     def _link(self, block: Any, name: str) -> None:
@@ -177,7 +180,7 @@ class _Part:
         block.outputs.append(name + _LINK_SUFFIX)
 
     def _describe(self, features: Any, name: str, dtype: int) -> None:
-        feature = features.add(name=name + _LINK_SUFFIX)
+        feature = features.add(name=name + _LINK_SUFFIX, shortDescription=_LINK_DESCRIPTION)
         feature.type.multiArrayType.shape.extend(shape_of(self._made[name]))
         feature.type.multiArrayType.dataType = _FEATURE_TYPES[dtype]
 

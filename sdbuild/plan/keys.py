@@ -37,9 +37,12 @@ def key_of(ingredients: Mapping[str, Any]) -> str:
 
 @functools.cache
 def tool_version(distribution: str) -> str:
-    """The installed version of a distribution, found without importing it."""
+    """The installed version of a distribution, found without importing it.
+
+    Without what follows a plus sign: it tells how a package was built (torch's ``+cpu``), and what it writes is the same.
+    """
     try:
-        return importlib.metadata.version(distribution)
+        return importlib.metadata.version(distribution).partition("+")[0]
     except importlib.metadata.PackageNotFoundError:
         return "not installed"
 

@@ -67,6 +67,7 @@ class _Planner:
             name: {"folder": component.folder, "model_class": component.model_class, "weights": component.weights}
             for name, component in self._components.items()
         }
+        encoders = [part for part in family.components.values() if part.kind.startswith("clip_text")]
         folders = [component.folder for component in self._components.values()]
         vae_folders = [component.folder for component in self._components.values() if component.weights == "vae"]
         source, vae = recipe.model.source, recipe.model.vae
@@ -74,17 +75,36 @@ class _Planner:
             stages.CONFIG,
             "",
             Expected(SMALL, SMALL),
-            source=source_parameters(source, self._files, ["", *folders, *family.tokenizers, family.scheduler]),
+            source=source_parameters(
+                source,
+                self._files,
+                ["", *folders, *(part.folder for part in encoders), *family.tokenizers, family.scheduler],
+            ),
             vae=source_parameters(vae, self._files, ["", *vae_folders]) if vae is not None else None,
             allow_pickle=recipe.model.allow_pickle,
             pipeline=family.name,
             components=components,
+            encoders={part.folder: part.model_class for part in encoders},
+            precision=self._precision_to_judge,
             tokenizers=list(family.tokenizers),
             scheduler=family.scheduler,
             latent_channels=family.latent_channels,
             vae_factor=family.vae_factor,
             tokens=family.tokens,
         )
+
+    @property
+    def _precision_to_judge(self) -> dict[str, str]:
+        """Of VAEs that the hub alone knows: those whose own word on float16 may speak against what will be built."""
+        recipe = self._recipe
+        open_to_advice = [
+            name
+            for name, component in self._components.items()
+            if component.precision == recipe.family.components[name].precision == "float32"
+            and name not in recipe.precisions_said
+        ]
+        names = [*recipe.at_risk_in_float16, *open_to_advice]
+        return {name: recipe.precision(name) for name in names if recipe.source_of(name).kind == "hub"}
 
     def _download(self, component: Component) -> Node:
         folder = component.folder
@@ -122,16 +142,17 @@ class _Planner:
             stages.CONVERT,
             name,
             self._estimates.package(component, ()),
-            [Input("trace", self._trace(name)), Input("weights", self._download(component))],
+            [
+                Input("trace", self._trace(name)),
+                Input("weights", self._download(component)),
+                Input("card", self._config, f"cards/{component.folder}.json"),
+            ],
             package=component.swift_name,
             opset=recipe.opset,
             precision=component.precision,
             inputs=_ports(component.inputs),
             outputs=_ports(component.outputs),
-            metadata={
-                "description": component.description,
-                "author": " ".join(origin(recipe.source_of(name)).values()),
-            },
+            metadata={"description": component.description, **recipe.model.about},
         )
 
     def _models(self, name: str) -> list[Model]:
@@ -232,6 +253,11 @@ class _Planner:
                 *(
                     Input(f"files:{name}", self._config, f"files/{found.folder}.json")
                     for name, found in components.items()
+                ),
+                *(
+                    Input(f"weights:{name}", self._download(found), "files.json")
+                    for name, found in components.items()
+                    if recipe.source_of(name).kind == "local"
                 ),
                 *(Input("vae", self._config, f"{folder}/config.json") for folder in sorted(vaes)),
                 Input("scheduler", self._config, f"{family.scheduler}/scheduler_config.json"),

@@ -77,10 +77,8 @@ def local_folder(source: Source) -> Path:
 
 
 def origin(source: Source) -> dict[str, str]:
-    """Where a model is from, without anything of this machine: of a folder the name alone."""
-    if source.kind == "local":
-        return {"folder": local_folder(source).name}
-    return {source.kind: source.id}
+    """Where a model is from, without anything of this machine: of a folder not even the name, which may be anybody's."""
+    return {source.kind: "" if source.kind == "local" else source.id}
 
 
 def weight_bytes_of(source: Source, folder: str) -> int:

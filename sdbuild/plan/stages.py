@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from sdbuild.plan.graph import Stage
 
-CONFIG = Stage("config", 2, "read the model's configuration, tokenizer and list of files")
+CONFIG = Stage("config", 3, "read the model's configuration, tokenizer and list of files")
 DOWNLOAD = Stage("download", 1, "fetch the weight files")
 TRACE = Stage("trace", 2, "trace the architecture, without weights", ("torch", "diffusers", "transformers"))
 CONVERT = Stage("convert", 4, "write an ML Program with the weights", ("torch", "numpy"))
 COMPRESS = Stage("compress", 2, "compress the weights", ("numpy", "numba"))
-CHUNK = Stage("chunk", 1, "cut the package in two")
+CHUNK = Stage("chunk", 2, "cut the package in two")
 COMPILE = Stage("compile", 1, "compile the package to what apps load")
 VERIFY = Stage("verify", 1, "hold every stage's artifact against PyTorch", ("torch", "diffusers", "transformers"))
-BUNDLE = Stage("bundle", 1, "put Resources together and check them")
+BUNDLE = Stage("bundle", 2, "put Resources together and check them")
 
 STAGES = {stage.name: stage for stage in (CONFIG, DOWNLOAD, TRACE, CONVERT, COMPRESS, CHUNK, COMPILE, VERIFY, BUNDLE)}
 """In the order they run."""

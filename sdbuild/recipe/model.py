@@ -9,6 +9,7 @@ from pydantic import Field
 from sdbuild.recipe.catalogue import DEFAULT_YEAR, Chip, catalogue
 from sdbuild.recipe.family import Component, Family, Port, Precision
 from sdbuild.recipe.fields import Resolution, Strict
+from sdbuild.recipe.local import bears_float16
 from sdbuild.recipe.sources import Source, find_source
 from sdbuild.recipe.steps import Step
 from sdbuild.recipe.targets import TARGETS, Target, target_of
@@ -21,6 +22,10 @@ class RecipeModel(Strict):
     source: Source = Field(description="The pipeline.")
     vae: Source | None = Field(default=None, description="Another VAE.")
     allow_pickle: bool = Field(default=False, description="Pickled weights may be loaded.")
+    about: dict[str, str] = Field(
+        default={},
+        description="What the recipe says of author, license and version; the rest is the model card's to say.",
+    )
 
 
 class Recipe(Strict):
@@ -38,6 +43,10 @@ class Recipe(Strict):
     resolution: Resolution = Field(description="Image size.")
     batch: int = Field(description="Batch of the UNet.")
     attention: Attention = Field(description="Attention variant of the UNet.")
+    precisions: dict[str, Precision] = Field(description="Precision of each component of the family.")
+    precisions_said: tuple[str, ...] = Field(
+        default=(), description="Components whose precision the recipe itself says."
+    )
     compress: dict[str, tuple[Step, ...]] = Field(description="Steps, for the built components that have any.")
     chunk: bool = Field(description="Cut the UNet in two.")
     compile: Compiler = Field(description="Which compiler to use.")
@@ -71,10 +80,20 @@ class Recipe(Strict):
         return self.model.source
 
     def precision(self, component: str) -> Precision:
-        """The precision of a component: the family's, or float16 for a VAE that is known to bear it."""
-        if self.source_of(component).id in self.family.vae_float16_safe:
-            return "float16"
-        return self.family.components[component].precision
+        """The precision of a component: as the recipe says, or the family's, or float16 for a VAE that is known to bear it."""
+        return self.precisions[component]
+
+    @property
+    def at_risk_in_float16(self) -> tuple[str, ...]:
+        """Built components that the recipe wants in float16 though the family says that they outgrow it."""
+        safe, parts = self.family.vae_float16_safe, self.family.components
+        return tuple(
+            name
+            for name in self.components
+            if self.precisions[name] == "float16"
+            and parts[name].precision == "float32"
+            and self.source_of(name).id not in safe
+        )
 
     def component(self, name: str) -> Component:
         """The family's component with this recipe's precision put in, in its ports too."""
@@ -123,15 +142,19 @@ def resolve(written: WrittenRecipe, family: Family, path: Path, variant: str | N
     listed = written.components or family.default_components
     components = tuple(name for name in family.components if name in listed)
     vae = model.vae
+    source = find_source(model.source, model.revision, path.parent)
+    vae_source = find_source(vae.source, vae.revision, path.parent) if vae is not None else None
+    said = {"author": model.author, "license": model.license, "version": model.version}
     return Recipe(
         name=written.name,
         variant=variant,
         path=path,
         family=family,
         model=RecipeModel(
-            source=find_source(model.source, model.revision, path.parent),
-            vae=find_source(vae.source, vae.revision, path.parent) if vae is not None else None,
+            source=source,
+            vae=vae_source,
             allow_pickle=model.allow_pickle,
+            about={key: value for key, value in said.items() if value is not None},
         ),
         components=components,
         device=target.device,
@@ -140,12 +163,26 @@ def resolve(written: WrittenRecipe, family: Family, path: Path, variant: str | N
         resolution=written.resolution or family.default_resolution,
         batch=written.batch or family.batches[0],
         attention=written.attention or (family.neural_engine_attention if on_engine else "original"),
+        precisions=_precisions(family, vae_source or source) | written.precision,
+        precisions_said=tuple(written.precision),
         compress={name: steps for name in components if (steps := written.compress.get(name))},
         chunk=bool(written.chunk),
         compile=written.compile,
         bundle=written.bundle,
         verify=_limits(written.verify, components),
     )
+
+
+def _precisions(family: Family, vae: Source) -> dict[str, Precision]:
+    """What the family says, but float16 for a VAE that is known to bear it or, on this machine, says so itself."""
+
+    def usual(component: Component) -> Precision:
+        if component.precision == "float32" and component.weights == "vae":
+            safe = vae.id in family.vae_float16_safe or bears_float16(vae, component.folder)
+            return "float16" if safe else "float32"
+        return component.precision
+
+    return {name: usual(component) for name, component in family.components.items()}
 
 
 def _limits(verify: Verify | None, components: tuple[str, ...]) -> Verify | None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 from sdbuild.recipe.document import Location
 from sdbuild.recipe.family import Family
+from sdbuild.recipe.local import local_config
 from sdbuild.recipe.model import Recipe
 from sdbuild.recipe.problems import allowed, suggestion
 from sdbuild.recipe.rules import Finding, rule
@@ -93,6 +93,20 @@ def compressed_components_are_built(recipe: Recipe, written: WrittenRecipe) -> I
         yield Finding(message, (("compress", name),), notes, on_key=True)
 
 
+@rule("precision", "components", "pipeline")
+def precise_components_are_built(recipe: Recipe, written: WrittenRecipe) -> Iterator[Finding]:
+    """A precision belongs to a component that is built."""
+    for name in written.precision:
+        if name not in recipe.components:
+            near = suggestion(name, recipe.components)
+            yield Finding(
+                f"'{name}' is not built, so it has no precision",
+                (("precision", name),),
+                (*near, allowed(recipe.components)),
+                on_key=True,
+            )
+
+
 @rule("verify", "components", "pipeline")
 def verified_components_are_built(recipe: Recipe, written: WrittenRecipe) -> Iterator[Finding]:
     """Only what is built can be measured."""
@@ -134,16 +148,14 @@ def resolution_fits(recipe: Recipe, _written: WrittenRecipe) -> Iterator[Finding
         )
 
 
+_MOST_HALVINGS = 7  # more is no UNet, as a stage will tell
+
+
 def _halvings(source: Source, family: Family) -> int:
     """How often a local UNet halves its latent image; 0 where its configuration can't be read, which a stage will tell."""
     (folder,) = {component.folder for component in family.components.values() if component.kind.startswith("unet")}
-    if source.folder is None:
-        return 0
-    try:
-        config = json.loads((source.folder / folder / "config.json").read_text(encoding="utf-8"))
-        return max(0, len(config["down_block_types"]) - 1)
-    except (KeyError, OSError, TypeError, ValueError):
-        return 0
+    blocks = local_config(source, folder).get("down_block_types")
+    return min(len(blocks) - 1, _MOST_HALVINGS) if isinstance(blocks, list) and blocks else 0
 
 
 @rule("batch", "pipeline")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sdbuild.recipe.catalogue import catalogue
+from sdbuild.recipe.local import bears_float16
 from sdbuild.recipe.model import Recipe
 from sdbuild.recipe.problems import allowed
 from sdbuild.recipe.rules import Finding, rule
@@ -105,9 +106,9 @@ def attention_fits(recipe: Recipe, _written: WrittenRecipe) -> Iterator[Finding]
         )
 
 
-@rule("target", "components", "pipeline", "model")
-def precision_fits(recipe: Recipe, _written: WrittenRecipe) -> Iterator[Finding]:
-    """Float16 ports need a system that knows them, and the Neural Engine computes in float16 alone."""
+@rule("target", "components", "pipeline", "model", "precision")
+def precision_fits(recipe: Recipe, written: WrittenRecipe) -> Iterator[Finding]:
+    """Float16 ports need a system that knows them, the Neural Engine computes in float16 alone, and some numbers outgrow it."""
     ports = FEATURES["float16_ports"]
     components = {name: recipe.component(name) for name in recipe.components}
     half = [name for name, part in components.items() if any(port.dtype == "float16" for port in part.inputs)]
@@ -118,16 +119,39 @@ def precision_fits(recipe: Recipe, _written: WrittenRecipe) -> Iterator[Finding]
             (allowed(from_year(recipe.target.platform, ports.year)),),
         )
     single = [name for name, part in components.items() if part.precision == "float32"]
+    asked = [name for name in single if name in written.precision]
     if single and recipe.compute_units == "cpuAndNeuralEngine":
         safe = recipe.family.vae_float16_safe
-        advice = f"name a VAE made for float16: model.vae: {safe[0]}" if safe else "write compute_units: cpuAndGPU"
+        if asked:
+            why, notes = "as the recipe says", ("remove it from precision, or write compute_units: cpuAndGPU",)
+        elif safe:
+            why = "because float16 overflows in it"
+            notes = (
+                f"name a VAE made for float16: model.vae: {safe[0]}; where the model's own is (its config.json says "
+                f"force_upcast: false), write precision: {{{single[0]}: float16}}",
+            )
+        else:
+            why, notes = "because float16 overflows in it", ("write compute_units: cpuAndGPU",)
         yield Finding(
-            f"{', '.join(single)} is built in float32, because float16 overflows in it; the Neural Engine computes in "
-            "float16 only, so it will run on the CPU",
+            f"{', '.join(single)} is built in float32, {why}; the Neural Engine computes in float16 only, so it will run on "
+            "the CPU",
             _UNITS,
-            (advice,),
+            notes,
             warning=True,
         )
+    for name in recipe.at_risk_in_float16:
+        source = recipe.source_of(name)
+        if source.kind != "hub" and not bears_float16(source, recipe.family.components[name].folder):
+            yield Finding(
+                f"float16 overflows in {name} of {recipe.family.title}, and the config.json of this one does not say "
+                "force_upcast: false: pictures may come out black",
+                (("precision", name),),
+                (f"remove the key, or name a VAE made for float16: model.vae: {recipe.family.vae_float16_safe[0]}",)
+                if recipe.family.vae_float16_safe
+                else ("remove the key",),
+                warning=True,
+                on_key=True,
+            )
 
 
 @rule("target", "compress", "components", "pipeline")

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, WithJsonSchema
 
 from sdbuild.recipe.catalogue import catalogue
+from sdbuild.recipe.family import Precision
 from sdbuild.recipe.fields import NAME_PATTERN, ResolutionField, Strict, check_name, form, wrong
 from sdbuild.recipe.files import names_in, pipelines_folder
 from sdbuild.recipe.problems import allowed, suggestion
@@ -47,10 +48,17 @@ def _os(name: str) -> str:
     return name
 
 
+def _line(text: str) -> str:
+    if not text.isprintable() or not text.strip():
+        raise wrong("expected one line of text")
+    return text
+
+
 def _short_source(text: str) -> dict[str, str]:
     return {"source": text}
 
 
+About = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_line)]
 Revision = Annotated[str, Field(min_length=1, max_length=200)]
 
 
@@ -87,6 +95,13 @@ class Model(Strict):
         default=False,
         description="Accept weights in pickle format (.bin), loaded with restrictions. Prefer safetensors.",
     )
+    author: About | None = Field(
+        default=None, description="Author that Xcode shows of the models; default: from the model card, if it says so."
+    )
+    license: About | None = Field(
+        default=None, description="Their license; default: from the model card, if it says so.", examples=["openrail++"]
+    )
+    version: About | None = Field(default=None, description="Their version; default: the id of a model of the hub.")
 
 
 class WrittenTarget(Strict):
@@ -184,6 +199,12 @@ class WrittenRecipe(Strict):
         default=None,
         description="How attention is computed: original for the GPU, split_einsum variants for the Neural Engine; "
         "default: from the compute units.",
+    )
+    precision: dict[str, Precision] = Field(
+        default_factory=dict,
+        description="Precision of single components: float16, or float32 for one whose numbers outgrow float16; default: the "
+        "family's, and float16 for a VAE that says that it bears it.",
+        examples=[{"vae_decoder": "float16"}],
     )
     compress: dict[str, tuple[Step, ...] | None] = Field(
         default_factory=dict, description="For each component a list of compression steps; null leaves it alone."

@@ -59,6 +59,10 @@ class Source(Protocol):
         """For messages."""
 
     @property
+    def title(self) -> str | None:
+        """What everybody knows it by; None for a folder, whose name is its user's affair."""
+
+    @property
     def commit(self) -> str | None:
         """What the revision stands for now; None for what has no revisions."""
 

@@ -4,13 +4,17 @@ Each check raises SourceError at the first mismatch: what was found, what the re
 configuration leaves out has the default of diffusers.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sdbuild.sources.base import SourceError, shown
 from sdbuild.sources.configs import class_of
 
 Config = Mapping[str, Any]
+Encoders = Mapping[str, Mapping[str, int] | None]
+"""Of a family's text encoders, by folder: ``hidden_size`` and ``projection_dim``."""
+
+_UNET_ATTENDS_TO = 1280  # numbers a token, where a UNet does not say
 
 TITLES = {"sd1": "Stable Diffusion 1", "sd2": "Stable Diffusion 2", "sdxl": "Stable Diffusion XL"}
 
@@ -130,25 +134,68 @@ def check_vae(source: str, config: Config, family: str, vae_factor: int, latent_
         )
 
 
-def check_prompt_width(source: str, unet: Config, encoders: Mapping[str, Config]) -> None:
-    """The text encoders' widths, side by side, against what the UNet attends to, and of SDXL's second the pooled output's."""
-    widths = [config.get("hidden_size") for config in encoders.values()]
-    width, wanted = sum(number or 0 for number in widths), unet.get("cross_attention_dim")
-    if None not in (*widths, wanted) and width != wanted:
+def check_refiner(source: str, index: Config, unet: Config, encoders: Encoders) -> None:
+    """Whether the UNet of Stable Diffusion XL is a refiner's: with an aesthetic score where the base has the size to draw, it
+    takes five numbers beside the prompt and not six, and the second text encoder's prompts alone.
+    """
+    if unet.get("addition_embed_type") != "text_time":
+        return
+    base, refiner = (_pooled(unet, numbers) for numbers in (_IMAGE_SIZES, _IMAGE_SIZES - 1))
+    given = list(encoders.values())[-1] if encoders else None
+    said = {given["projection_dim"]} if given else {unet.get("cross_attention_dim", _UNET_ATTENDS_TO)}
+    if index.get("requires_aesthetics_score") is True or (refiner in said and base not in said):
         raise SourceError(
-            f"{source}: {' and '.join(encoders)} give{'s' if len(encoders) == 1 else ''} {width} numbers a token, and the "
-            f"UNet takes {wanted}; they are of different models: name a source whose parts belong together"
+            f"{source}: a refiner of Stable Diffusion XL: its UNet takes an aesthetic score, and one text encoder's prompts; "
+            "it can't be built yet, so name a base model, such as stabilityai/stable-diffusion-xl-base-1.0"
+        )
+
+
+def check_prompt_width(source: str, unet: Config, encoders: Encoders) -> None:
+    """The text encoders' widths, side by side, against what the UNet attends to, and of SDXL's second the pooled output's.
+
+    ``encoders``, in the family's order, has None for one that the source lacks.
+    """
+    there = {name: widths for name, widths in encoders.items() if widths is not None}
+    width, wanted = (
+        sum(each["hidden_size"] for each in there.values()),
+        unet.get("cross_attention_dim", _UNET_ATTENDS_TO),
+    )
+    if width > wanted or (width == wanted) != (len(there) == len(encoders)):
+        verb, rest = "gives" if len(there) == 1 else "give", [name for name in encoders if name not in there]
+        missing = f", with {' and '.join(rest)} still to come" if rest else ""
+        raise SourceError(
+            f"{source}: {' and '.join(there)} {verb} {width} numbers a token{missing}, and the UNet takes {wanted}; they are "
+            "of different models: name a source whose parts belong together"
         )
     name, last = list(encoders.items())[-1]
-    pooled, row = last.get("projection_dim"), unet.get("projection_class_embeddings_input_dim")
-    size = unet.get("addition_time_embed_dim")
-    if pooled is None or row is None or size is None:
-        return
-    if pooled != row - _IMAGE_SIZES * size:
+    pooled = _pooled(unet, _IMAGE_SIZES)
+    if last is not None and pooled is not None and last["projection_dim"] != pooled:
         raise SourceError(
-            f"{source}: {name} gives {pooled} numbers for a whole prompt, and the UNet takes {row - _IMAGE_SIZES * size} "
-            "beside the image sizes; they are of different models: name a source whose parts belong together"
+            f"{source}: {name} gives {last['projection_dim']} numbers for a whole prompt, and the UNet takes {pooled} beside "
+            "the image sizes; they are of different models: name a source whose parts belong together"
         )
+
+
+def _pooled(unet: Config, numbers: int) -> int | None:
+    """How much of the row that a UNet is conditioned on is left for the pooled prompt, beside so many embedded numbers."""
+    row, size = unet.get("projection_class_embeddings_input_dim"), unet.get("addition_time_embed_dim")
+    return None if row is None or size is None else row - numbers * size
+
+
+def advise_on_precision(source: str, vae: Config, precision: Mapping[str, str], warn: Callable[[str], None]) -> None:
+    """What is built of a VAE, by name, against what its configuration says of float16, as diffusers understands it."""
+    bears = vae.get("force_upcast", True) is False
+    for name, built in precision.items():
+        if built == "float32" and bears:
+            warn(
+                f"{source}: the VAE is made for float16 (force_upcast: false in its config.json), and {name} is built in "
+                f"float32; write `precision: {{{name}: float16}}` for half the size, and for the Neural Engine"
+            )
+        if built == "float16" and not bears:
+            warn(
+                f"{source}: {name} is built in float16, and the VAE's config.json does not say force_upcast: false: its "
+                "numbers may outgrow float16 and pictures come out black; remove it from `precision:`, or look at pictures"
+            )
 
 
 def check_vocabulary(source: str, folder: str, vocabulary: Mapping[str, int], encoder: Config) -> None:

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from sdbuild.sources.base import Progress, SourceError, SourceFile, digest
+from sdbuild.sources.card import CARD
 
 _KINDS = (".json", ".txt", ".safetensors", ".bin")
 """What a pipeline is made of; a folder may hold much else."""
@@ -17,6 +18,7 @@ class FolderSource:
     """A folder as diffusers saves it. Its files are linked, never copied."""
 
     commit = None
+    title: str | None = None
 
     def __init__(self, folder: Path, name: str) -> None:
         """Nothing is looked at yet."""
@@ -30,7 +32,7 @@ class FolderSource:
         try:
             top = sorted(self._folder.iterdir())
             paths = [*top, *(path for entry in top if entry.is_dir() for path in sorted(entry.iterdir()))]
-            files = [self._about(path) for path in paths if path.suffix in _KINDS and path.is_file()]
+            files = [self._about(path) for path in paths if _is_of_a_model(path) and path.is_file()]
         except OSError as error:
             raise SourceError(f"{self.name}: {error.filename} can't be read: {error.strerror}") from None
         return {file.path: file for file in files}
@@ -63,6 +65,11 @@ class BuiltinSource(FolderSource):
     clones and versions of sdbuild share must not point into one of them.
     """
 
+    def __init__(self, folder: Path, name: str) -> None:
+        """Nothing is looked at yet."""
+        super().__init__(folder, name)
+        self.title = name
+
     def _about(self, path: Path) -> SourceFile:
         with path.open("rb") as content:
             return SourceFile(path.relative_to(self._folder).as_posix(), path.stat().st_size, sha256=digest(content))
@@ -75,6 +82,10 @@ class BuiltinSource(FolderSource):
             if not file.vouches_for(content):
                 raise SourceError(f"{self.name}: {file.path} has changed while it was being built from; build again")
         progress(file.size)
+
+
+def _is_of_a_model(path: Path) -> bool:
+    return path.suffix in _KINDS or path.name == CARD
 
 
 def _must_be_folder(folder: Path, name: str) -> None:

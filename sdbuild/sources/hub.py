@@ -30,7 +30,7 @@ class HubSource:
 
     def __init__(self, repository: str, revision: str | None, client: HubClient | None = None) -> None:
         """Nothing is asked yet. Without a revision: the branch ``main``."""
-        self.name = repository
+        self.name = self.title = repository
         self._revision = revision or _DEFAULT_REVISION
         self._client = HubClient() if client is None else client
 

@@ -1,13 +1,14 @@
 """Everything small about a pipeline: its configurations, its tokenizers, and which weight files a build will need."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from sdbuild.sources import checks
 from sdbuild.sources.base import Source, SourceError, read_json
-from sdbuild.sources.configs import canonical, read_config
+from sdbuild.sources.card import read_card
+from sdbuild.sources.configs import canonical, class_of, read_config
 from sdbuild.sources.tokenizer import read_tokenizer, vocabulary_text
 from sdbuild.sources.weights import choose_weights
 
@@ -57,6 +58,8 @@ class Family:
     tokenizers: tuple[str, ...]
     scheduler: str
     tokens: int
+    encoders: Mapping[str, str]
+    """Folder → class of all its text encoders, built or not."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +79,17 @@ def survey(
     family: Family,
     allow_pickle: bool,
     progress: Callable[[int, int], None],
+    warn: Callable[[str], None] = lambda text: None,
+    precision: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """Texts by path: ``model_index.json``; for each model ``<folder>/config.json`` and ``files/<folder>.json``; for each
-    tokenizer ``<folder>/vocab.json`` and ``<folder>/merges.txt``; and ``<scheduler>/scheduler_config.json``.
+    """Texts by path: ``model_index.json``; for each model ``<folder>/config.json``, ``files/<folder>.json`` and
+    ``cards/<folder>.json``; for each tokenizer ``<folder>/vocab.json`` and ``<folder>/merges.txt``; and
+    ``<scheduler>/scheduler_config.json``.
 
     ``vae`` is another source for the models that may come from one. ``files/…`` has the ``commit`` (null for a folder) and
-    ``files``, the weight files. ``progress`` is told how many steps are done, and how many there are.
+    ``files``, the weight files; ``cards/…`` what `read_card` finds. ``progress`` is told how many steps are done, and how many
+    there are; ``warn`` what the user should know though nothing is wrong. ``precision`` names what is built of a VAE, such as
+    ``{"vae_decoder": "float16"}``, where the VAE's own word on that should be looked at.
 
     Raises:
         SourceError: something is missing, damaged, or not what the recipe takes it for.
@@ -93,11 +101,15 @@ def survey(
     texts["model_index.json"] = canonical(index)
     found = _find_all(pipeline, vae, models, index, family)
     progress(1 + len(found), steps)
+    for model in found:
+        if model.wanted.is_vae and precision:
+            checks.advise_on_precision(model.source.name, model.config, precision, warn)
+    cards = {source: read_card(source, warn) for source in dict.fromkeys(model.source for model in found)}
     scheduler = f"{family.scheduler}/scheduler_config.json"
     texts[scheduler] = canonical(read_json(pipeline, scheduler))
     encoders = [model for model in found if model.wanted.is_text_encoder]
     for number, folder in enumerate(family.tokenizers):
-        vocabulary, merges = read_tokenizer(pipeline, folder)
+        vocabulary, merges = read_tokenizer(pipeline, folder, warn)
         if len(encoders) == len(family.tokenizers):
             checks.check_vocabulary(pipeline.name, folder, vocabulary, encoders[number].config)
         texts[f"{folder}/vocab.json"], texts[f"{folder}/merges.txt"] = vocabulary_text(vocabulary), merges
@@ -108,6 +120,7 @@ def survey(
         files = choose_weights(model.source, model.folder, model.wanted.of_transformers, allow_pickle)
         record = {"commit": model.source.commit, "files": [file.record() for file in files]}
         texts[f"files/{folder}.json"] = json.dumps(record, indent=2, sort_keys=True) + "\n"
+        texts[f"cards/{folder}.json"] = canonical(cards[model.source])
         progress(steps - len(found) + number + 1, steps)
     return texts
 
@@ -122,6 +135,10 @@ def _find_all(
     found = {wanted: _find(pipeline, vae, wanted, index) for wanted in unets}
     unet = found[unets[0]].config if unets else None
     checks.check_pipeline(pipeline.name, index, unet, family.name, family.latent_channels)
+    if unet is not None:
+        encoders = _encoders(pipeline, vae, models, index, family, found)
+        checks.check_refiner(pipeline.name, index, unet, encoders)
+        checks.check_prompt_width(pipeline.name, unet, encoders)
     for wanted in models:
         model = found[wanted] = found.get(wanted) or _find(pipeline, vae, wanted, index)
         name = model.source.name
@@ -129,9 +146,6 @@ def _find_all(
             checks.check_tokens(name, model.folder, model.config, family.name, family.tokens)
         if wanted.is_vae:
             checks.check_vae(name, model.config, family.name, family.vae_factor, family.latent_channels)
-    encoders = {wanted.folder: found[wanted].config for wanted in models if wanted.is_text_encoder}
-    if unet is not None and len(encoders) == len(family.tokenizers):
-        checks.check_prompt_width(pipeline.name, unet, encoders)
     return [found[wanted] for wanted in models]
 
 
@@ -154,6 +168,36 @@ def _find(pipeline: Source, vae: Source | None, wanted: Wanted, index: Config) -
             "out of `components:` what needs it"
         )
     return _Found(wanted, source, folder, read_config(source, _config(folder), wanted.model_class))
+
+
+def _encoders(
+    pipeline: Source,
+    vae: Source | None,
+    models: list[Wanted],
+    index: Config,
+    family: Family,
+    found: dict[Wanted, _Found],
+) -> checks.Encoders:
+    """The widths of all text encoders of the family, built or not; those that are built are added to ``found``."""
+    encoders: dict[str, checks.Config | None] = {}
+    wanted = {model.folder: model for model in models if model.is_text_encoder}
+    for folder, model_class in family.encoders.items():
+        config: checks.Config | None = None
+        if _config(folder) in pipeline.files:
+            if folder in wanted:
+                model = found[wanted[folder]] = _find(pipeline, vae, wanted[folder], index)
+                config = model.config
+            else:
+                config = read_json(pipeline, _config(folder))
+                config = config if class_of(config) == model_class else None
+        encoders[folder] = config
+    return {folder: _widths(config) if config is not None else None for folder, config in encoders.items()}
+
+
+def _widths(encoder: checks.Config) -> dict[str, int] | None:
+    """With transformers' defaults; None for what is no width, in the configuration of a model that is not built."""
+    widths = {key: encoder.get(key, 512) for key in ("hidden_size", "projection_dim")}
+    return widths if all(type(width) is int for width in widths.values()) else None
 
 
 def _config(folder: str) -> str:

@@ -1,43 +1,98 @@
 """CLIP's tokenizer as the Swift package reads it: ``vocab.json`` and ``merges.txt``."""
 
 import json
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from sdbuild.sources.base import Source, SourceError, read_json
+from sdbuild.sources.base import Source, SourceError, read_json, shown
 
 _SPECIAL = ("<|startoftext|>", "<|endoftext|>")
 _HEADER = "#version: 0.2"  # what transformers writes, and readers skip
+_NAMED = 5  # added words in a message
 
 
-def read_tokenizer(source: Source, folder: str) -> tuple[dict[str, int], str]:
+def read_tokenizer(source: Source, folder: str, warn: Callable[[str], None]) -> tuple[dict[str, int], str]:
     """The vocabulary, and the text of merges.txt with ``\\n`` after each line.
 
     Read from the files of these names or, where they are missing, from ``tokenizer.json``.
 
+    Words that were added to a tokenizer are found in a prompt before it is taken apart. The Swift package's tokenizer does not
+    do that (BPETokenizer.swift @e12202c): it joins letters by merges, and no merge makes an added word. So they are left out,
+    whichever file has them, and ``warn`` is told; but the two that frame a prompt are looked up by name.
+
     Raises:
         SourceError: no tokenizer, or not one of CLIP's.
     """
+    added: Any = []
     if f"{folder}/vocab.json" in source.files and f"{folder}/merges.txt" in source.files:
         where = f"{folder}/vocab.json"
         vocabulary = read_json(source, where)
         merges = _lines(source, f"{folder}/merges.txt")
     elif f"{folder}/tokenizer.json" in source.files:
         where = f"{folder}/tokenizer.json"
-        vocabulary, merges = _from_tokenizer_json(source, where)
+        vocabulary, merges, added = _from_tokenizer_json(source, where)
     else:
         raise SourceError(
             f"{source.name}: {folder} has neither vocab.json and merges.txt nor tokenizer.json; name a pipeline with a "
             "CLIP tokenizer"
         )
-    if not all(isinstance(token, int) and not isinstance(token, bool) for token in vocabulary.values()):
+    if not all(type(token) is int and token >= 0 for token in vocabulary.values()):
         raise SourceError(f"{source.name}: {where} maps some words to what are no numbers; the file is damaged")
+    _settle_added(source, folder, vocabulary, [*_words(added), *_added_beside(source, folder)], warn)
     if missing := [token for token in _SPECIAL if token not in vocabulary]:
         raise SourceError(f"{source.name}: {where} lacks {' and '.join(missing)}: not a CLIP tokenizer")
     for line in merges:
         if len(line.split(" ")) != 2 or not all(line.split(" ")):
-            raise SourceError(f"{source.name}: {folder}: the merge '{line}' is not two parts; the file is damaged")
+            raise SourceError(
+                f"{source.name}: {folder}: the merge '{shown(line)}' is not two parts; the file is damaged"
+            )
     ordered = dict(sorted(vocabulary.items(), key=lambda item: item[1]))
     return ordered, "".join(f"{line}\n" for line in (_HEADER, *merges))
+
+
+def _added_beside(source: Source, folder: str) -> Iterator[tuple[Any, Any]]:
+    """Words and numbers of the files that transformers writes beside vocab.json, in its older and its newer way."""
+    if (path := f"{folder}/added_tokens.json") in source.files:
+        yield from read_json(source, path).items()
+    if (path := f"{folder}/tokenizer_config.json") in source.files:
+        decoder = read_json(source, path).get("added_tokens_decoder")
+        for number, about in decoder.items() if isinstance(decoder, dict) else ():
+            word = about.get("content") if isinstance(about, dict) else None
+            yield word, int(number) if number.isdecimal() and len(number) < 10 else None
+
+
+def _words(added: Any) -> Iterator[tuple[Any, Any]]:
+    for token in added if isinstance(added, list) else [None]:
+        yield (token.get("content"), token.get("id")) if isinstance(token, dict) else (None, None)
+
+
+def _settle_added(
+    source: Source,
+    folder: str,
+    vocabulary: dict[str, int],
+    added: list[tuple[Any, Any]],
+    warn: Callable[[str], None],
+) -> None:
+    left_out = {}
+    for word, number in added:
+        if not isinstance(word, str) or type(number) is not int or number < 0:
+            raise SourceError(f"{source.name}: {folder}: an added word has no text or no number; the files are damaged")
+        if vocabulary.get(word, number) != number:
+            raise SourceError(
+                f"{source.name}: {folder} gives {shown(word)} two numbers, {vocabulary[word]} and {number}; its files are not "
+                "of one tokenizer: get them again"
+            )
+        if word in _SPECIAL:
+            vocabulary[word] = number
+        elif word not in vocabulary:
+            left_out[word] = number
+    if left_out:
+        names = ", ".join(map(shown, list(left_out)[:_NAMED]))
+        more = f" and {len(left_out) - _NAMED} more" if len(left_out) > _NAMED else ""
+        warn(
+            f"{source.name}: {folder} has added words ({names}{more}), which apps can't use: the Swift package's tokenizer "
+            "joins letters by merges, and none makes these. They are left out, and prompts with them are read letter by letter"
+        )
 
 
 def _lines(source: Source, path: str) -> list[str]:
@@ -51,14 +106,20 @@ def _lines(source: Source, path: str) -> list[str]:
     return [line for line in body if line]
 
 
-def _from_tokenizer_json(source: Source, path: str) -> tuple[dict[str, Any], list[str]]:
+def _from_tokenizer_json(source: Source, path: str) -> tuple[dict[str, Any], list[str], Any]:
     whole = read_json(source, path)
     model: Any = whole.get("model")
     if not isinstance(model, dict) or not isinstance(model.get("vocab"), dict) or "merges" not in model:
         raise SourceError(f"{source.name}: {path} is of another kind than CLIP's (byte-pair encoding)")
-    added = {token["content"]: token["id"] for token in whole.get("added_tokens", ())}
-    merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
-    return {**added, **model["vocab"]}, merges
+    merges = model["merges"] if isinstance(model["merges"], list) else [model["merges"]]
+    return model["vocab"], [_merge(source, path, merge) for merge in merges], whole.get("added_tokens") or []
+
+
+def _merge(source: Source, path: str, merge: Any) -> str:
+    pair = merge.split(" ") if isinstance(merge, str) else merge
+    if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(part, str) and part for part in pair):
+        raise SourceError(f"{source.name}: {path}: the merge {shown(merge)} is not two parts; the file is damaged")
+    return " ".join(pair)
 
 
 def vocabulary_text(vocabulary: dict[str, int]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from sdbuild.bundle.assemble import assemble
 from sdbuild.bundle.contract import ContractError, Expectations, check_resources
-from sdbuild.bundle.manifest import Facts, make_manifest, write_manifest
+from sdbuild.bundle.manifest import Facts, make_manifest, tree_digest, write_manifest
 from sdbuild.bundle.zip import write_zip
 from sdbuild.stages import Job
 
@@ -19,11 +19,12 @@ def run(job: Job) -> None:
     (steps); ``height``, ``width``, ``batch``, ``tokens``, ``latent_channels``, ``vae_factor``, ``attention``,
     ``deployment_target``, ``compute_units``, ``compiler``, ``tools`` (versions by name); ``vae_scale`` and
     ``prediction_type`` for models that do not say; ``sources``, by component, where weights are from ("hub", "builtin" or
-    "folder"); ``zip``, the archive's stem or null.
+    "local"); ``zip``, the archive's stem or null.
 
     Inputs: ``compiled:<Swift name>``, its ``.mlmodelc``; ``tokenizer:<name>``, folders, the first one's files are taken;
     ``scheduler`` and, if there is one, ``vae``, the configuration files; ``files:<component>``, what config recorded of
-    the weight files; ``verify``, if that ran, what it found, which is shown beside the bundle.
+    the weight files; ``weights:<component>``, for local ones, what download recorded of them; ``verify``, if that ran, what
+    it found, which is shown beside the bundle.
     """
     parameters, inputs = job.parameters, job.inputs
     resources = job.output / "Resources"
@@ -72,11 +73,12 @@ def _facts(parameters: dict[str, Any], inputs: dict[str, Path]) -> Facts:
     components = parameters["components"].values()
     scheduler = _read(inputs["scheduler"])
     commits = {name: _read(path)["commit"] for name, path in _by_name(inputs, "files").items()}
+    weights = {name: {"local": _weights_digest(path)} for name, path in _by_name(inputs, "weights").items()}
     vae = _read(inputs["vae"]) if "vae" in inputs else {}
     return Facts(
         pipeline=parameters["pipeline"],
         sources={
-            name: origin | ({"commit": commits[name]} if commits[name] else {})
+            name: origin | weights.get(name, {}) | ({"commit": commits[name]} if commits[name] else {})
             for name, origin in parameters["sources"].items()
         },
         height=parameters["height"],
@@ -96,6 +98,11 @@ def _facts(parameters: dict[str, Any], inputs: dict[str, Path]) -> Facts:
         tools=parameters["tools"],
         compression={model: component["compress"] for component in components for model in component["models"]},
     )
+
+
+def _weights_digest(path: Path) -> str:
+    """The digest of a local model's weight files, as of a tree: its content is all that is told of it."""
+    return tree_digest({file["name"]: file for file in _read(path)["files"]})
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -10,8 +10,9 @@ def run(job: Job) -> None:
 
     Parameters: ``source`` and ``vae``, for `open_source`, the latter null when the recipe names no other VAE;
     ``allow_pickle``; ``components``, by name, each with ``folder``, ``model_class`` and ``weights`` ("source" or "vae"); of the
-    family ``pipeline`` (its name), ``tokenizers`` and ``scheduler`` (folders), ``vae_factor``,
-    ``latent_channels`` and ``tokens``.
+    family ``pipeline`` (its name), ``encoders`` (folder → class of its text encoders), ``tokenizers`` and ``scheduler``
+    (folders), ``vae_factor``, ``latent_channels`` and ``tokens``; ``precision``, what is built of a VAE, where that is to be
+    judged by its configuration.
     No inputs.
     """
     given = job.parameters
@@ -22,6 +23,7 @@ def run(job: Job) -> None:
         tuple(given["tokenizers"]),
         given["scheduler"],
         given["tokens"],
+        given["encoders"],
     )
     texts = survey(
         open_source(given["source"]),
@@ -30,6 +32,8 @@ def run(job: Job) -> None:
         family,
         given["allow_pickle"],
         lambda done, total: job.progress(done, total, "files"),
+        job.warn,
+        given["precision"],
     )
     for path, text in texts.items():
         target = job.output / path

@@ -1,5 +1,7 @@
 """convert: a traced graph and a checkpoint to a float package; the weights stream through."""
 
+import json
+
 from sdbuild.coreml.convert import Metadata, Port, convert
 from sdbuild.modeling.checkpoint import Checkpoint, weight_files
 from sdbuild.modeling.components import PREFIX
@@ -11,9 +13,11 @@ def run(job: Job) -> None:
     """Write ``<package>.mlpackage``.
 
     Parameters: ``package`` (its name), ``opset``, ``precision``, ``inputs`` and ``outputs`` (lists of name, dtype and
-    description), ``metadata`` (description, author, license, version, user). Inputs: ``trace``, ``weights``.
+    description), ``metadata`` (description, author, license, version, user). Inputs: ``trace``, ``weights`` and ``card``, what
+    config found of author, license and version, where ``metadata`` does not say them.
     """
     parameters = job.parameters
+    card = json.loads(job.inputs["card"].read_text(encoding="utf-8"))
     convert(
         load_trace(job.inputs["trace"] / "graph.pt2"),
         Checkpoint(weight_files(job.inputs["weights"])).load,
@@ -22,7 +26,7 @@ def run(job: Job) -> None:
         outputs=[Port(**port) for port in parameters["outputs"]],
         opset=parameters["opset"],
         precision=parameters["precision"],
-        metadata=Metadata(**parameters["metadata"]),
+        metadata=Metadata(**card | parameters["metadata"]),
         prefix=PREFIX,
         progress=lambda done, total: job.progress(done, total, "tensors"),
     )

@@ -30,6 +30,11 @@ def test_of_an_inputs_place_only_what_the_stage_sees_counts() -> None:
     assert key_of(made_of(subpath="here/file")) == key_of(made_of(subpath="there/file"))
 
 
+def test_how_a_tool_was_built_is_no_part_of_its_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.metadata.version", {"built-for": "2.13.0+cpu", "plain": "2.13.0"}.__getitem__)
+    assert tool_version("built-for") == tool_version("plain") == "2.13.0"
+
+
 def test_a_tool_that_is_not_there_has_no_version() -> None:
     assert tool_version("no-such-distribution") == "not installed"
 

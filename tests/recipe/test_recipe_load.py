@@ -1,5 +1,6 @@
 """What a good recipe becomes: defaults, variants, sources, what each component is built as."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -116,6 +117,55 @@ def test_vae_of_sdxl_is_float32_unless_it_is_known_to_bear_float16(tmp_path: Pat
         assert recipe.precision("unet") == "float16"
     assert fixed.source_of("vae_decoder").id == "madebyollin/sdxl-vae-fp16-fix"
     assert fixed.source_of("unet").id == plain.source_of("vae_decoder").id
+
+
+@pytest.mark.parametrize(
+    ("config", "said", "precision", "warned"),
+    [
+        ({"force_upcast": True}, "", "float32", False),
+        ({"force_upcast": False}, "", "float16", False),
+        ({"force_upcast": False}, "precision: {vae_decoder: float32}", "float32", False),
+        ({"force_upcast": True}, "precision: {vae_decoder: float16}", "float16", True),
+        ({}, "precision: {vae_decoder: float16}", "float16", True),
+        ({"force_upcast": 0}, "", "float32", False),
+        (None, "", "float32", False),
+    ],
+)
+@pytest.mark.parametrize("other_vae", [False, True], ids=["inside", "another"])
+def test_a_local_vae_says_itself_whether_it_bears_float16(
+    config: dict[str, object] | None, said: str, precision: str, warned: bool, other_vae: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model_index.json").write_text("{}")
+    place = tmp_path / ("other" if other_vae else "model/vae")
+    place.mkdir()
+    (place / "config.json").write_text("[1" if config is None else json.dumps(config))
+    text = "name: x\npipeline: sdxl\nmodel: {source: ./model" + (", vae: ./other}" if other_vae else "}")
+    loaded = load(tmp_path, f"{text}\ntarget: {{os: macOS14}}\n{said}\n")
+    (recipe,) = loaded.recipes
+    decoder = recipe.component("vae_decoder")
+    assert (decoder.precision, decoder.inputs[0].dtype, recipe.precision("vae_encoder")) == (
+        precision,
+        precision,
+        "float16" if (config or {}).get("force_upcast") is False else "float32",
+    )
+    assert any("pictures may come out black" in warning for warning in loaded.warnings) == warned
+
+
+def test_precision_of_any_component_and_of_one_variant(tmp_path: Path) -> None:
+    text = (
+        BASE + "target: {os: macOS14}\nprecision: {unet: float32}\nvariants: [{name: a}, {name: b, precision: null}]\n"
+    )
+    a, b = load(tmp_path, text).recipes
+    assert [(r.precision("unet"), r.precision("vae_decoder")) for r in (a, b)] == [
+        ("float32", "float16"),
+        ("float16",) * 2,
+    ]
+
+
+def test_author_license_and_version_of_the_recipe(tmp_path: Path) -> None:
+    text = BASE.replace("builtin:shapes", "builtin:shapes, author: Jo, license: MIT") + "target: {os: macOS14}\n"
+    assert one(tmp_path, text).model.about == {"author": "Jo", "license": "MIT"}
 
 
 def test_local_source_is_found_from_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

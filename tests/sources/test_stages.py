@@ -16,6 +16,7 @@ from tests.sources.make_models import checked, sd1, sdxl, sharded, weights, writ
 NAME = "someone/small"
 TOKEN = "hf_ThisIsNobodysToken"
 STEM = "diffusion_pytorch_model"
+READING = ("config", "download")
 
 
 def planned(folder: Path, model: str, **more: Any) -> Graph:
@@ -136,3 +137,27 @@ def test_artifacts_do_not_depend_on_how_the_model_was_got(
         made = run_both(planned(tmp_path, f'{{"source": "{source}"}}'), tmp_path / place)
         digests.append([(path.name, sha256(path.read_bytes())) for path in made["download:unet"]])
     assert digests[0] == digests[1]
+
+
+def test_a_renamed_copy_of_a_model_reads_its_files_and_builds_nothing_anew(tmp_path: Path) -> None:
+    digests = []
+    graphs = []
+    for name in ("my-secret-project", "renamed"):
+        write(sd1(), tmp_path / name)
+        graphs.append(planned(tmp_path, f'{{"source": "./{name}"}}'))
+        made = run_both(graphs[-1], tmp_path / "made" / name)
+        digests.append({task: [sha256(path.read_bytes()) for path in files] for task, files in made.items()})
+        for path in (path for files in made.values() for path in files):
+            assert name.encode() not in path.read_bytes()
+    assert digests[0] == digests[1]
+    # What these two stages made is the same, and the others get nothing else: so are their keys.
+    rest = [
+        {
+            name: (node.parameters, [item.role for item in node.inputs])
+            for name, node in graph.tasks.items()
+            if node.stage.name not in READING
+        }
+        for graph in graphs
+    ]
+    assert rest[0] == rest[1]
+    assert len(rest[0]) > 8

@@ -22,9 +22,10 @@ STEM = "diffusion_pytorch_model"
 TEXT, UNET = Wanted("text_encoder", "CLIPTextModel"), Wanted("unet", "UNet2DConditionModel")
 TEXT_2 = Wanted("text_encoder_2", "CLIPTextModelWithProjection")
 VAE = Wanted("vae", "AutoencoderKL", "vae")
-SD1 = Family("sd1", 8, 4, ("tokenizer",), "scheduler", 77)
-SD2 = Family("sd2", 8, 4, ("tokenizer",), "scheduler", 77)
-SDXL = Family("sdxl", 8, 4, ("tokenizer", "tokenizer_2"), "scheduler", 77)
+ENCODERS = {"text_encoder": "CLIPTextModel", "text_encoder_2": "CLIPTextModelWithProjection"}
+SD1 = Family("sd1", 8, 4, ("tokenizer",), "scheduler", 77, {"text_encoder": "CLIPTextModel"})
+SD2 = Family("sd2", 8, 4, ("tokenizer",), "scheduler", 77, {"text_encoder": "CLIPTextModel"})
+SDXL = Family("sdxl", 8, 4, ("tokenizer", "tokenizer_2"), "scheduler", 77, ENCODERS)
 
 POOLED = {"addition_time_embed_dim": 8, "projection_class_embeddings_input_dim": 6 * 8 + 48}
 
@@ -53,6 +54,9 @@ def test_a_pipeline_of_the_hub(hub: HubServer, client: HubClient) -> None:
     steps: list[tuple[int, int]] = []
     texts = survey(HubSource(NAME, None, client), None, [TEXT, UNET, VAE], SD1, False, lambda *step: steps.append(step))
     assert sorted(texts) == [
+        "cards/text_encoder.json",
+        "cards/unet.json",
+        "cards/vae.json",
         "files/text_encoder.json",
         "files/unet.json",
         "files/vae.json",
@@ -72,7 +76,7 @@ def test_a_pipeline_of_the_hub(hub: HubServer, client: HubClient) -> None:
     assert steps[-1][0] == steps[-1][1]
     # One listing, and each small file once: nothing that is not needed.
     small = ["model_index.json", "unet/config.json", "text_encoder/config.json", "vae/config.json"]
-    small += ["scheduler/scheduler_config.json", "tokenizer/vocab.json", "tokenizer/merges.txt"]
+    small += ["scheduler/scheduler_config.json", "tokenizer/vocab.json", "tokenizer/merges.txt", "README.md"]
     listing, *others = hub.asked("hub")
     assert listing == f"/api/models/{NAME}/revision/main"
     assert sorted(others) == sorted(f"/{NAME}/resolve/{commit}/{path}" for path in small)
@@ -433,3 +437,95 @@ def test_a_byte_order_mark_is_no_damage(tmp_path: Path) -> None:
     files = sd1()
     files["unet/config.json"] = b"\xef\xbb\xbf" + files["unet/config.json"]
     assert look(files, tmp_path / "marked") == look(sd1(), tmp_path / "plain")
+
+
+REFINER = sdxl(
+    index={"text_encoder": [None, None], "tokenizer": [None, None]},
+    unet={"cross_attention_dim": 64, "projection_class_embeddings_input_dim": 64 + 5 * 8},
+    text_encoder_2={"projection_dim": 64},
+)
+IS_REFINER = (
+    "model: a refiner of Stable Diffusion XL: its UNet takes an aesthetic score, and one text encoder's prompts; it can't be "
+    "built yet, so name a base model, such as stabilityai/stable-diffusion-xl-base-1.0"
+)
+
+
+@pytest.mark.parametrize("models", [[TEXT, TEXT_2, UNET, VAE], [TEXT_2, UNET], [UNET]], ids=len)
+@pytest.mark.parametrize(
+    "kept", [("text_encoder/",), ("text_encoder/", "text_encoder_2/")], ids=["one encoder", "none"]
+)
+def test_a_refiner_is_told_by_name_whatever_is_built_of_it(
+    models: list[Wanted], kept: tuple[str, ...], tmp_path: Path
+) -> None:
+    files = {path: body for path, body in REFINER.items() if not path.startswith(kept)}
+    source = FolderSource(write(files, tmp_path), "model")
+    with pytest.raises(SourceError) as failure:
+        survey(source, None, models, SDXL, False, lambda done, total: None)
+    assert str(failure.value) == IS_REFINER
+
+
+def test_a_refiner_is_told_by_its_index_alone(tmp_path: Path) -> None:
+    assert refusal(sdxl(index={"requires_aesthetics_score": True}), tmp_path, SDXL) == IS_REFINER
+
+
+@pytest.mark.parametrize(
+    ("files", "family", "expected"),
+    [
+        (
+            sdxl(text_encoder_2={"projection_dim": 40}, unet=POOLED),
+            SDXL,
+            "model: text_encoder_2 gives 40 numbers for a whole prompt, and the UNet takes 48 beside the image sizes; they are "
+            "of different models: name a source whose parts belong together",
+        ),
+        (
+            sd1(unet={"cross_attention_dim": 48}),
+            SD1,
+            "model: text_encoder gives 32 numbers a token, and the UNet takes 48; they are of different models: name a source "
+            "whose parts belong together",
+        ),
+        (
+            {
+                path: body
+                for path, body in sdxl(unet={"cross_attention_dim": 64}).items()
+                if "text_encoder/" not in path
+            },
+            SDXL,
+            "model: text_encoder_2 gives 64 numbers a token, with text_encoder still to come, and the UNet takes 64; they are "
+            "of different models: name a source whose parts belong together",
+        ),
+    ],
+)
+def test_widths_are_compared_with_encoders_that_the_recipe_leaves_out(
+    files: dict[str, bytes], family: Family, expected: str, tmp_path: Path
+) -> None:
+    source = FolderSource(write(files, tmp_path), "model")
+    with pytest.raises(SourceError) as failure:
+        survey(source, None, [UNET], family, False, lambda done, total: None)
+    assert str(failure.value) == expected
+
+
+@pytest.mark.parametrize(
+    "left_out", [{"quantization_config": {"bits": 4}}, {"hidden_size": "x"}, {"architectures": ["Own"]}]
+)
+def test_an_encoder_that_is_not_built_may_be_of_any_kind(left_out: dict[str, Any], tmp_path: Path) -> None:
+    source = FolderSource(write(sd1(text_encoder=left_out), tmp_path), "model")
+    assert "files/unet.json" in survey(source, None, [UNET], SD1, False, lambda done, total: None)
+
+
+@pytest.mark.parametrize(
+    ("vae", "built", "told"),
+    [
+        ({"force_upcast": False}, "float32", "write `precision: {vae_decoder: float16}` for half the size"),
+        ({"force_upcast": True}, "float16", "does not say force_upcast: false"),
+        ({}, "float16", "does not say force_upcast: false"),
+        ({"force_upcast": False}, "float16", None),
+        ({}, "float32", None),
+    ],
+)
+def test_the_vaes_word_on_float16_is_told_where_the_build_does_otherwise(
+    vae: dict[str, Any], built: str, told: str | None, tmp_path: Path
+) -> None:
+    source, warnings = FolderSource(write(sdxl(vae=vae), tmp_path), "model"), list[str]()
+    models = [TEXT, TEXT_2, UNET, VAE]
+    survey(source, None, models, SDXL, False, lambda *step: None, warnings.append, {"vae_decoder": built})
+    assert [told is not None and told in warning for warning in warnings] == [True] * (told is not None)

@@ -12,10 +12,12 @@ from sdbuild.sources.tokenizer import read_tokenizer, vocabulary_text
 from tests.sources.make_models import MERGES, VOCABULARY, as_json, write
 
 
-def read(folder: Path, files: dict[str, bytes]) -> tuple[dict[str, int], str]:
-    return read_tokenizer(
-        FolderSource(write({f"tokenizer/{n}": b for n, b in files.items()}, folder), "model"), "tokenizer"
-    )
+def read(folder: Path, files: dict[str, bytes], warnings: list[str] | None = None) -> tuple[dict[str, int], str]:
+    source = FolderSource(write({f"tokenizer/{name}": body for name, body in files.items()}, folder), "model")
+    told: list[str] = []
+    found = read_tokenizer(source, "tokenizer", told.append)
+    assert told == (warnings or [])
+    return found
 
 
 @pytest.mark.parametrize(
@@ -54,7 +56,50 @@ def test_the_real_library_writes_one_that_reads_the_same(tmp_path: Path) -> None
     CLIPTokenizer.from_pretrained(tmp_path / "made").save_pretrained(tmp_path / "saved" / "tokenizer")
     names = {path.name for path in (tmp_path / "saved" / "tokenizer").iterdir()}
     assert "tokenizer.json" in names
-    assert read_tokenizer(FolderSource(tmp_path / "saved", "model"), "tokenizer") == (VOCABULARY, MERGES)
+    warnings: list[str] = []
+    source = FolderSource(tmp_path / "saved", "model")
+    assert read_tokenizer(source, "tokenizer", warnings.append) == (VOCABULARY, MERGES)
+    assert warnings == []
+
+
+ADDED = {"<cat-toy>": 6, "<|endoftext|>": 5, "<dog>": 7}
+WHOLE = {
+    "version": "1.0",
+    "model": {
+        "type": "BPE",
+        "vocab": {w: n for w, n in VOCABULARY.items() if w != "<|endoftext|>"},
+        "merges": ["b c</w>"],
+    },
+}
+
+
+@pytest.mark.parametrize("form", ["added_tokens.json", "tokenizer_config.json", "tokenizer.json"])
+def test_added_words_are_left_out_and_told_of_whichever_file_has_them(tmp_path: Path, form: str) -> None:
+    plain = {"vocab.json": as_json(VOCABULARY), "merges.txt": MERGES.encode()}
+    files = {
+        "added_tokens.json": plain | {"added_tokens.json": as_json(ADDED)},
+        "tokenizer_config.json": plain
+        | {
+            "tokenizer_config.json": as_json(
+                {"added_tokens_decoder": {str(n): {"content": w} for w, n in ADDED.items()}}
+            )
+        },
+        "tokenizer.json": {
+            "tokenizer.json": as_json(WHOLE | {"added_tokens": [{"content": w, "id": n} for w, n in ADDED.items()]})
+        },
+    }[form]
+    warning = (
+        "model: tokenizer has added words (<cat-toy>, <dog>), which apps can't use: the Swift package's tokenizer joins "
+        "letters by merges, and none makes these. They are left out, and prompts with them are read letter by letter"
+    )
+    assert read(tmp_path, files, [warning]) == (VOCABULARY, MERGES)
+
+
+def test_an_added_word_never_comes_out_of_our_twin_of_the_swift_tokenizer(tmp_path: Path) -> None:
+    from sdbuild.generate.tokenizer import Tokenizer
+
+    write({"vocab.json": as_json(VOCABULARY | ADDED), "merges.txt": MERGES.encode()}, tmp_path)
+    assert ADDED["<dog>"] not in Tokenizer.read(tmp_path)("a <dog> bc", 77).ids
 
 
 def test_the_vocabulary_is_written_by_number(tmp_path: Path) -> None:
@@ -95,6 +140,26 @@ def test_the_vocabulary_is_written_by_number(tmp_path: Path) -> None:
         (
             {"vocab.json": as_json(VOCABULARY), "merges.txt": b"\xff\n"},
             "tokenizer/merges.txt is not UTF-8; the file is damaged",
+        ),
+        (
+            {"vocab.json": as_json(VOCABULARY | {"a</w>": -1}), "merges.txt": b""},
+            "tokenizer/vocab.json maps some words to what are no numbers; the file is damaged",
+        ),
+        (
+            {"vocab.json": as_json(VOCABULARY), "merges.txt": b"", "added_tokens.json": as_json({"b": 9})},
+            "tokenizer gives b two numbers, 1 and 9; its files are not of one tokenizer: get them again",
+        ),
+        (
+            {"vocab.json": as_json(VOCABULARY), "merges.txt": b"", "added_tokens.json": as_json({"<x>": [6]})},
+            "tokenizer: an added word has no text or no number; the files are damaged",
+        ),
+        (
+            {"tokenizer.json": as_json({"model": {"vocab": VOCABULARY, "merges": [["b", 1]]}})},
+            'tokenizer/tokenizer.json: the merge ["b", 1] is not two parts; the file is damaged',
+        ),
+        (
+            {"tokenizer.json": as_json({"model": {"vocab": VOCABULARY, "merges": []}, "added_tokens": {"a": 1}})},
+            "tokenizer: an added word has no text or no number; the files are damaged",
         ),
         (
             {"tokenizer.json": as_json({"model": {"type": "Unigram", "vocab": []}})},

@@ -1,5 +1,6 @@
 """The bundle stage: from compiled models and configurations to Resources, manifest and zip."""
 
+import hashlib
 import json
 import zipfile
 from pathlib import Path
@@ -36,6 +37,8 @@ def job(path: Path, models: dict[str, Interface], news: list[tuple[int, int, str
     inputs["vae"] = _write(config / "vae.json", {"scaling_factor": 0.5})
     for name, commit in {"unet": "0" * 40, "vae": None}.items():
         inputs[f"files:{name}"] = _write(config / "files" / f"{name}.json", {"commit": commit, "files": []})
+    files = [{"name": name, "size": 3, "sha256": digest * 64} for name, digest in (("b", "1"), ("a", "2"))]
+    inputs["weights:vae"] = _write(config / "files.json", {"files": files})
     components = {
         component: {
             "models": sorted(name for name in models if name.startswith(swift_name)),
@@ -47,7 +50,7 @@ def job(path: Path, models: dict[str, Interface], news: list[tuple[int, int, str
     parameters: dict[str, Any] = {
         "pipeline": "sd1",
         "components": components,
-        "sources": {"unet": {"hub": "org/model"}, "vae": {"folder": "my-vae"}},
+        "sources": {"unet": {"hub": "org/model"}, "vae": {"local": ""}},
         "height": 64,
         "width": 128,
         "batch": 2,
@@ -87,7 +90,8 @@ def test_resources_manifest_and_zip(tmp_path: Path) -> None:
     manifest = json.loads(text)
     assert manifest["latents"]["vae_scale"] == 0.5
     assert manifest["scheduler"]["prediction_type"] == "v_prediction"
-    assert manifest["sources"] == {"unet": {"hub": "org/model", "commit": "0" * 40}, "vae": {"folder": "my-vae"}}
+    content = hashlib.sha256(f"{'2' * 64}  a\n{'1' * 64}  b\n".encode()).hexdigest()
+    assert manifest["sources"] == {"unet": {"hub": "org/model", "commit": "0" * 40}, "vae": {"local": content}}
     assert manifest["unet"] == {"attention": "split_einsum", "batch": 2, "chunked": True}
     assert manifest["models"]["UnetChunk2"]["compression"] == [{"palettize": {"bits": 6}}]
     assert manifest["models"]["TextEncoder"]["compression"] == []
