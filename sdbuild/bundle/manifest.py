@@ -11,6 +11,7 @@ Keys (all paths relative to Resources, sizes in bytes, digests SHA-256 in hexade
     prompt      tokens, its length
     unet        attention (original, split_einsum, split_einsum_v2), batch, chunked
     scheduler   prediction_type, and the numbers of the model's scheduler configuration: beta_start, beta_end, …
+    notes       what the app's author should know: what the Swift package cannot do with this model
     target      os, the oldest system; compute_units to load the models for
     compiler    portable, or xcode and its version
     tools       versions of what built it
@@ -40,7 +41,8 @@ _SUFFIX = ".mlmodelc"
 class Facts:
     """What is known of a bundle before it is looked at; see the keys of the manifest.
 
-    ``scheduler`` is the model's whole ``scheduler_config.json``; ``compression`` has the steps by the models' names.
+    ``scheduler`` is the model's whole ``scheduler_config.json``, as the stage config settled it; ``compression`` has the steps
+    by the models' names.
     """
 
     pipeline: str
@@ -54,12 +56,12 @@ class Facts:
     attention: str
     batch: int
     chunked: bool
-    prediction_type: str
     scheduler: Mapping[str, Any]
     os: str
     compute_units: str
     compiler: Mapping[str, str]
     tools: Mapping[str, str]
+    notes: Sequence[str] = ()
     compression: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
 
@@ -85,8 +87,8 @@ def make_manifest(resources: Path, facts: Facts, progress: Callable[[int], None]
         },
         "prompt": {"tokens": facts.tokens},
         "unet": {"attention": facts.attention, "batch": facts.batch, "chunked": facts.chunked},
-        "scheduler": {key: value for key, value in facts.scheduler.items() if key != "_diffusers_version"}
-        | {"prediction_type": facts.prediction_type},
+        "scheduler": {key: value for key, value in facts.scheduler.items() if key != "_diffusers_version"},
+        "notes": list(facts.notes),
         "target": {"os": facts.os, "compute_units": facts.compute_units},
         "compiler": dict(facts.compiler),
         "tools": dict(facts.tools),

@@ -4,6 +4,7 @@ Each is built on the meta device from its configuration: no weight is read or ma
 file names to its builder.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from sdbuild.errors import UserError
 from sdbuild.modeling import library
 from sdbuild.modeling.attention import VARIANTS
 from sdbuild.modeling.channels_first import channels_first
+from sdbuild.modeling.latents import Latents, latents_of
 from sdbuild.modeling.safety import SafetyChecker
 
 PREFIX = "model."
@@ -32,7 +34,8 @@ Config = Mapping[str, Any]
 class Shape:
     """What the user chose of a model's shape.
 
-    ``height`` and ``width`` are the image's in pixels, ``tokens`` the prompt's length, ``batch`` the UNet's.
+    ``height`` and ``width`` are the image's in pixels, ``tokens`` the prompt's length, ``batch`` the UNet's; ``vae_scale`` is
+    what apps multiply latent images by after encoding, and divide them by before decoding (None: the VAE's own).
     """
 
     height: int = 0
@@ -41,6 +44,7 @@ class Shape:
     tokens: int = 77
     vae_factor: int = 8
     attention: str = "original"
+    vae_scale: float | None = None
 
 
 @dataclass(frozen=True)
@@ -101,13 +105,16 @@ class _UNetXL(_UNet):
 
 
 class _VAEDecoder(nn.Module):
-    """z [1, 4, h, w], already divided by the VAE's scale → image [1, 3, H, W] in [-1, 1]."""
+    """z [1, 4, h, w], already divided by the family's scale → image [1, 3, H, W] in [-1, 1]."""
 
-    def __init__(self, model: AutoencoderKL) -> None:
+    def __init__(self, model: AutoencoderKL, latents: Latents) -> None:
         super().__init__()
         self.model = model
+        self.latents = latents
 
     def forward(self, z: Tensor) -> tuple[Tensor]:
+        if self.latents.differ:
+            z = z * self.latents.factor + self.latents.shift
         if self.model.post_quant_conv is not None:
             z = self.model.post_quant_conv(z)
         return (self.model.decoder(z),)
@@ -118,7 +125,13 @@ class _VAEEncoder(_VAEDecoder):
 
     def forward(self, z: Tensor) -> tuple[Tensor]:
         moments = self.model.encoder(z)
-        return (self.model.quant_conv(moments) if self.model.quant_conv is not None else moments,)
+        if self.model.quant_conv is not None:
+            moments = self.model.quant_conv(moments)
+        if self.latents.differ:
+            mean, log_variance = moments.chunk(2, dim=1)
+            mean = (mean - self.latents.shift) * (1 / self.latents.factor)
+            moments = torch.cat([mean, log_variance - 2 * math.log(self.latents.factor)], dim=1)
+        return (moments,)
 
 
 def _example(*shape: int) -> Tensor:
@@ -159,12 +172,13 @@ def _vae_decoder(config: Config, shape: Shape) -> Component:
     latents = _example(
         1, model.config.latent_channels, shape.height // shape.vae_factor, shape.width // shape.vae_factor
     )
-    return Component(_VAEDecoder(model), (latents,))
+    return Component(_VAEDecoder(model, latents_of(config, shape.vae_scale)), (latents,))
 
 
 def _vae_encoder(config: Config, shape: Shape) -> Component:
     model = library.vae(config)
-    return Component(_VAEEncoder(model), (_example(1, model.config.in_channels, shape.height, shape.width),))
+    latents = latents_of(config, shape.vae_scale)
+    return Component(_VAEEncoder(model, latents), (_example(1, model.config.in_channels, shape.height, shape.width),))
 
 
 def _safety_checker(config: Config, _: Shape) -> Component:

@@ -90,6 +90,7 @@ class _Planner:
             scheduler=family.scheduler,
             latent_channels=family.latent_channels,
             vae_factor=family.vae_factor,
+            vae_scale=family.vae_scale,
             tokens=family.tokens,
         )
 
@@ -127,6 +128,8 @@ class _Planner:
                 "width": recipe.resolution.width,
                 "vae_factor": recipe.family.vae_factor,
             }
+        if component.kind.startswith("vae"):
+            settings["vae_scale"] = recipe.family.vae_scale
         if component.batched:
             settings["batch"] = recipe.batch
         if component.attention:
@@ -240,7 +243,6 @@ class _Planner:
 
     def _bundle(self, models: dict[str, list[Model]], flat: tuple[Model, ...], proof: list[Input]) -> Node:
         recipe, family, components = self._recipe, self._recipe.family, self._components
-        vaes = {component.folder for component in components.values() if component.weights == "vae"}
         variant = f"_{recipe.variant}" if recipe.variant else ""
         size = sum(self._expected[model.compiled].size for model in flat)
         return self._node(
@@ -259,8 +261,8 @@ class _Planner:
                     for name, found in components.items()
                     if recipe.source_of(name).kind == "local"
                 ),
-                *(Input("vae", self._config, f"{folder}/config.json") for folder in sorted(vaes)),
                 Input("scheduler", self._config, f"{family.scheduler}/scheduler_config.json"),
+                Input("notes", self._config, "notes.json"),
                 *proof,
             ],
             pipeline=family.name,
@@ -277,7 +279,6 @@ class _Planner:
             attention=recipe.attention,
             compute_units=recipe.compute_units,
             deployment_target=recipe.os,
-            prediction_type=family.prediction_type,
             compiler=self._compiler,
             tools={tool: tool_version(tool) for stage in stages.STAGES.values() for tool in stage.tools},
             zip=f"{recipe.name}{variant}_{recipe.attention}_compiled" if recipe.bundle.zip else None,

@@ -11,7 +11,7 @@ CONVERT = Stage("convert", 4, "write an ML Program with the weights", ("torch", 
 COMPRESS = Stage("compress", 2, "compress the weights", ("numpy", "numba"))
 CHUNK = Stage("chunk", 2, "cut the package in two")
 COMPILE = Stage("compile", 1, "compile the package to what apps load")
-VERIFY = Stage("verify", 1, "hold every stage's artifact against PyTorch", ("torch", "diffusers", "transformers"))
+VERIFY = Stage("verify", 2, "hold every stage's artifact against PyTorch", ("torch", "diffusers", "transformers"))
 BUNDLE = Stage("bundle", 2, "put Resources together and check them")
 
 STAGES = {stage.name: stage for stage in (CONFIG, DOWNLOAD, TRACE, CONVERT, COMPRESS, CHUNK, COMPILE, VERIFY, BUNDLE)}

@@ -97,9 +97,6 @@ class Family(Strict):
         default=(),
         description="VAE sources known not to overflow in float16; they are built so though `precision` says float32.",
     )
-    prediction_type: Literal["epsilon", "v_prediction", "sample"] = Field(
-        description="What the UNet predicts when the scheduler's config doesn't say."
-    )
     default_resolution: ResolutionField = Field(description="Image size when the recipe gives none.")
     batches: tuple[int, ...] = Field(
         min_length=1, description="UNet batches the Swift package can run; first: default."

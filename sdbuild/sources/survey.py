@@ -9,6 +9,8 @@ from sdbuild.sources import checks
 from sdbuild.sources.base import Source, SourceError, read_json
 from sdbuild.sources.card import read_card
 from sdbuild.sources.configs import canonical, class_of, read_config
+from sdbuild.sources.scales import check_scale
+from sdbuild.sources.schedulers import resolve_scheduler
 from sdbuild.sources.tokenizer import read_tokenizer, vocabulary_text
 from sdbuild.sources.weights import choose_weights
 
@@ -54,6 +56,7 @@ class Family:
 
     name: str
     vae_factor: int
+    vae_scale: float
     latent_channels: int
     tokenizers: tuple[str, ...]
     scheduler: str
@@ -83,8 +86,9 @@ def survey(
     precision: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """Texts by path: ``model_index.json``; for each model ``<folder>/config.json``, ``files/<folder>.json`` and
-    ``cards/<folder>.json``; for each tokenizer ``<folder>/vocab.json`` and ``<folder>/merges.txt``; and
-    ``<scheduler>/scheduler_config.json``.
+    ``cards/<folder>.json``; for each tokenizer ``<folder>/vocab.json`` and ``<folder>/merges.txt``;
+    ``<scheduler>/scheduler_config.json``, which says in any case what the model predicts; and ``notes.json``, a list of what
+    the app's author should know.
 
     ``vae`` is another source for the models that may come from one. ``files/…`` has the ``commit`` (null for a folder) and
     ``files``, the weight files; ``cards/…`` what `read_card` finds. ``progress`` is told how many steps are done, and how many
@@ -106,7 +110,15 @@ def survey(
             checks.advise_on_precision(model.source.name, model.config, precision, warn)
     cards = {source: read_card(source, warn) for source in dict.fromkeys(model.source for model in found)}
     scheduler = f"{family.scheduler}/scheduler_config.json"
-    texts[scheduler] = canonical(read_json(pipeline, scheduler))
+    schedule = resolve_scheduler(pipeline.name, read_json(pipeline, scheduler), index)
+    texts[scheduler] = canonical(schedule.config)
+    notes = list(schedule.notes)
+    for model in found:
+        if model.wanted.is_vae:
+            notes += check_scale(model.source.name, model.config, family.name, family.vae_scale)
+    for note in notes:
+        warn(note)
+    texts["notes.json"] = json.dumps(notes, indent=2, ensure_ascii=False) + "\n"
     encoders = [model for model in found if model.wanted.is_text_encoder]
     for number, folder in enumerate(family.tokenizers):
         vocabulary, merges = read_tokenizer(pipeline, folder, warn)

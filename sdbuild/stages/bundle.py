@@ -17,14 +17,13 @@ def run(job: Job) -> None:
 
     Parameters: ``pipeline``; ``components``, by name, each with ``models`` (Swift names), ``precision`` and ``compress``
     (steps); ``height``, ``width``, ``batch``, ``tokens``, ``latent_channels``, ``vae_factor``, ``attention``,
-    ``deployment_target``, ``compute_units``, ``compiler``, ``tools`` (versions by name); ``vae_scale`` and
-    ``prediction_type`` for models that do not say; ``sources``, by component, where weights are from ("hub", "builtin" or
-    "local"); ``zip``, the archive's stem or null.
+    ``deployment_target``, ``compute_units``, ``compiler``, ``tools`` (versions by name); ``vae_scale``, the family's;
+    ``sources``, by component, where weights are from ("hub", "builtin" or "local"); ``zip``, the archive's stem or null.
 
     Inputs: ``compiled:<Swift name>``, its ``.mlmodelc``; ``tokenizer:<name>``, folders, the first one's files are taken;
-    ``scheduler`` and, if there is one, ``vae``, the configuration files; ``files:<component>``, what config recorded of
-    the weight files; ``weights:<component>``, for local ones, what download recorded of them; ``verify``, if that ran, what
-    it found, which is shown beside the bundle.
+    ``scheduler`` and ``notes``, as config settled them; ``files:<component>``, what config recorded of the weight files;
+    ``weights:<component>``, for local ones, what download recorded of them; ``verify``, if that ran, what it found, which is
+    shown beside the bundle.
     """
     parameters, inputs = job.parameters, job.inputs
     resources = job.output / "Resources"
@@ -71,10 +70,8 @@ def _expectations(parameters: dict[str, Any]) -> Expectations:
 
 def _facts(parameters: dict[str, Any], inputs: dict[str, Path]) -> Facts:
     components = parameters["components"].values()
-    scheduler = _read(inputs["scheduler"])
     commits = {name: _read(path)["commit"] for name, path in _by_name(inputs, "files").items()}
     weights = {name: {"local": _weights_digest(path)} for name, path in _by_name(inputs, "weights").items()}
-    vae = _read(inputs["vae"]) if "vae" in inputs else {}
     return Facts(
         pipeline=parameters["pipeline"],
         sources={
@@ -85,13 +82,13 @@ def _facts(parameters: dict[str, Any], inputs: dict[str, Path]) -> Facts:
         width=parameters["width"],
         latent_channels=parameters["latent_channels"],
         vae_factor=parameters["vae_factor"],
-        vae_scale=vae.get("scaling_factor", parameters["vae_scale"]),
+        vae_scale=parameters["vae_scale"],
         tokens=parameters["tokens"],
         attention=parameters["attention"],
         batch=parameters["batch"],
         chunked=any(len(component["models"]) > 1 for component in components),
-        prediction_type=scheduler.get("prediction_type", parameters["prediction_type"]),
-        scheduler=scheduler,
+        scheduler=_read(inputs["scheduler"]),
+        notes=_read(inputs["notes"]),
         os=parameters["deployment_target"],
         compute_units=parameters["compute_units"],
         compiler=parameters["compiler"],
@@ -105,6 +102,5 @@ def _weights_digest(path: Path) -> str:
     return tree_digest({file["name"]: file for file in _read(path)["files"]})
 
 
-def _read(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))

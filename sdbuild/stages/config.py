@@ -11,14 +11,15 @@ def run(job: Job) -> None:
     Parameters: ``source`` and ``vae``, for `open_source`, the latter null when the recipe names no other VAE;
     ``allow_pickle``; ``components``, by name, each with ``folder``, ``model_class`` and ``weights`` ("source" or "vae"); of the
     family ``pipeline`` (its name), ``encoders`` (folder → class of its text encoders), ``tokenizers`` and ``scheduler``
-    (folders), ``vae_factor``, ``latent_channels`` and ``tokens``; ``precision``, what is built of a VAE, where that is to be
-    judged by its configuration.
+    (folders), ``vae_factor``, ``vae_scale``, ``latent_channels`` and ``tokens``; ``precision``, what is built of a VAE, where
+    that is to be judged by its configuration.
     No inputs.
     """
     given = job.parameters
     family = Family(
         given["pipeline"],
         given["vae_factor"],
+        given["vae_scale"],
         given["latent_channels"],
         tuple(given["tokenizers"]),
         given["scheduler"],

@@ -10,7 +10,8 @@ from sdbuild.stages import Job
 def run(job: Job) -> None:
     """Write ``graph.pt2``.
 
-    Parameters: ``kind``, and what applies of ``height``, ``width``, ``batch``, ``tokens``, ``vae_factor``, ``attention``.
+    Parameters: ``kind``, and what applies of ``height``, ``width``, ``batch``, ``tokens``, ``vae_factor``, ``vae_scale``,
+    ``attention``.
     Inputs: ``config``, the component's ``config.json``.
     """
     parameters, config = dict(job.parameters), read_config(job.inputs["config"])

@@ -14,7 +14,7 @@ def run(job: Job) -> None:
 
     Parameters: ``components``, a list in the family's order, each with ``name``, ``kind``, ``inputs`` and ``outputs`` (names
     of ports), ``models`` (Swift names); ``height``, ``width``, ``batch``, ``tokens``, ``latent_channels``, ``vae_factor``,
-    ``vae_scale`` for a VAE that does not say; ``precision`` of the arithmetic, ``steps`` of the drawing, ``image`` (whether
+    ``vae_scale``; ``precision`` of the arithmetic, ``steps`` of the drawing, ``image`` (whether
     the bundle is to draw, too); ``min_psnr``, dB by component, and for "image"; ``min_converted_psnr``, dB.
 
     Inputs: for each component ``config:<name>`` (its ``config.json``), ``weights:<name>`` (the download), for text encoders
@@ -54,11 +54,8 @@ def _subject(job: Job, component: dict[str, Any]) -> Subject:
 
 
 def _drawing(job: Job) -> Drawing:
-    facts = ("height", "width", "batch", "tokens", "latent_channels", "vae_factor", "steps")
-    decoders = [each["name"] for each in job.parameters["components"] if each["kind"] == "vae_decoder"]
-    vae = read_config(job.inputs[f"config:{decoders[0]}"]) if decoders else {}
+    facts = ("height", "width", "batch", "tokens", "latent_channels", "vae_factor", "vae_scale", "steps")
     return Drawing(
         **{fact: job.parameters[fact] for fact in facts},
-        vae_scale=vae.get("scaling_factor", job.parameters["vae_scale"]),
         scheduler=read_config(job.inputs["scheduler"]),
     )

@@ -40,7 +40,7 @@ def run_originals(pipeline: Pipeline, tick: Callable[[], None]) -> dict[str, Cas
 
     def open_original(subject: Subject) -> Run:
         with telling_of(subject.name):
-            original = Reference(subject.kind, subject.config, subject.weights)
+            original = Reference(subject.kind, subject.config, subject.weights, pipeline.drawing.vae_scale)
 
         def run(name: str, inputs: Sequence[Array]) -> list[Array]:
             with telling_of(subject.name):
@@ -83,7 +83,7 @@ def _run_vae(pipeline: Pipeline, open_original: Callable[[Subject], Run], latent
     decoder, encoder = pipeline.find("vae_decoder"), pipeline.find("vae_encoder")
     if decoder is not None:
         # The library's VAE has both halves: the one that is not built serves here all the same.
-        other = Reference("vae_encoder", decoder.config, decoder.weights)
+        other = Reference("vae_encoder", decoder.config, decoder.weights, pipeline.drawing.vae_scale)
         run = open_original(decoder)
         if latents is not None:
             (decoded,) = run("drawing", [latents])

@@ -4,6 +4,7 @@ Nothing of ours takes part but the reading of configurations and checkpoints: no
 are traced.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,15 +28,19 @@ class Reference:
     model is in memory at a time.
     """
 
-    def __init__(self, kind: str, config: Path, weights: Path) -> None:
+    def __init__(self, kind: str, config: Path, weights: Path, vae_scale: float | None = None) -> None:
         """Build the module of a ``kind`` of `sdbuild.modeling.components` from ``config.json`` and a folder of weights.
+
+        The latent images of a VAE are such as were divided by ``vae_scale``; None: by its own ``scaling_factor``.
 
         Raises:
             UserError: the weights cannot be read.
         """
         self._forward, build = _KINDS[kind]
         with torch.device("meta"):
-            self._model = build(read_config(config)).eval()
+            model: Any = build(read_config(config)).eval()
+        model.vae_scale = vae_scale
+        self._model = model
         _stream(self._model, Checkpoint(weight_files(weights)))
 
     def __call__(self, inputs: Sequence[Array]) -> list[Array]:
@@ -102,11 +107,17 @@ def _denoise(model: Any, sample: Tensor, timestep: Tensor, context: Tensor, *add
 
 
 def _decode(model: Any, z: Tensor) -> Sequence[Tensor]:
-    return (model.decode(z).sample,)
+    return (model.decode(z * (1 / _ratio(model)) + (model.config.shift_factor or 0)).sample,)
 
 
 def _encode_image(model: Any, image: Tensor) -> Sequence[Tensor]:
-    return (model.encode(image).latent_dist.parameters,)
+    mean, log_variance = model.encode(image).latent_dist.parameters.chunk(2, dim=1)
+    mean = (mean - (model.config.shift_factor or 0)) * _ratio(model)
+    return (torch.cat([mean, log_variance + 2 * math.log(_ratio(model))], 1),)
+
+
+def _ratio(model: Any) -> float:
+    return float(model.config.scaling_factor / (model.vae_scale or model.config.scaling_factor))
 
 
 def _judge(model: Any, seen: Tensor, images: Tensor, adjustment: Tensor) -> Sequence[Tensor]:

@@ -25,8 +25,8 @@ FACTS = Facts(
     attention="split_einsum_v2",
     batch=2,
     chunked=False,
-    prediction_type="v_prediction",
-    scheduler={"_class_name": "PNDMScheduler", "beta_start": 0.00085, "prediction_type": "epsilon"},
+    scheduler={"_class_name": "PNDMScheduler", "beta_start": 0.00085, "prediction_type": "v_prediction"},
+    notes=["the app must bring a scheduler of its own"],
     os="iOS17",
     compute_units="cpuAndNeuralEngine",
     compiler={"compiler": "portable"},
@@ -68,6 +68,7 @@ def test_what_an_app_must_know(resources: Path) -> None:
         "beta_start": 0.00085,
         "prediction_type": "v_prediction",
     }
+    assert manifest["notes"] == ["the app must bring a scheduler of its own"]
     unet = manifest["models"]["Unet"]
     assert unet["compression"] == [{"palettize": {"bits": 6}}]
     assert unet["compute_precision"] == "Mixed (Float16, Float32)"

@@ -68,7 +68,9 @@ def sd1(**changes: Mapping[str, Any]) -> dict[str, bytes]:
     }
     return {
         "model_index.json": as_json(index | dict(changes.get("index", {}))),
-        "scheduler/scheduler_config.json": as_json({"_class_name": "PNDMScheduler", "beta_end": 0.012}),
+        "scheduler/scheduler_config.json": as_json(
+            {"_class_name": "PNDMScheduler", "beta_end": 0.012, "beta_schedule": "scaled_linear", "beta_start": 0.00085}
+        ),
         "text_encoder/config.json": as_json(_TEXT | dict(changes.get("text_encoder", {}))),
         "text_encoder/model.safetensors": weights(1),
         "tokenizer/merges.txt": MERGES.encode(),
@@ -115,7 +117,7 @@ def sdxl(**changes: Mapping[str, Any]) -> dict[str, bytes]:
         },
         unet={**conditioned, **changes.get("unet", {})},
         text_encoder=changes.get("text_encoder", {}),
-        vae=changes.get("vae", {}),
+        vae={"scaling_factor": 0.13025, **changes.get("vae", {})},
     )
     files["text_encoder_2/config.json"] = as_json(_TEXT | second | dict(changes.get("text_encoder_2", {})))
     files["text_encoder_2/model.safetensors"] = weights(4)

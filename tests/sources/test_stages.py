@@ -88,7 +88,7 @@ def test_a_gated_model_of_the_hub_from_recipe_to_weights(
 def test_a_local_model_and_another_vae(tmp_path: Path) -> None:
     write(sdxl(), tmp_path / "model")
     write(
-        {path.removeprefix("vae/"): body for path, body in sd1().items() if path.startswith("vae/")}, tmp_path / "fix"
+        {path.removeprefix("vae/"): body for path, body in sdxl().items() if path.startswith("vae/")}, tmp_path / "fix"
     )
     graph = planned(tmp_path, '{"source": "./model", "vae": "./fix"}', pipeline="sdxl")
     made = run_both(graph, tmp_path / "made")

@@ -23,9 +23,9 @@ TEXT, UNET = Wanted("text_encoder", "CLIPTextModel"), Wanted("unet", "UNet2DCond
 TEXT_2 = Wanted("text_encoder_2", "CLIPTextModelWithProjection")
 VAE = Wanted("vae", "AutoencoderKL", "vae")
 ENCODERS = {"text_encoder": "CLIPTextModel", "text_encoder_2": "CLIPTextModelWithProjection"}
-SD1 = Family("sd1", 8, 4, ("tokenizer",), "scheduler", 77, {"text_encoder": "CLIPTextModel"})
-SD2 = Family("sd2", 8, 4, ("tokenizer",), "scheduler", 77, {"text_encoder": "CLIPTextModel"})
-SDXL = Family("sdxl", 8, 4, ("tokenizer", "tokenizer_2"), "scheduler", 77, ENCODERS)
+SD1 = Family("sd1", 8, 0.18215, 4, ("tokenizer",), "scheduler", 77, {"text_encoder": "CLIPTextModel"})
+SD2 = Family("sd2", 8, 0.18215, 4, ("tokenizer",), "scheduler", 77, {"text_encoder": "CLIPTextModel"})
+SDXL = Family("sdxl", 8, 0.13025, 4, ("tokenizer", "tokenizer_2"), "scheduler", 77, ENCODERS)
 
 POOLED = {"addition_time_embed_dim": 8, "projection_class_embeddings_input_dim": 6 * 8 + 48}
 
@@ -61,6 +61,7 @@ def test_a_pipeline_of_the_hub(hub: HubServer, client: HubClient) -> None:
         "files/unet.json",
         "files/vae.json",
         "model_index.json",
+        "notes.json",
         "scheduler/scheduler_config.json",
         "text_encoder/config.json",
         "tokenizer/merges.txt",

@@ -34,7 +34,7 @@ def job(path: Path, models: dict[str, Interface], news: list[tuple[int, int, str
         inputs["tokenizer:tokenizer"] = _write(config / name, content).parent
     scheduler = {"_class_name": "DDIMScheduler", "beta_start": 0.00085, "prediction_type": "v_prediction"}
     inputs["scheduler"] = _write(config / "scheduler_config.json", scheduler)
-    inputs["vae"] = _write(config / "vae.json", {"scaling_factor": 0.5})
+    inputs["notes"] = _write(config / "notes.json", ["bring a scheduler"])
     for name, commit in {"unet": "0" * 40, "vae": None}.items():
         inputs[f"files:{name}"] = _write(config / "files" / f"{name}.json", {"commit": commit, "files": []})
     files = [{"name": name, "size": 3, "sha256": digest * 64} for name, digest in (("b", "1"), ("a", "2"))]
@@ -58,7 +58,6 @@ def job(path: Path, models: dict[str, Interface], news: list[tuple[int, int, str
         "latent_channels": 4,
         "vae_factor": 8,
         "vae_scale": 0.18215,
-        "prediction_type": "epsilon",
         "attention": "split_einsum",
         "deployment_target": "iOS16",
         "compute_units": "cpuAndNeuralEngine",
@@ -88,7 +87,8 @@ def test_resources_manifest_and_zip(tmp_path: Path) -> None:
     ]
     text = (output / "manifest.json").read_text()
     manifest = json.loads(text)
-    assert manifest["latents"]["vae_scale"] == 0.5
+    assert manifest["latents"]["vae_scale"] == 0.18215
+    assert manifest["notes"] == ["bring a scheduler"]
     assert manifest["scheduler"]["prediction_type"] == "v_prediction"
     content = hashlib.sha256(f"{'2' * 64}  a\n{'1' * 64}  b\n".encode()).hexdigest()
     assert manifest["sources"] == {"unet": {"hub": "org/model", "commit": "0" * 40}, "vae": {"local": content}}

@@ -1,0 +1,203 @@
+"""What a model's ``scheduler_config.json`` means, settled once: what its UNet predicts, and on which schedule of noise.
+
+Later stages, the manifest and `doit generate` take what comes of it as it stands, so nobody has to guess. What a configuration
+leaves out has the documented default of its class in diffusers.
+"""
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sdbuild.sources.base import SourceError, shown
+
+Config = Mapping[str, Any]
+
+_PREDICTIONS = ("epsilon", "v_prediction")
+_SPACINGS = ("linspace", "leading", "trailing")
+_BETAS = ("linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid", "laplace", "exp")
+_RESCALING = frozenset(
+    f"{name}Scheduler"
+    for name in (
+        "DDIM",
+        "DDIMInverse",
+        "DDIMParallel",
+        "DDPM",
+        "DDPMParallel",
+        "DPMSolverMultistep",
+        "EulerAncestralDiscrete",
+        "EulerDiscrete",
+        "LCM",
+        "TCD",
+        "UniPCMultistep",
+    )
+)
+"""Those of diffusers that take ``rescale_betas_zero_snr``; the others leave it unread."""
+_CLASSES = _RESCALING | {
+    f"{name}Scheduler"
+    for name in (
+        "DEISMultistep",
+        "DPMSolverMultistepInverse",
+        "DPMSolverSDE",
+        "DPMSolverSinglestep",
+        "HeunDiscrete",
+        "IPNDM",
+        "KDPM2AncestralDiscrete",
+        "KDPM2Discrete",
+        "LMSDiscrete",
+        "PNDM",
+        "SASolver",
+    )
+}
+"""Those of diffusers for models that were trained on DDPM's schedule of noise."""
+_SCALED_LINEAR = frozenset({"LCMScheduler", "TCDScheduler"})  # their default; that of the others is linear
+_SWIFT = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "num_train_timesteps": 1000}
+"""What the Swift package's schedulers are made with, whatever the model."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """``config``: the configuration, with what was settled in it; ``notes``: what the user and the app's author should know."""
+
+    config: dict[str, Any]
+    notes: tuple[str, ...]
+
+
+def resolve_scheduler(source: str, config: Config, index: Config, markers: Collection[str] = ()) -> Schedule:
+    """Settle the scheduler of a model.
+
+    Args:
+        source: for messages.
+        config: ``scheduler_config.json``.
+        index: ``model_index.json``, which names the scheduler's class as well.
+        markers: of "v_pred" and "ztsnr", empty tensors beside the UNet's weights that say how it was trained, those that
+            are there; they go before the configuration.
+
+    Raises:
+        SourceError: flow matching, EDM, or anything else that is not known to be noise on DDPM's schedule.
+    """
+    kind = _class(config, index)
+    _refuse_others(source, kind, config)
+    _check_words(source, config)
+    _check_numbers(source, config)
+    notes = []
+    settled = {**config, "_class_name": kind} if kind else dict(config)
+    settled.setdefault("prediction_type", _PREDICTIONS[0])
+    for marker, key, value in (
+        ("v_pred", "prediction_type", "v_prediction"),
+        ("ztsnr", "rescale_betas_zero_snr", True),
+    ):
+        if marker in markers and settled.get(key) != value:
+            said = f"scheduler_config.json says {shown(config[key])}" if key in config else "nothing else says it"
+            notes.append(f"{key} is {shown(value)}, for the UNet's weights come with the mark {marker}, though {said}")
+            settled[key] = value
+    return Schedule(settled, (*notes, *_swift_notes(settled), *_rescaling_notes(settled)))
+
+
+def _class(config: Config, index: Config) -> Any:
+    entry = index.get("scheduler")
+    named = entry[1] if isinstance(entry, list) and len(entry) == 2 else None
+    return config.get("_class_name") or named
+
+
+def _refuse_others(source: str, kind: Any, config: Config) -> None:
+    name = "scheduler_config.json" if kind is None else f"the scheduler {shown(kind)}"
+    advice = f"name a model that predicts noise (epsilon) or {_PREDICTIONS[1]}"
+    known = kind is None or (isinstance(kind, str) and kind in _CLASSES)
+    word = str(kind)
+    flow = "Flow" in word or config.get("use_flow_sigmas") or config.get("prediction_type") == "flow_prediction"
+    if flow or (not known and "RFScheduler" in word):
+        raise SourceError(
+            f"{source}: {name} means flow matching: the network predicts a velocity on the straight way from noise to image, "
+            f"for which the pipelines of Stable Diffusion 1, 2 and XL have no scheduler; {advice}"
+        )
+    if word.startswith(("EDM", "CosineDPM", "KarrasVe")) or config.get("sigma_data") is not None:
+        raise SourceError(
+            f"{source}: {name} means EDM: the network's input and output are scaled by the noise level (sigma_data), for which "
+            f"the pipelines of Stable Diffusion 1, 2 and XL have no scheduler; {advice}"
+        )
+    if not known:
+        raise SourceError(
+            f"{source}: scheduler_config.json names {shown(kind)}, which is no scheduler of diffusers for a model of this "
+            f"kind; {advice}, with one of {', '.join(sorted(_CLASSES))}"
+        )
+
+
+def _check_words(source: str, config: Config) -> None:
+    for key, known in (("prediction_type", _PREDICTIONS), ("timestep_spacing", _SPACINGS), ("beta_schedule", _BETAS)):
+        if key in config and config[key] not in known:
+            raise SourceError(
+                f"{source}: scheduler_config.json has {key}: {shown(config[key])}, which can't be built; known are "
+                f"{', '.join(known)}"
+            )
+    for key in ("rescale_betas_zero_snr", "use_flow_sigmas"):
+        if not isinstance(config.get(key, False), bool | None):
+            raise SourceError(
+                f"{source}: scheduler_config.json has {key}: {shown(config[key])}, where true or false belongs"
+            )
+
+
+def _check_numbers(source: str, config: Config) -> None:
+    def refuse(key: str, wanted: str) -> SourceError:
+        return SourceError(f"{source}: scheduler_config.json has {key}: {shown(config[key])}, and it must be {wanted}")
+
+    for key in ("beta_start", "beta_end"):
+        if key in config and not (_is_number(config[key]) and 0 < config[key] < 1):
+            raise refuse(key, "a number above 0 and below 1")
+    if config.get("beta_start", 0) > config.get("beta_end", 1):
+        raise refuse("beta_start", "less than beta_end")
+    steps = config.get("num_train_timesteps", 1000)
+    if not (isinstance(steps, int) and not isinstance(steps, bool) and 1 <= steps <= 100_000):
+        raise refuse("num_train_timesteps", "a whole number from 1 to 100,000")
+    betas = config.get("trained_betas")
+    if betas is not None and not (
+        isinstance(betas, list) and betas and all(_is_number(b) and 0 < b <= 1 for b in betas)
+    ):
+        raise refuse("trained_betas", "a list of numbers above 0 and up to 1")
+
+
+def _swift_notes(config: Config) -> list[str]:
+    """What the schedulers of the Swift package cannot do, and what the app has to bring."""
+    lacking = []
+    if config["prediction_type"] == "v_prediction":
+        lacking.append("prediction_type v_prediction (they take the UNet's output for noise)")
+    if config.get("rescale_betas_zero_snr"):
+        lacking.append("zero terminal SNR (rescale_betas_zero_snr)")
+    if config.get("trained_betas") is not None:
+        lacking.append("betas of the model's own (trained_betas)")
+    else:
+        scaled = config.get("_class_name") in _SCALED_LINEAR
+        defaults = _SWIFT if scaled else {"beta_schedule": "linear", "beta_start": 0.0001, "beta_end": 0.02}
+        own = {key: config.get(key, defaults.get(key, number)) for key, number in _SWIFT.items()}
+        odd = [f"{key} {own[key]}" for key, number in _SWIFT.items() if own[key] != number]
+        if odd:
+            lacking.append(f"{', '.join(odd)} (theirs are {', '.join(f'{key} {_SWIFT[key]}' for key in _SWIFT)})")
+    if config.get("timestep_spacing") == "trailing":
+        lacking.append("timestep_spacing trailing")
+    if not lacking:
+        return []
+    return [
+        f"the model's scheduler has {'; '.join(lacking)}, which the Swift package's schedulers, PNDM and DPM-Solver++, do not "
+        "do: pictures come out wrong with them. The app must bring a scheduler of its own, by manifest.json's `scheduler`"
+    ]
+
+
+def _rescaling_notes(config: Config) -> list[str]:
+    if not config.get("rescale_betas_zero_snr"):
+        return []
+    notes = []
+    kind = config.get("_class_name")
+    if kind is not None and kind not in _RESCALING:
+        notes.append(
+            f"{kind} of diffusers leaves rescale_betas_zero_snr unread: draw with DDIM, Euler, DPM-Solver++ or UniPC"
+        )
+    if config.get("timestep_spacing") != "trailing":
+        notes.append(
+            "the model has zero terminal SNR and no `timestep_spacing: trailing`: the steps may leave out the last time, for "
+            "which it was trained"
+        )
+    return notes
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

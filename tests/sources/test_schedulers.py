@@ -1,0 +1,150 @@
+"""What a model's scheduler and its VAE's scale come to: known kinds with a note where the app must help, others refused."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sdbuild.errors import UserError
+from sdbuild.sources.schedulers import resolve_scheduler
+from sdbuild.stages import Job, config
+from tests.sources.make_models import as_json, sd1, sdxl, write
+from tests.sources.test_stages import planned
+
+PLAIN = {
+    "_class_name": "EulerDiscreteScheduler",
+    "beta_schedule": "scaled_linear",
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+}
+
+
+def surveyed(folder: Path, files: dict[str, bytes], pipeline: str = "sd1", **model: str) -> tuple[Path, list[str]]:
+    """What the stage config writes for a model, and its warnings."""
+    write(files, folder / "model")
+    graph = planned(folder, json.dumps({"source": "./model", **model}), pipeline=pipeline)
+    output, warnings = folder / "output", list[str]()
+    output.mkdir()
+    node = graph.tasks["config"]
+    config.run(Job(node.settings, {}, output, folder, lambda done, total, unit: None, warnings.append))
+    return output, warnings
+
+
+def with_scheduler(**changes: Any) -> dict[str, bytes]:
+    return sdxl() | {"scheduler/scheduler_config.json": as_json(PLAIN | changes)}
+
+
+def test_what_the_swift_package_does_is_no_news(tmp_path: Path) -> None:
+    output, warnings = surveyed(tmp_path, with_scheduler(timestep_spacing="leading"), "sdxl")
+    settled = json.loads((output / "scheduler" / "scheduler_config.json").read_text())
+    assert settled == PLAIN | {"timestep_spacing": "leading", "prediction_type": "epsilon"}
+    assert warnings == json.loads((output / "notes.json").read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"prediction_type": "v_prediction"}, "take the UNet's output for noise"),
+        ({"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}, "zero terminal SNR"),
+        ({"beta_schedule": "linear"}, r"beta_schedule linear \(theirs are beta_schedule scaled_linear"),
+        ({"trained_betas": [0.1, 0.2]}, "trained_betas"),
+        ({"timestep_spacing": "trailing"}, "timestep_spacing trailing"),
+    ],
+)
+def test_what_the_app_must_bring_is_said_and_written(changes: dict[str, Any], words: str, tmp_path: Path) -> None:
+    output, warnings = surveyed(tmp_path, with_scheduler(**changes), "sdxl")
+    (warning,) = warnings
+    assert re.search(words, warning)
+    assert "The app must bring a scheduler of its own" in warning
+    assert json.loads((output / "notes.json").read_text()) == warnings
+    settled = json.loads((output / "scheduler" / "scheduler_config.json").read_text())
+    assert settled.items() >= changes.items()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0}, "FlowMatchEuler.*means flow matching"),
+        ({"prediction_type": "flow_prediction"}, "means flow matching"),
+        ({"_class_name": "UniPCMultistepScheduler", "use_flow_sigmas": True}, "means flow matching"),
+        ({"_class_name": "EDMEulerScheduler"}, "EDMEulerScheduler means EDM"),
+        ({"sigma_data": 0.5}, "means EDM"),
+        ({"prediction_type": "sample"}, "prediction_type: sample, .*known are epsilon, v_prediction"),
+        ({"prediction_type": "velocity\x1b[31m"}, r'prediction_type: "velocity\\u001b\[31m"'),
+        ({"prediction_type": None}, "prediction_type: null"),
+        ({"prediction_type": ["epsilon"]}, r'prediction_type: \["epsilon"\]'),
+        ({"_class_name": "VQDiffusionScheduler"}, "names VQDiffusionScheduler, which is no scheduler"),
+        ({"_class_name": ["PNDMScheduler"]}, "which is no scheduler"),
+        ({"beta_schedule": "cosine"}, "beta_schedule: cosine"),
+        ({"timestep_spacing": "karras"}, "timestep_spacing: karras"),
+        ({"beta_end": "0.012"}, "beta_end: 0.012, and it must be a number"),
+        ({"beta_start": 0.5}, "beta_start: 0.5, and it must be less than beta_end"),
+        ({"num_train_timesteps": True}, "num_train_timesteps: true"),
+        ({"rescale_betas_zero_snr": "yes"}, "rescale_betas_zero_snr: yes"),
+        ({"trained_betas": []}, r"trained_betas: \[\]"),
+    ],
+)
+def test_what_no_pipeline_draws_is_refused_by_name(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"^./model: .*{message}"):
+        surveyed(tmp_path, with_scheduler(**changes), "sdxl")
+
+
+def test_a_class_that_only_the_index_names(tmp_path: Path) -> None:
+    """diffusers goes by it, too."""
+    files = sdxl(index={"scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"]})
+    files["scheduler/scheduler_config.json"] = as_json({"shift": 3.0})
+    with pytest.raises(UserError, match="FlowMatchEulerDiscreteScheduler means flow matching"):
+        surveyed(tmp_path, files, "sdxl")
+
+
+def test_marks_beside_the_weights_go_before_the_configuration() -> None:
+    given = PLAIN | {"prediction_type": "epsilon", "timestep_spacing": "trailing"}
+    schedule = resolve_scheduler("model", given, {}, {"v_pred", "ztsnr"})
+    assert schedule.config == given | {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True}
+    first, second, third = schedule.notes
+    assert "mark v_pred, though scheduler_config.json says epsilon" in first
+    assert "mark ztsnr" in second
+    assert "The app must bring a scheduler" in third
+
+
+def test_zero_terminal_snr_of_a_class_without_it() -> None:
+    notes = resolve_scheduler(
+        "model", PLAIN | {"_class_name": "PNDMScheduler", "rescale_betas_zero_snr": True}, {}
+    ).notes
+    assert any("PNDMScheduler of diffusers leaves rescale_betas_zero_snr unread" in note for note in notes)
+    assert any("no `timestep_spacing: trailing`" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "vae", "message"),
+    [
+        ("sd1", {"scaling_factor": 0.13025}, r"of Stable Diffusion XL \(its config.json has scaling_factor: 0.13025\)"),
+        ("sdxl", {"scaling_factor": 0.18215}, "of Stable Diffusion 1 and 2"),
+        ("sd1", {"scaling_factor": 1.5305, "shift_factor": 0.0609}, "of Stable Diffusion 3"),
+        ("sdxl", {"scaling_factor": 0.3611, "shift_factor": 0.1159}, "of Flux"),
+        ("sd1", {"scaling_factor": 0}, "scaling_factor: 0, which is no scale"),
+        ("sd1", {"scaling_factor": -0.18215}, "scaling_factor: -0.18215, which is no scale"),
+    ],
+)
+def test_a_vae_of_another_space_is_refused(pipeline: str, vae: dict[str, Any], message: str, tmp_path: Path) -> None:
+    files = {"sd1": sd1, "sdxl": sdxl}[pipeline](vae=vae)
+    with pytest.raises(UserError, match=f"^./model: the VAE.* {message}"):
+        surveyed(tmp_path, files, pipeline)
+
+
+def test_a_named_vae_of_another_space_is_refused(tmp_path: Path) -> None:
+    files = {path.removeprefix("vae/"): body for path, body in sd1().items() if path.startswith("vae/")}
+    write(files, tmp_path / "other")
+    with pytest.raises(UserError, match=r"^./other: .*has no scaling_factor, which means 0.18215.*name a VAE of that"):
+        surveyed(tmp_path, sdxl(), "sdxl", vae="./other")
+
+
+def test_a_scale_of_the_models_own_is_built_in(tmp_path: Path) -> None:
+    files = sd1(vae={"scaling_factor": 0.25, "shift_factor": 0.5})
+    files["scheduler/scheduler_config.json"] = as_json(PLAIN)
+    output, (warning,) = surveyed(tmp_path, files)
+    assert "the VAE has scaling_factor 0.25 and shift_factor 0.5" in warning
+    assert "by 0.18215: the difference is built into the VAE" in warning
+    assert json.loads((output / "notes.json").read_text()) == [warning]
