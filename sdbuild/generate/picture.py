@@ -85,13 +85,15 @@ class Start:
 def read_image(path: Path, height: int, width: int) -> Start:
     """Read a picture; scaled so that it covers ``height`` × ``width``, and cropped to its middle.
 
+    Where it is transparent, white shows. Gray of more than 8 bits is brought to 8 by its range.
+
     Raises:
-        UserError: it is missing, or not a picture.
+        UserError: it is missing, not a picture, or of a range that nothing tells.
     """
     try:
         content = path.read_bytes()
         with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image).convert("RGB")
+            upright = _in_rgb(ImageOps.exif_transpose(image), path)
     except UnidentifiedImageError:
         raise UserError(f"image={path}: not a picture in a format that Pillow reads") from None
     except OSError as error:
@@ -100,3 +102,33 @@ def read_image(path: Path, height: int, width: int) -> Start:
         raise UserError(f"image={path}: damaged ({error})") from None
     fitted = ImageOps.fit(upright, (width, height), Image.Resampling.LANCZOS)
     return Start(np.asarray(fitted), hashlib.sha256(content).hexdigest())
+
+
+def _in_rgb(image: Image.Image, path: Path) -> Image.Image:
+    """8 bits a channel; Pillow itself cuts off what is above 255, and takes 1.0 for nearly black."""
+    if image.mode.startswith("I") or image.mode == "F":
+        return Image.fromarray(_in_8_bits(image, path)).convert("RGB")
+    if image.mode in ("LAB", "HSV"):
+        raise UserError(f"image={path}: its colours are {image.mode}: save it as RGB")
+    if image.has_transparency_data:
+        colours = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), colours).convert("RGB")
+    return image.convert("RGB")
+
+
+def _in_8_bits(image: Image.Image, path: Path) -> Array:
+    """Gray of 16 or 32 bits, whole or real numbers: by the range of the type where there is one, else by what is there."""
+    gray = np.asarray(image).astype(np.float64)
+    low, high = float(gray.min()), float(gray.max())
+    ranges = {"F": (1.0, 255.0), "I": (255.0, 65535.0)}.get(image.mode, (65535.0,))
+    fitting = [top for top in ranges if high <= top]
+    # Real numbers a little above 1 are light beyond white, not the darkest eighth of 8 bits.
+    unclear = image.mode == "F" and 1 < high < 32
+    if not (low >= 0 and fitting) or unclear:
+        known = " or ".join(f"0 to {top:g}" for top in ranges)
+        raise UserError(
+            f"image={path}: holds numbers from {low:g} to {high:g}, and which of them is white is not known ({known} would "
+            "be): save it with 8 or 16 bits"
+        )
+    pixels: Array = np.round(gray * (255 / fitting[0])).astype(np.uint8)
+    return pixels

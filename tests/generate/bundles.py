@@ -109,7 +109,6 @@ def _described(
         attention="original",
         batch=shape.batch,
         chunked=chunked,
-        prediction_type=scheduler.get("prediction_type", "epsilon"),
         scheduler=scheduler,
         os="iOS17",
         compute_units="cpuAndGPU",

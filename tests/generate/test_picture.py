@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,6 +71,65 @@ def test_any_kind_of_picture(tmp_path: Path, mode: str) -> None:
     image.save(tmp_path / f"a.{ending}")
     start = read_image(tmp_path / f"a.{ending}", 8, 8)
     assert (start.pixels.shape, start.pixels.dtype) == ((8, 8, 3), np.uint8)
+
+
+RAMP = np.linspace(0, 1, 64).reshape(8, 8)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "name"),
+    [
+        (np.round(RAMP * 65535).astype(np.uint16), "deep.png"),
+        (np.round(RAMP * 65535).astype(np.uint16), "deep.tiff"),
+        (np.round(RAMP * 65535).astype(">u2"), "big-endian.tiff"),
+        (np.round(RAMP * 65535).astype(np.int32), "whole.tiff"),
+        (np.round(RAMP * 255).astype(np.int32), "small.tiff"),
+        (RAMP.astype(np.float32), "real.tiff"),
+        ((RAMP * 255).astype(np.float32), "large.tiff"),
+    ],
+)
+def test_gray_of_many_bits_is_converted_by_its_range(pixels: Any, name: str, tmp_path: Path) -> None:
+    Image.fromarray(pixels).save(tmp_path / name)
+    found = read_image(tmp_path / name, 8, 8).pixels
+    np.testing.assert_allclose(found, np.repeat(RAMP[..., None] * 255, 3, axis=2), atol=0.6)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "numbers"),
+    [
+        (RAMP.astype(np.float32) * 1.5, "from 0 to 1.5"),
+        (RAMP.astype(np.float32) - 0.5, "from -0.5 to 0.5"),
+        (RAMP.astype(np.float32) * 1e4, "from 0 to 10000"),
+        (RAMP.astype(np.float32) * np.nan, "from nan to nan"),
+        ((RAMP * 2e9).astype(np.int32), "from 0 to 2e\\+09"),
+        (-(RAMP * 9).astype(np.int32), "from -9 to 0"),
+    ],
+)
+def test_gray_of_no_known_range_is_refused(pixels: Any, numbers: str, tmp_path: Path) -> None:
+    Image.fromarray(pixels).save(tmp_path / "odd.tiff")
+    with pytest.raises(UserError, match=f"odd.tiff: holds numbers {numbers}, and which of them is white is not known"):
+        read_image(tmp_path / "odd.tiff", 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("image", "name"),
+    [
+        (Image.new("RGBA", (8, 8), (9, 9, 9, 0)), "rgba.png"),
+        (Image.new("LA", (8, 8), (9, 0)), "la.png"),
+        (Image.new("RGBA", (8, 8), (9, 9, 9, 0)).convert("P"), "palette.gif"),
+    ],
+)
+def test_white_shows_where_it_is_transparent(image: Image.Image, name: str, tmp_path: Path) -> None:
+    image.save(tmp_path / name, **({"transparency": image.getpixel((0, 0))} if image.mode == "P" else {}))
+    assert (read_image(tmp_path / name, 8, 8).pixels == 255).all()
+
+
+def test_colours_that_are_not_red_green_blue(tmp_path: Path) -> None:
+    Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(tmp_path / "cmyk.tiff")
+    assert (read_image(tmp_path / "cmyk.tiff", 8, 8).pixels == [255, 0, 0]).all()
+    Image.new("LAB", (8, 8)).save(tmp_path / "lab.tiff")
+    with pytest.raises(UserError, match="its colours are LAB: save it as RGB"):
+        read_image(tmp_path / "lab.tiff", 8, 8)
 
 
 def test_a_photo_lying_on_its_side(tmp_path: Path) -> None:
