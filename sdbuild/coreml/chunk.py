@@ -47,10 +47,10 @@ def chunk(source: Package, first: Path, second: Path, progress: Callable[[int, i
         raise UserError(f"chunk: {source.path} has no weight file, so there is nothing to divide")
     cut = _best_cut(block, BlobReader(source.weights), source.path)
     total = source.weights.stat().st_size
-    head = _Part(source, range(cut.position), "first of two parts")
+    head = _Part(source, range(cut.position), "First of two parts.")
     for name in cut.crossing:
         head.give(name)
-    tail = _Part(source, range(cut.position, len(block.operations)), "second of two parts")
+    tail = _Part(source, range(cut.position, len(block.operations)), "Second of two parts.")
     for name in cut.crossing:
         tail.take(name)
     written = head.write(first, lambda done: progress(done, total))
@@ -157,7 +157,7 @@ class _Part:
             spec.description.output.add().CopyFrom(described)
         metadata = spec.description.metadata
         metadata.CopyFrom(whole.description.metadata)
-        metadata.shortDescription = f"{metadata.shortDescription} ({self._title})".strip()
+        metadata.shortDescription = f"{metadata.shortDescription} {self._title}".strip()
         return write_package(path, spec, self._copy_weights(block, path.with_suffix(".weights"), progress))
 
     def _link(self, block: Any, name: str) -> None:

@@ -13,7 +13,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor, nn
 
-from sdbuild.errors import UserError
+from sdbuild.errors import UserError, tells_of_no_memory
 from sdbuild.modeling import library
 from sdbuild.modeling.attention import VARIANTS
 from sdbuild.modeling.channels_first import channels_first
@@ -209,7 +209,9 @@ def build(kind: str, config: Config, shape: Shape) -> Component:
     with torch.device("meta"):
         try:
             component = KINDS[kind](config, shape)
-        except (ValueError, TypeError, AttributeError) as error:  # of the libraries, about what it says
-            raise UserError(f"trace: no {kind} can be made of this config.json: {error}") from error
+        except (ValueError, TypeError, AttributeError, RuntimeError) as error:  # of the libraries, about what it says
+            if tells_of_no_memory(str(error)):
+                raise
+            raise UserError(f"trace: no {kind} can be made of this config.json: {library.one_line(error)}") from error
     component.module.eval()
     return component

@@ -5,17 +5,21 @@ that part reaches neither library, and attention is chosen here. Weights are the
 ``torch.device("meta")``.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from transformers import CLIPConfig, CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPVisionConfig
 
+from sdbuild.errors import UserError
 from sdbuild.sources.architectures import known_part
 
 Config = Mapping[str, Any]
 
+T = TypeVar("T")
+
+_MOST_TOLD = 300  # characters
 _ATTENTION = "sdpa"  # transformers' own choice for CLIP, by torch's scaled_dot_product_attention
 
 
@@ -24,17 +28,19 @@ def text_encoder(config: Config) -> CLIPTextModel | CLIPTextModelWithProjection:
     projected = "CLIPTextModelWithProjection" in (config.get("architectures") or ())
     model_class = CLIPTextModelWithProjection if projected else CLIPTextModel
     known = _known(model_class, config)
-    return model_class(CLIPTextConfig(**known, attn_implementation=_ATTENTION))
+    return _made(lambda: model_class(CLIPTextConfig(**known, attn_implementation=_ATTENTION)), model_class)
 
 
 def unet(config: Config) -> UNet2DConditionModel:
     """The UNet."""
-    return UNet2DConditionModel(**_known(UNet2DConditionModel, config))
+    known = _known(UNet2DConditionModel, config)
+    return _made(lambda: UNet2DConditionModel(**known), UNet2DConditionModel)
 
 
 def vae(config: Config) -> AutoencoderKL:
     """Both halves."""
-    return AutoencoderKL(**_known(AutoencoderKL, config))
+    known = _known(AutoencoderKL, config)
+    return _made(lambda: AutoencoderKL(**known), AutoencoderKL)
 
 
 def safety_checker(
@@ -42,13 +48,30 @@ def safety_checker(
 ) -> StableDiffusionSafetyChecker:
     """The safety checker, or a class made of it."""
     known = _known(StableDiffusionSafetyChecker, config)
-    vision = (known.pop("vision_config", None) or {}) | _whole(known.pop("vision_config_dict", None))
-    return model_class(CLIPConfig(vision_config=vision | {"attn_implementation": _ATTENTION}, **known))
+    seeing, above = known.pop("vision_config", None) or {}, known.pop("vision_config_dict", None)
+
+    def make() -> StableDiffusionSafetyChecker:
+        # As transformers has it, vision_config_dict stands above vision_config, with its defaults as well.
+        vision = seeing | (CLIPVisionConfig(**above).to_dict() if above is not None else {})
+        return model_class(CLIPConfig(vision_config=vision | {"attn_implementation": _ATTENTION}, **known))
+
+    return _made(make, StableDiffusionSafetyChecker)
 
 
-def _whole(vision: Config | None) -> dict[str, Any]:
-    """What transformers makes of a ``vision_config_dict``: it stands above ``vision_config``, with its defaults as well."""
-    return CLIPVisionConfig(**vision).to_dict() if vision is not None else {}
+def _made(make: Callable[[], T], model_class: type) -> T:
+    """What the library makes of keys that are all right one by one, or what it has against them together."""
+    try:
+        return make()
+    except MemoryError:
+        raise
+    except Exception as error:  # these libraries raise of every kind
+        raise UserError(f"no {model_class.__name__} can be made of this config.json: {one_line(error)}") from error
+
+
+def one_line(error: Exception) -> str:
+    """What a library says, which may be pages long."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= _MOST_TOLD else f"{text[:_MOST_TOLD]}…"
 
 
 def _known(model_class: type, config: Config) -> dict[str, Any]:

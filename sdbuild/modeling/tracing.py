@@ -4,7 +4,9 @@ from pathlib import Path
 
 import torch
 
+from sdbuild.errors import UserError, tells_of_no_memory
 from sdbuild.modeling.components import Component
+from sdbuild.modeling.library import one_line
 
 
 def trace(component: Component, path: Path) -> int:
@@ -12,9 +14,20 @@ def trace(component: Component, path: Path) -> int:
 
     The program refers to parameters by name; what depends on this machine or checkout (stack traces, module objects'
     sources) is left out, so that the file depends on the architecture alone.
+
+    Raises:
+        UserError: layers whose shapes do not fit each other.
     """
-    with torch.no_grad():
-        exported = torch.export.export(component.module, component.arguments, strict=False)
+    try:
+        with torch.no_grad():
+            exported = torch.export.export(component.module, component.arguments, strict=False)
+    except RuntimeError as error:  # of shapes that do not fit each other
+        if tells_of_no_memory(str(error)):
+            raise
+        raise UserError(
+            f"trace: a model of this config.json can't be run: {one_line(error)}; name another source or, if the library "
+            "draws with it, report a fault of sdbuild"
+        ) from error
     for node in exported.graph.nodes:
         node.meta = {"val": node.meta["val"]} if "val" in node.meta else {}
     torch.export.save(exported, path)

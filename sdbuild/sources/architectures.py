@@ -322,7 +322,8 @@ _EXPECTED = {
 def _explained(fault: ErrorDetails) -> str:
     """`num_hidden_layers: 10000000 is more than 128`."""
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault["loc"]).removeprefix(".")
-    value, kind, limits = shown(fault["input"]), fault["type"], fault.get("ctx", {})
+    given, kind, limits = fault["input"], fault["type"], fault.get("ctx", {})
+    value = f"'{shown(given)}'" if isinstance(given, str) else shown(given)
     match kind:
         case "greater_than_equal":
             said = f"{value} is less than {limits['ge']}"

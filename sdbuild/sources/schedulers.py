@@ -81,7 +81,9 @@ def resolve_scheduler(source: str, config: Config, index: Config, markers: Colle
     _check_words(source, config)
     _check_numbers(source, config)
     notes = []
-    settled = {**config, "_class_name": kind} if kind else dict(config)
+    settled = {key: value for key, value in config.items() if key != "_class_name"} | (
+        {"_class_name": kind} if kind else {}
+    )
     settled.setdefault("prediction_type", _PREDICTIONS[0])
     for marker, key, value in (
         ("v_pred", "prediction_type", "v_prediction"),

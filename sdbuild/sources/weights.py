@@ -55,8 +55,9 @@ def _candidates(stems: tuple[str, ...], suffix: str) -> Iterator[str]:
 
 def _shards(source: Source, prefix: str, index: str, suffix: str) -> list[SourceFile]:
     weight_map: Any = read_json(source, prefix + index).get("weight_map")
-    names = sorted(set(weight_map.values())) if isinstance(weight_map, dict) and weight_map else []
-    if not names or not all(isinstance(name, str) and name.endswith(f".{suffix}") for name in names):
+    mapped = list(weight_map.values()) if isinstance(weight_map, dict) else []
+    names = sorted({name for name in mapped if isinstance(name, str) and name.endswith(f".{suffix}")})
+    if not names or not all(name in names for name in mapped):
         raise SourceError(f"{source.name}: {prefix}{index} lists no weight files; the file is damaged: get it anew")
     missing = [prefix + name for name in names if prefix + name not in source.files]
     if missing:

@@ -90,8 +90,8 @@ def test_two_chunks_compute_what_the_whole_does(compressed: bool, tmp_path: Path
     result = load(second.path).predict({name: between[name] for name in inputs(second)})
     assert psnr(load(package.path).predict(feed)["noise_pred"], result["noise_pred"]) > 60
     assert inputs(first)[0] == "sample"
-    for part, title in ((first, "first"), (second, "second")):
-        assert part.spec.description.metadata.shortDescription.endswith(f"({title} of two parts)")
+    for part, title in ((first, "First"), (second, "Second")):
+        assert part.spec.description.metadata.shortDescription.endswith(f"{title} of two parts.")
         links = [f for f in (*part.spec.description.input, *part.spec.description.output) if f.name.endswith("_link")]
         assert {f.shortDescription for f in links} == {"Passed on from the first part to the second"}
     assert set(inputs(second)) <= set(feed) | set(linked)

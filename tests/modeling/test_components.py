@@ -1,5 +1,6 @@
 """Components keep the names of their parameters, whatever is done to their modules."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from sdbuild.errors import UserError
 from sdbuild.modeling.attention import VARIANTS
 from sdbuild.modeling.components import PREFIX, Shape, build
+from sdbuild.modeling.tracing import trace
 from tests.architectures import CONFIGS, UNET, UNET_2, UNET_XL, make
 
 
@@ -74,9 +76,27 @@ def test_a_transformer_of_another_family_is_refused() -> None:
 @pytest.mark.parametrize(
     ("kind", "change", "message"),
     [
-        ("unet", {"norm_num_groups": 5}, "trace: no unet can be made of this config.json: .*divisible by num_groups"),
+        (
+            "unet",
+            {"norm_num_groups": 5},
+            "no UNet2DConditionModel can be made of this config.json: .*divisible by num_groups",
+        ),
         ("unet_xl", {"addition_time_embed_dim": None}, "trace: no unet_xl can be made of this config.json: "),
-        ("vae_decoder", {"up_block_types": ["Odd"] * 4}, "trace: no vae_decoder .*: Odd does not exist"),
+        (
+            "unet_xl",
+            {"projection_class_embeddings_input_dim": 32},
+            "no unet_xl can be made of this config.json: .*negative",
+        ),
+        (
+            "clip_text",
+            {"hidden_size": 66},
+            "no CLIPTextModel can be made of this config.json: .*not a multiple of the number",
+        ),
+        (
+            "vae_decoder",
+            {"up_block_types": ["Odd"] * 4},
+            "no AutoencoderKL can be made .*: Odd does not exist",
+        ),
     ],
 )
 def test_a_configuration_that_the_libraries_refuse_is_the_users_matter(
@@ -84,6 +104,13 @@ def test_a_configuration_that_the_libraries_refuse_is_the_users_matter(
 ) -> None:
     with pytest.raises(UserError, match=message):
         build(kind, CONFIGS[kind] | change, Shape(64, 64, 2))
+
+
+def test_a_model_that_cannot_be_run_is_told_in_a_line(tmp_path: Path) -> None:
+    config = CONFIGS["vae_decoder"] | {"up_block_types": ["UpDecoderBlock2D"]}
+    with pytest.raises(UserError, match=r"^trace: a model of this config.json can't be run: [^\n]+fault of sdbuild$"):
+        trace(build("vae_decoder", config, Shape(64, 64)), tmp_path / "graph.pt2")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

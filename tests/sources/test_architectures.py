@@ -104,11 +104,15 @@ def test_the_keys_are_those_of_the_libraries() -> None:
             "that it was made from, with float16 or float32 weights, and say under `compress:` how small it should be",
         ),
         ("CLIPTextModel", {"num_hidden_layers": 10_000_000}, "num_hidden_layers: 10000000 is more than 128; "),
-        ("CLIPTextModel", {"num_hidden_layers": "12"}, "num_hidden_layers: 12 is not a whole number; "),
+        ("CLIPTextModel", {"num_hidden_layers": "12"}, "num_hidden_layers: '12' is not a whole number; "),
         ("CLIPTextModel", {"num_hidden_layers": True}, "num_hidden_layers: true is not a whole number; "),
         ("CLIPTextModel", {"num_hidden_layers": None}, "num_hidden_layers: null is not a whole number; "),
         ("CLIPTextModel", {"hidden_size": 0, "vocab_size": -1}, "hidden_size: 0 is less than 1 (and 1 more faults); "),
-        ("CLIPTextModel", {"hidden_act": "someone/gelu"}, "hidden_act: someone/gelu is none of 'quick_gelu', 'gelu', "),
+        (
+            "CLIPTextModel",
+            {"hidden_act": "someone/gelu"},
+            "hidden_act: 'someone/gelu' is none of 'quick_gelu', 'gelu', ",
+        ),
         ("CLIPTextModel", {"layer_norm_eps": 10**400}, "layer_norm_eps: 1000000"),
         ("UNet2DConditionModel", {"down_block_types": {}}, "down_block_types: {} is not a list; "),
         (
@@ -137,7 +141,7 @@ def test_the_keys_are_those_of_the_libraries() -> None:
             "block_out_channels, layers_per_block and transformer_layers_per_block come to 4608 transformers, and 512 can be "
             "built; ",
         ),
-        ("AutoencoderKL", {"latents_mean": [0.1, "x"]}, "latents_mean[1]: x is not a number; "),
+        ("AutoencoderKL", {"latents_mean": [0.1, "x"]}, "latents_mean[1]: 'x' is not a number; "),
         ("StableDiffusionSafetyChecker", {"vision_config": []}, "vision_config: [] is not an object; "),
         (
             "StableDiffusionSafetyChecker",
