@@ -11,6 +11,8 @@ Keys (all paths relative to Resources, sizes in bytes, digests SHA-256 in hexade
     prompt      tokens, its length
     unet        attention (original, split_einsum, split_einsum_v2), batch, chunked
     scheduler   prediction_type, and the numbers of the model's scheduler configuration: beta_start, beta_end, …
+    size_conditioning  of sdxl alone: what its UNet is told of sizes, in pixels, height before width: original_size,
+                crop_top_left, target_size
     notes       what the app's author should know: what the Swift package cannot do with this model
     target      os, the oldest system; compute_units to load the models for
     compiler    portable, or xcode and its version
@@ -88,6 +90,7 @@ def make_manifest(resources: Path, facts: Facts, progress: Callable[[int], None]
         "prompt": {"tokens": facts.tokens},
         "unet": {"attention": facts.attention, "batch": facts.batch, "chunked": facts.chunked},
         "scheduler": {key: value for key, value in facts.scheduler.items() if key != "_diffusers_version"},
+        **(_conditioning(facts) if facts.pipeline == "sdxl" else {}),
         "notes": list(facts.notes),
         "target": {"os": facts.os, "compute_units": facts.compute_units},
         "compiler": dict(facts.compiler),
@@ -97,6 +100,11 @@ def make_manifest(resources: Path, facts: Facts, progress: Callable[[int], None]
         "size": sum(entry["size"] for entry in files.values()),
         "sha256": tree_digest(files),
     }
+
+
+def _conditioning(facts: Facts) -> dict[str, Any]:
+    size = [facts.height, facts.width]
+    return {"size_conditioning": {"original_size": size, "crop_top_left": [0, 0], "target_size": size}}
 
 
 def write_manifest(manifest: Mapping[str, Any], path: Path) -> None:

@@ -70,9 +70,12 @@ class UNet:
 class TextEncoders:
     """One text encoder, or two whose results are put side by side."""
 
-    def __init__(self, bundle: Bundle, machine: Machine) -> None:
-        """Open the tokenizer and say which models there are; each is loaded when it is used, and freed."""
-        self._bundle, self._machine = bundle, machine
+    def __init__(self, bundle: Bundle, machine: Machine, sizes: tuple[int, int] = (0, 0)) -> None:
+        """Open the tokenizer and say which models there are; each is loaded when it is used, and freed.
+
+        ``sizes``, height and width, is what the UNet of SDXL is told of the original image and of the one to draw.
+        """
+        self._bundle, self._machine, self._sizes = bundle, machine, sizes
         self._tokenizer = Tokenizer.read(bundle.resources)
         self._paths = {name: bundle.model(name) for name in (PADDING if bundle.xl else ["TextEncoder"])}
 
@@ -90,8 +93,7 @@ class TextEncoders:
         ]
         if self._bundle.xl:
             # The picture's size, its upper left corner, and the size wanted: each height before width.
-            size = (self._bundle.height, self._bundle.width)
-            times = np.array([[*size, 0, 0, *size]], np.float32)
+            times = np.array([[*self._sizes, 0, 0, *self._sizes]], np.float32)
             for condition, last in zip(conditions, outputs[-1], strict=True):
                 condition |= {"time_ids": times, "text_embeds": last["pooled_outputs"]}
         return list(conditions), [_notes(each) for each in tokens["TextEncoder"]]

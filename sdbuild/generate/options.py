@@ -14,6 +14,9 @@ MAX_SEED = 2**32 - 1
 MAX_STEPS = 1000
 MAX_GUIDANCE = 100.0
 STRENGTH = 0.6
+APP_SIZE = 1024
+"""What the Swift package tells the UNet of SDXL of every size, unless the app sets ``originalSize`` and ``targetSize``."""
+MAX_SIZE = 8192
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,9 @@ class Options:
         rng: "numpy" for the numbers of Apple's packages, "torch" for those of diffusers.
         image: a picture to start from.
         strength: how much of ``image`` to draw anew, above 0 and up to 1; None: 0.6.
+        sizes: what SDXL's UNet is told of the original and the target size: "image" (or None), height and width of the
+            image as they are; "app", 1024 for both, as the Swift package does unless it is told otherwise; or a number for
+            both, as an app can set it.
     """
 
     negative: str = ""
@@ -38,6 +44,7 @@ class Options:
     rng: Rng = "numpy"
     image: Path | None = None
     strength: float | None = None
+    sizes: str | int | None = None
 
     def __post_init__(self) -> None:
         """Check all values.
@@ -58,11 +65,26 @@ class Options:
             find_scheduler(self.scheduler)
         if self.rng not in get_args(Rng):
             raise UserError(f"rng={self.rng}: choose numpy (as in Apple's packages) or torch (as in diffusers)")
+        if isinstance(self.sizes, int):
+            check_range("sizes", self.sizes, 1, MAX_SIZE)
+        elif self.sizes not in (None, "image", "app"):
+            raise UserError(
+                f"sizes={self.sizes}: choose image (the image's own), app (the Swift package's {APP_SIZE} for both sides), or "
+                "a number for both sides"
+            )
         if self.strength is not None:
             if self.image is None:
                 raise UserError("strength=: says how much of an image to draw anew; give image= too, or leave it out")
             if not 0 < self.strength <= 1:
                 raise UserError(f"strength={self.strength:g}: must be above 0 (the image as it is) and at most 1")
+
+    def told_sizes(self, height: int, width: int) -> tuple[int, int]:
+        """What the UNet of SDXL is told for an image of ``height`` × ``width``."""
+        if self.sizes in (None, "image"):
+            return height, width
+        side = APP_SIZE if isinstance(self.sizes, str) else self.sizes
+        assert side is not None
+        return side, side
 
 
 def check_seed(seed: int, count: int = 1) -> None:

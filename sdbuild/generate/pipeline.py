@@ -24,7 +24,7 @@ from sdbuild.generate.noise import Noise
 from sdbuild.generate.options import MAX_STEPS, STRENGTH, Options, Rng, check_range, check_seed, check_text
 from sdbuild.generate.picture import Picture, Start, read_image
 from sdbuild.generate.schedulers import find_scheduler
-from sdbuild.generate.scheduling import make_scheduler
+from sdbuild.generate.scheduling import make_scheduler, unread
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Progress = Callable[[str, int, int], None]
@@ -45,6 +45,7 @@ class _Plan:
     start: Start | None
     scheduler: str | None
     scheduler_name: str
+    notes: Sequence[str]
 
     @property
     def guided(self) -> bool:
@@ -100,6 +101,7 @@ class Pipeline:
         rng: Rng = "numpy",
         image: str | Path | None = None,
         strength: float | None = None,
+        sizes: str | int | None = None,
         progress: Progress | None = None,
     ) -> Picture:
         """Draw one picture; see `Options` for the arguments, and `generate_all` for more pictures.
@@ -108,7 +110,7 @@ class Pipeline:
             UserError: an argument out of its range, a bundle that cannot do it, or a device that there is not.
         """
         path = None if image is None else Path(image)
-        options = Options(negative, steps, guidance, scheduler, rng, path, strength)
+        options = Options(negative, steps, guidance, scheduler, rng, path, strength, sizes)
         return self.generate_all([prompt], [seed], options, progress)[0]
 
     def generate_all(
@@ -136,12 +138,13 @@ class Pipeline:
 
         report("encode prompts", 0, 1)
         texts = [*prompts, plan.options.negative] if plan.guided else prompts
-        conditions, notes = TextEncoders(self.bundle, self._machine).encode(texts)
+        sizes = plan.options.told_sizes(self.bundle.height, self.bundle.width)
+        conditions, notes = TextEncoders(self.bundle, self._machine, sizes).encode(texts)
         latents = self._latents(plan, conditions, drawings, report)
         images = self._decode(latents, report)
         pictures = []
         for (index, seed), image, safe in zip(drawings, images, self._check_safety(images, report), strict=True):
-            remarks = notes[index] + (notes[-1] if plan.guided else [])
+            remarks = [*plan.notes, *notes[index], *(notes[-1] if plan.guided else [])]
             metadata = self._metadata(plan, prompts[index], seed)
             pixels = image if safe else np.zeros_like(image)
             pictures.append(Picture(pixels, metadata, tuple(dict.fromkeys(remarks)), withheld=not safe))
@@ -196,6 +199,10 @@ class Pipeline:
         guidance = self.bundle.guidance if options.guidance is None else options.guidance
         if options.negative and guidance <= 1:
             raise UserError(f"negative=: has no effect at guidance {guidance:g}; it must be above 1 for that")
+        if options.sizes is not None and not self.bundle.xl:
+            raise UserError(
+                f"sizes=: only the UNet of SDXL is told of sizes, and this bundle is {self.bundle.pipeline}"
+            )
         strength = STRENGTH if options.strength is None else options.strength
         start = None
         if options.image is not None:
@@ -211,8 +218,9 @@ class Pipeline:
                 )
             start = read_image(options.image, self.bundle.height, self.bundle.width)
         scheduler = None if options.scheduler is None else find_scheduler(options.scheduler)
-        own = type(self._scheduler(scheduler, steps)).__name__
-        return _Plan(options, steps, guidance, strength, start, scheduler, scheduler or own)
+        made = self._scheduler(scheduler, steps)
+        name, notes = scheduler or type(made).__name__, unread(made, self.bundle.scheduler)
+        return _Plan(options, steps, guidance, strength, start, scheduler, name, notes)
 
     def _scheduler(self, name: str | None, steps: int) -> Any:
         return make_scheduler(name, self.bundle.scheduler, steps, xl=self.bundle.xl)
@@ -242,6 +250,8 @@ class Pipeline:
                 "image_sha256": plan.start.sha256,
                 "strength": f"{plan.strength:g}",
             }
+        if plan.options.sizes is not None:
+            metadata["sizes"] = str(plan.options.sizes)
         return metadata | {
             "bundle_sha256": self.bundle.sha256,
             "models_sha256": json.dumps(dict(self.bundle.models), sort_keys=True),

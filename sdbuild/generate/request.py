@@ -21,6 +21,7 @@ VARIABLES: Mapping[str, str] = {
     "rng": "numpy for the noise of Apple's packages, torch for that of diffusers (numpy)",
     "image": "a picture to start from; the recipe must have the component vae_encoder",
     "strength": "how much of the image to draw anew, above 0 and up to 1 (0.6)",
+    "sizes": "what SDXL is told of sizes: image, app (the Swift package's 1024), or a number for both sides (image)",
     "precision": "float32, or float16 to round as a device does (float32)",
     "device": "where to compute: cpu, cuda, mps (cpu)",
     "memory": "how much of each model's weights to hold decoded, such as 2GB (all)",
@@ -73,6 +74,7 @@ def read_request(variables: Mapping[str, str], here: Path) -> Request:
         rng=variables.get("rng", "numpy"),  # type: ignore[arg-type]  # Options checks it
         image=here / variables["image"] if "image" in variables else None,
         strength=_number(variables, "strength"),
+        sizes=_sizes(variables.get("sizes")),
     )
     precision = variables.get("precision", "float32")
     if precision not in ("float32", "float16"):
@@ -127,6 +129,10 @@ def _number(variables: Mapping[str, str], name: str) -> float | None:
         return float(variables[name])
     except ValueError:
         raise UserError(f"{name}={variables[name]}: must be a number, such as 7.5") from None
+
+
+def _sizes(text: str | None) -> str | int | None:
+    return int(text) if text is not None and re.fullmatch(r"[0-9]{1,18}", text) else text
 
 
 def _bytes(text: str) -> int:

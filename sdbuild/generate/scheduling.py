@@ -46,3 +46,19 @@ def make_scheduler(name: str | None, numbers: Mapping[str, Any], steps: int, *, 
             f"scheduler {kind.class_name}: {steps} steps cannot be made with the model's numbers: {error}"
         ) from None
     return scheduler
+
+
+def unread(scheduler: Any, numbers: Mapping[str, Any]) -> list[str]:
+    """What the user should know: that a scheduler's class has no place for something that the model was trained with."""
+    known = inspect.signature(type(scheduler).__init__).parameters
+    wanted = {
+        "prediction_type": numbers.get("prediction_type", "epsilon") != "epsilon",
+        "rescale_betas_zero_snr": bool(numbers.get("rescale_betas_zero_snr")),
+        "timestep_spacing": numbers.get("timestep_spacing") == "trailing",
+    }
+    return [
+        f"{type(scheduler).__name__} leaves the model's {key}: {str(numbers[key]).lower()} unread; draw with scheduler=ddim or "
+        "euler for it"
+        for key, matters in wanted.items()
+        if matters and key not in known
+    ]

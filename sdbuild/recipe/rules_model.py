@@ -148,6 +148,24 @@ def resolution_fits(recipe: Recipe, _written: WrittenRecipe) -> Iterator[Finding
         )
 
 
+@rule("resolution", "pipeline", "components")
+def sizes_are_told(recipe: Recipe, _written: WrittenRecipe) -> Iterator[Finding]:
+    """The Swift package tells SDXL's UNet of one number for both sides (``originalSize``, ``targetSize``)."""
+    size = recipe.resolution
+    told = any(recipe.family.components[name].kind == "unet_xl" for name in recipe.components)
+    if told and size.width != size.height:
+        yield Finding(
+            f"the app can't tell the UNet that images are {size}: the Swift package has one number for both sides, 1024 unless "
+            "the app sets another",
+            (("resolution",),),
+            (
+                "write a square resolution, or see what the app will draw: doit generate … sizes=app, or sizes=N for another "
+                "number",
+            ),
+            warning=True,
+        )
+
+
 _MOST_HALVINGS = 7  # more is no UNet, as a stage will tell
 
 

@@ -88,13 +88,22 @@ def _facts(parameters: dict[str, Any], inputs: dict[str, Path]) -> Facts:
         batch=parameters["batch"],
         chunked=any(len(component["models"]) > 1 for component in components),
         scheduler=_read(inputs["scheduler"]),
-        notes=_read(inputs["notes"]),
+        notes=[*_read(inputs["notes"]), *_notes(parameters)],
         os=parameters["deployment_target"],
         compute_units=parameters["compute_units"],
         compiler=parameters["compiler"],
         tools=parameters["tools"],
         compression={model: component["compress"] for component in components for model in component["models"]},
     )
+
+
+def _notes(parameters: dict[str, Any]) -> list[str]:
+    if parameters["pipeline"] != "sdxl" or parameters["height"] == parameters["width"]:
+        return []
+    return [
+        "images are not square, and the Swift package tells the UNet of one number for both sides (originalSize and "
+        "targetSize): pictures differ from those with `size_conditioning`"
+    ]
 
 
 def _weights_digest(path: Path) -> str:

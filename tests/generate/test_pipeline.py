@@ -1,10 +1,12 @@
 """What a bundle draws is what diffusers draws with the original, and what one way of building draws, another does."""
 
 import gc
+import json
 import weakref
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,7 @@ from sdbuild.coreml.runtime import Model
 from sdbuild.errors import UserError
 from sdbuild.generate import Pipeline
 from sdbuild.generate.bundle import read_bundle
-from sdbuild.generate.models import Machine
+from sdbuild.generate.models import Machine, UNet
 from sdbuild.generate.options import Options
 from sdbuild.shapes.scenes import parse_caption
 from sdbuild.shapes.score import check
@@ -78,6 +80,87 @@ def test_sdxl_as_diffusers_runs_it(large: Path, large_reference: Any) -> None:
     assert picture.pixels.shape == (64, 128, 3)
     assert picture.pixels.std() > 5
     assert psnr(wanted, picture.pixels / 255) > 45
+
+
+@pytest.mark.parametrize(
+    ("sizes", "told"), [(None, (64, 128)), ("image", (64, 128)), ("app", (1024,) * 2), (96, (96,) * 2)]
+)
+def test_sdxl_is_told_of_the_sizes_asked_for(
+    large: Path, large_reference: Any, sizes: str | int | None, told: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[Any] = []
+
+    def listen(_module: Any, _arguments: Any, given: Any) -> None:
+        found.append(given["added_cond_kwargs"]["time_ids"][0].tolist())
+
+    def predict(unet: UNet, sample: Any, time: float, conditions: Any) -> Any:
+        found.append(conditions[0]["time_ids"][0].tolist())
+        return original(unet, sample, time, conditions)
+
+    original = UNet.predict
+    monkeypatch.setattr(UNet, "predict", predict)
+    listener = large_reference.unet.register_forward_pre_hook(listen, with_kwargs=True)
+    size = {"height": 64, "width": 128, "original_size": told, "target_size": told}
+    expected(large_reference, CIRCLE, seed=5, num_inference_steps=1, **size)
+    listener.remove()
+    picture = Pipeline.open(large).generate(CIRCLE, steps=1, sizes=sizes)
+    assert found == [[*told, 0, 0, *told]] * 2
+    assert picture.metadata.get("sizes") == (None if sizes is None else str(sizes))
+
+
+def with_numbers(bundle: Path, folder: Path, **numbers: Any) -> Path:
+    """The bundle, for a model whose scheduler has these numbers."""
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest["scheduler"] |= numbers
+    folder.mkdir()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "Resources").symlink_to(bundle / "Resources")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        {"prediction_type": "v_prediction"},
+        {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"},
+        {
+            "_class_name": "EulerDiscreteScheduler",
+            "prediction_type": "v_prediction",
+            "rescale_betas_zero_snr": True,
+            "timestep_spacing": "trailing",
+        },
+        {
+            "_class_name": "DPMSolverMultistepScheduler",
+            "prediction_type": "v_prediction",
+            "timestep_spacing": "linspace",
+        },
+        {"_class_name": "EulerDiscreteScheduler", "timestep_spacing": "trailing", "beta_schedule": "linear"},
+    ],
+    ids=["v", "v-ztsnr", "euler-v-ztsnr", "dpm-v-linspace", "euler-trailing"],
+)
+def test_each_kind_of_prediction_and_schedule_as_diffusers_draws_it(
+    whole: Path, reference: Any, numbers: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = with_numbers(whole, tmp_path / "bundle", **numbers)
+    config = {**reference.scheduler.config, **numbers}
+    own = reference.scheduler
+    try:
+        reference.scheduler = getattr(diffusers, config["_class_name"]).from_config(config)
+        wanted = expected(reference, CIRCLE, seed=3, num_inference_steps=4, guidance_scale=2.0)
+    finally:
+        reference.scheduler = own
+    picture = Pipeline.open(folder).generate(CIRCLE, seed=3, steps=4, guidance=2, rng="torch")
+    assert picture.pixels.std() > 5
+    assert psnr(wanted, picture.pixels / 255) > 40
+    assert picture.notes == ()
+
+
+def test_a_scheduler_without_what_the_model_needs_is_told(whole: Path, tmp_path: Path) -> None:
+    folder = with_numbers(whole, tmp_path / "bundle", rescale_betas_zero_snr=True)
+    picture = Pipeline.open(folder).generate(CIRCLE, steps=1, scheduler="pndm")
+    assert picture.notes == (
+        "PNDMScheduler leaves the model's rescale_betas_zero_snr: true unread; draw with scheduler=ddim or euler for it",
+    )
 
 
 @pytest.mark.parametrize("scheduler", [None, "pndm", "heun", "dpmpp", "euler_a"])
@@ -234,6 +317,9 @@ def test_notes_on_what_the_app_cannot_read(whole: Path) -> None:
         ({"negative": "x", "guidance": 1}, "negative=: has no effect at guidance 1"),
         ({"strength": 0.5}, "strength=: .* give image= too"),
         ({"image": "x.png"}, "this bundle has no VAEEncoder .* add vae_encoder to the recipe's `components`"),
+        ({"sizes": "app"}, "sizes=: only the UNet of SDXL is told of sizes, and this bundle is sd1"),
+        ({"sizes": "big"}, r"sizes=big: choose image \(the image's own\), app"),
+        ({"sizes": 0}, "sizes=0: must be from 1 to 8192"),
         ({"prompt": "\udcff"}, "prompt=: is not valid UTF-8"),
         ({"prompt": "a\0b"}, "prompt=: has a NUL"),
     ],
