@@ -166,14 +166,14 @@ def sizes_are_told(recipe: Recipe, _written: WrittenRecipe) -> Iterator[Finding]
         )
 
 
-_MOST_HALVINGS = 7  # more is no UNet, as a stage will tell
+_MOST_BLOCKS = 8  # more is no UNet, as a stage will tell
 
 
 def _halvings(source: Source, family: Family) -> int:
     """How often a local UNet halves its latent image; 0 where its configuration can't be read, which a stage will tell."""
     (folder,) = {component.folder for component in family.components.values() if component.kind.startswith("unet")}
     blocks = local_config(source, folder).get("down_block_types")
-    return min(len(blocks) - 1, _MOST_HALVINGS) if isinstance(blocks, list) and blocks else 0
+    return len(blocks) - 1 if isinstance(blocks, list) and 1 <= len(blocks) <= _MOST_BLOCKS else 0
 
 
 @rule("batch", "pipeline")

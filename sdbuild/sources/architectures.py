@@ -22,13 +22,17 @@ def _wrong(message: str) -> PydanticCustomError:
     return PydanticCustomError("sdbuild", "{message}", {"message": message})
 
 
+def _quoted(value: Any) -> str:
+    return f"'{shown(value)}'" if isinstance(value, str) else shown(value)
+
+
 def _within(low: int, high: int) -> Callable[[Any], Any]:
     """A check for a whole number, or lists of such to any depth: one for all blocks or one for each."""
 
     def check(value: Any) -> Any:
         for number in _leaves(value):
             if type(number) is not int:
-                raise _wrong(f"must be a whole number or a list of such, and has {shown(number)}")
+                raise _wrong(f"must be a whole number or a list of such, and has {_quoted(number)}")
             if not low <= number <= high:
                 raise _wrong(f"{shown(number)} is not from {low} to {high}")
         return value
@@ -323,7 +327,7 @@ def _explained(fault: ErrorDetails) -> str:
     """`num_hidden_layers: 10000000 is more than 128`."""
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault["loc"]).removeprefix(".")
     given, kind, limits = fault["input"], fault["type"], fault.get("ctx", {})
-    value = f"'{shown(given)}'" if isinstance(given, str) else shown(given)
+    value = _quoted(given)
     match kind:
         case "greater_than_equal":
             said = f"{value} is less than {limits['ge']}"

@@ -13,6 +13,8 @@ from sdbuild.errors import UserError
 Progress = Callable[[int], None]
 """Told how many bytes of a file are there so far."""
 
+MOST_TO_READ = 32 << 20
+"""Bytes of a file that is read whole: configuration, of which a tokenizer's few MB are the most."""
 _BLOCK = 1 << 20
 
 

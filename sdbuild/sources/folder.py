@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 
-from sdbuild.sources.base import Progress, SourceError, SourceFile, digest
+from sdbuild.sources.base import MOST_TO_READ, Progress, SourceError, SourceFile, digest
 from sdbuild.sources.card import CARD
 
 _KINDS = (".json", ".txt", ".safetensors", ".bin")
@@ -44,6 +44,10 @@ class FolderSource:
         """The content of a file."""
         if path not in self.files:
             raise SourceError(f"{self.name}: there is no {path}; a diffusers folder has one: save or download it whole")
+        if self.files[path].size > MOST_TO_READ:
+            raise SourceError(
+                f"{self.name}: {path} has {self.files[path].size:,} bytes, too many for what it should be"
+            )
         try:
             return (self._folder / path).read_bytes()
         except OSError as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 from urllib.parse import quote
 
-from sdbuild.sources.base import Progress, SourceError, SourceFile
+from sdbuild.sources.base import MOST_TO_READ, Progress, SourceError, SourceFile
 from sdbuild.sources.client import HubClient
 from sdbuild.sources.hub_errors import explain
 
@@ -18,7 +18,6 @@ T = TypeVar("T")
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _DEFAULT_REVISION = "main"
-_MOST_TO_READ = 32 << 20  # what is read whole is configuration: a tokenizer's few MB at most
 
 
 class _WrongContentError(SourceError):
@@ -52,7 +51,7 @@ class HubSource:
                 f"{self.name}: there is no {path} at revision '{self._revision}'; a diffusers pipeline has one: "
                 f"look at {self._client.endpoint}/{self.name}/tree/{self.commit}"
             )
-        if file.size > _MOST_TO_READ:
+        if file.size > MOST_TO_READ:
             raise SourceError(f"{self.name}: {path} has {_amount(file.size)}, too much for what it should be")
         content = io.BytesIO()
         self._fill(file, content, lambda _done: None)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from sdbuild.sources.base import Source, SourceError, SourceFile, read_json
+from sdbuild.sources.base import Source, SourceError, SourceFile, read_json, shown
 
 _DIFFUSERS_STEMS = ("diffusion_pytorch_model",)
 _TRANSFORMERS_STEMS = ("model", "pytorch_model")
@@ -59,7 +59,7 @@ def _shards(source: Source, prefix: str, index: str, suffix: str) -> list[Source
     names = sorted({name for name in mapped if isinstance(name, str) and name.endswith(f".{suffix}")})
     if not names or not all(name in names for name in mapped):
         raise SourceError(f"{source.name}: {prefix}{index} lists no weight files; the file is damaged: get it anew")
-    missing = [prefix + name for name in names if prefix + name not in source.files]
+    missing = [shown(prefix + name) for name in names if prefix + name not in source.files]
     if missing:
         raise SourceError(
             f"{source.name}: {prefix}{index} names {len(names)} files, and {', '.join(missing)} "

@@ -88,6 +88,26 @@ def test_a_task_depends_only_on_what_matters_to_it(
     assert differing(graph(tmp_path), graph(tmp_path, **change)) == expected
 
 
+@pytest.mark.parametrize(
+    ("said", "judged"),
+    [
+        ({}, {"vae_decoder": "float32"}),
+        ({"precision": {"vae_decoder": "float16"}}, {"vae_decoder": "float16"}),
+        ({"precision": {"vae_decoder": "float32"}}, {}),
+        ({"precision": {"unet": "float32"}}, {"vae_decoder": "float32"}),
+        ({"model": {"source": "org/model", "vae": "madebyollin/sdxl-vae-fp16-fix"}}, {}),
+        ({"model": {"source": "./model"}}, {}),
+        ({"pipeline": "sd1"}, {}),
+    ],
+)
+def test_a_vae_of_the_hub_is_asked_about_float16_where_its_word_counts(
+    tmp_path: Path, said: dict[str, object], judged: dict[str, str]
+) -> None:
+    local_model(tmp_path / "model")
+    found = graph(tmp_path, **{"pipeline": "sdxl", "resolution": "1024x1024", **said})
+    assert found.tasks["config"].settings["precision"] == judged
+
+
 def test_other_bits_change_one_task_and_what_follows_by_content(tmp_path: Path) -> None:
     six, four = (graph(tmp_path, compress={"unet": palettes(bits)}) for bits in (6, 4))
     assert differing(six, four) == {"compress:unet", "bundle"}

@@ -128,7 +128,7 @@ def test_the_keys_are_those_of_the_libraries() -> None:
         (
             "UNet2DConditionModel",
             {"layers_per_block": [2, "2"]},
-            "layers_per_block: must be a whole number or a list of such, ",
+            "layers_per_block: must be a whole number or a list of such, and has '2'; ",
         ),
         (
             "UNet2DConditionModel",

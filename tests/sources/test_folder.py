@@ -118,3 +118,12 @@ def test_a_built_in_model_is_copied_and_known_by_content(tmp_path: Path, output:
     (tmp_path / "model" / WEIGHTS).write_bytes(b"another version of sdbuild")
     with pytest.raises(SourceError, match="has changed while it was being built from; build again"):
         source.fetch(file, output, scratch, lambda done: None)
+
+
+def test_a_configuration_of_gigabytes_is_not_read(tmp_path: Path) -> None:
+    write(sd1(), tmp_path)
+    with (tmp_path / "unet" / "config.json").open("r+b") as file:
+        file.truncate(5 << 30)
+    with pytest.raises(SourceError) as failure:
+        FolderSource(tmp_path, "model").read("unet/config.json")
+    assert str(failure.value) == "model: unet/config.json has 5,368,709,120 bytes, too many for what it should be"
