@@ -9,7 +9,7 @@ import json
 import re
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,15 +32,18 @@ _TYPES = {"fp16": "Float16", "fp32": "Float32", "fp64": "Double", "int32": "Int3
 
 @dataclass(frozen=True)
 class Feature:
-    """An input or output: its element type in the words of ``metadata.json``, and its default shape."""
+    """An input or output: its element type in the words of ``metadata.json``, and its default shape.
+
+    The shape is None for an output that neither the description nor the program tells the shape of.
+    """
 
     name: str
     dtype: str
-    shape: tuple[int, ...]
+    shape: tuple[int, ...] | None
 
     def __str__(self) -> str:
         """``Float32 [1, 77]``."""
-        return f"{self.dtype} {list(self.shape)}"
+        return f"{self.dtype} {list(self.shape or ())}"
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,10 @@ def read_compiled(path: Path, name: str) -> tuple[Compiled | None, list[Violatio
         report("model.mil", what)
     for what in _metadata_differences(metadata, *ports) if metadata is not None else ():
         report("metadata.json", what)
-    return Compiled(*ports, str((metadata or {}).get("computePrecision", ""))), violations
+    inputs, outputs = ports
+    if not all(feature.shape for feature in outputs.values()):
+        outputs = _with_shapes(outputs, path / "model.mil" if program is not None else None)
+    return Compiled(inputs, outputs, str((metadata or {}).get("computePrecision", ""))), violations
 
 
 def _ports(path: Path) -> tuple[dict[str, Feature], dict[str, Feature]]:
@@ -181,6 +187,22 @@ def _program(path: Path) -> _Program:
     return program
 
 
+def _with_shapes(outputs: Mapping[str, Feature], program: Path | None) -> dict[str, Feature]:
+    """The outputs with the shapes that the program, if it can be read, gives them where the description has none.
+
+    coremltools 6 described no output's shape, and Apple's own published models are so.
+    """
+    found: dict[str, tuple[int, ...] | None] = dict.fromkeys(outputs)
+    with program.open(encoding="utf-8") if program else io.StringIO() as file:
+        for line in file:
+            values, equals, _ = line.strip().partition(" = ")
+            for match in _PARAMETER.finditer(values) if equals and not values.startswith("func ") else ():
+                if match[4] in found:
+                    sizes = _parameter(match)[1]
+                    found[match[4]] = None if -1 in sizes else sizes
+    return {name: feature if feature.shape else replace(feature, shape=found[name]) for name, feature in outputs.items()}
+
+
 def _parameter(match: re.Match[str]) -> tuple[str, tuple[int, ...]]:
     sizes = tuple(-1 if size == "?" else int(size) for size in (match[2] or "").split(", ") if size)
     return match[1] or match[3], sizes
@@ -190,8 +212,9 @@ def _program_differences(program: _Program, inputs: Mapping[str, Feature], outpu
     taken = {}
     for name, (kind, sizes) in program.inputs.items():
         shape = sizes
-        if name in inputs and len(sizes) == len(inputs[name].shape):  # a flexible size agrees with its default
-            shape = tuple(own if size < 0 else size for size, own in zip(sizes, inputs[name].shape, strict=True))
+        own_shape = (inputs[name].shape or ()) if name in inputs else ()
+        if len(sizes) == len(own_shape):  # a flexible size agrees with its default
+            shape = tuple(own if size < 0 else size for size, own in zip(sizes, own_shape, strict=True))
         taken[name] = str(Feature(name, _TYPES.get(kind, kind), shape))
     differences = _differences("input", taken, {name: str(feature) for name, feature in inputs.items()})
     return differences + _differences("output", dict.fromkeys(program.outputs, ""), dict.fromkeys(outputs, ""))

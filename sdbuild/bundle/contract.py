@@ -193,7 +193,7 @@ class _Check:
             allowed = " or ".join(sorted(port.dtypes))
             why = "what the app passes would not survive the conversion"
             self._report(name, f"the input {feature.name} is {feature.dtype}", why, f"declare it {allowed}")
-        if port.shape is None:
+        if port.shape is None or feature.shape is None:  # not asked for, or not told by an old model
             return
         where = f"in {name.removesuffix(_SUFFIX)}'s {feature.name}"
         if expected := self._sizes.disagreement(feature.shape, port.shape, where):
@@ -233,7 +233,7 @@ class _Check:
         if given is None:
             why = "neither the app nor the first chunk gives it, and prediction fails"
             self._report(second_name, f"has the input {taken.name}", why, again)
-        elif given.shape != taken.shape:
+        elif given.shape is not None and taken.shape is not None and given.shape != taken.shape:
             what = f"the input {taken.name} is {list(taken.shape)}, {list(given.shape)} as {first_name} gives it"
             self._report(second_name, what, "prediction fails", again)
         elif taken.dtype not in FLOATS:

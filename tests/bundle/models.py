@@ -6,7 +6,7 @@ Each is a real ML Program, compiled by the portable compiler: its outputs are co
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +31,11 @@ Ports = dict[str, tuple[str, tuple[int, ...]]]
 
 @dataclass
 class Interface:
-    """What a model takes and gives: type and shape by name."""
+    """What a model takes and gives: type and shape by name; ``described``: the description has the outputs' shapes."""
 
     inputs: Ports
     outputs: Ports = field(default_factory=dict)
+    described: bool = True
 
 
 def _f16(**shapes: tuple[int, ...]) -> Ports:
@@ -125,6 +126,11 @@ def multilingual() -> dict[str, Interface]:
     return {"MultilingualTextEncoderProjection": projection} | models
 
 
+def old(models: dict[str, Interface]) -> dict[str, Interface]:
+    """As coremltools 6 described them, and Apple published them: no output has a shape."""
+    return {name: replace(interface, described=False) for name, interface in models.items()}
+
+
 def expectations(pipeline: str, **more: Any) -> Expectations:
     """For the models above."""
     return Expectations(pipeline, **{**SIZES, "batch": 2, **more})
@@ -170,7 +176,7 @@ def _write(path: Path, interface: Interface) -> None:
             _describe(spec.description.input, name, kind, shape)
             function.inputs.add(name=name).type.CopyFrom(_type(kind, shape))
         for name, (kind, shape) in interface.outputs.items():
-            _describe(spec.description.output, name, kind, shape)
+            _describe(spec.description.output, name, kind, shape if interface.described else ())
             _, _, blob, width = _TYPES[kind]
             size = width
             for number in shape:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from sdbuild.bundle.compiled import read_compiled
 from sdbuild.bundle.contract import ContractError, check_resources
 from sdbuild.errors import UserError
 from tests.bundle import models
@@ -25,6 +26,38 @@ def test_a_good_bundle_passes(name: str, workshop: Workshop, tmp_path: Path) -> 
         (folder / "controlnet" / "README.md").write_text("What these are")
     assert check_resources(folder, expectations(pipeline)) == []
     assert check_resources(folder, expectations(pipeline, height=None, width=None, batch=None)) == []
+
+
+@pytest.mark.parametrize("name", ["extras", "chunked", "controlled", "xl", "refined"])
+def test_outputs_without_described_shapes_have_those_of_the_program(
+    name: str, workshop: Workshop, tmp_path: Path
+) -> None:
+    pipeline, make = PIPELINES[name]
+    folder = workshop.folder(tmp_path / "Resources", models.old(make()))
+    compiled, violations = read_compiled(folder / "VAEDecoder.mlmodelc", "VAEDecoder.mlmodelc")
+    assert compiled is not None
+    assert str(compiled.outputs["image"]) == "Float32 [1, 3, 64, 128]"
+    assert violations == check_resources(folder, expectations(pipeline)) == []
+
+
+def test_their_true_shapes_are_held_to_the_contract(workshop: Workshop, tmp_path: Path) -> None:
+    broken = models.old(models.chunked())
+    reshape(broken["UnetChunk2"].inputs, mid_link=(2, 5, 4, 8))
+    reshape(broken["VAEDecoder"].outputs, image=(1, 3, 32, 128))
+    violations = check_resources(workshop.folder(tmp_path / "Resources", broken), expectations("sd1"))
+    assert [violation.what.partition(",")[0] for violation in violations] == [
+        "the input mid_link is [2",
+        "the output image is [1",
+    ]
+
+
+def test_a_shape_that_nobody_tells_is_no_violation(workshop: Workshop, tmp_path: Path) -> None:
+    folder = workshop.folder(tmp_path / "Resources", models.old(models.diffusion()))
+    program = folder / "VAEDecoder.mlmodelc" / "model.mil"
+    told = program.read_text()
+    program.write_text(told.replace("tensor<fp32, [1, 3, 64, 128]> image", "tensor<fp32, [1, 3, ?, ?]> image"))
+    assert program.read_text() != told
+    assert check_resources(folder, expectations("sd1")) == []
 
 
 @pytest.mark.parametrize("name", INTERFACES)
