@@ -200,7 +200,9 @@ def _with_shapes(outputs: Mapping[str, Feature], program: Path | None) -> dict[s
                 if match[4] in found:
                     sizes = _parameter(match)[1]
                     found[match[4]] = None if -1 in sizes else sizes
-    return {name: feature if feature.shape else replace(feature, shape=found[name]) for name, feature in outputs.items()}
+    return {
+        name: feature if feature.shape else replace(feature, shape=found[name]) for name, feature in outputs.items()
+    }
 
 
 def _parameter(match: re.Match[str]) -> tuple[str, tuple[int, ...]]:

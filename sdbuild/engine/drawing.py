@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sdbuild.engine.environment import stage_environment
@@ -15,7 +15,7 @@ from sdbuild.generate.request import VARIABLES, read_request
 
 
 def draw(variables: Mapping[str, str], here: Path) -> None:
-    """Draw with the results of a recipe; with those of every variant, side by side, unless one is named.
+    """Draw with the results of a recipe, with those of every variant, side by side, unless one is named; or with ``bundle=``.
 
     Raises:
         UserError: a value that cannot be, or results that are not there.
@@ -23,7 +23,14 @@ def draw(variables: Mapping[str, str], here: Path) -> None:
     """
     recipe = {name: value for name, value in variables.items() if name not in VARIABLES}
     asked = {name: value for name, value in variables.items() if name in VARIABLES}
-    read_request(asked, here)
+    request = read_request(asked, here)
+    if bundle := asked.pop("bundle", None):
+        if recipe:
+            raise UserError(f"give bundle= or {next(iter(recipe))}=, not both: a bundle is drawn with as it is")
+        _run([f"bundle={bundle}"], asked, here)
+        return
+    if request.prediction is not None or request.vae_scale is not None:
+        raise UserError("prediction= and vae_scale= are for bundle=: of a recipe's results the manifest says them")
     if recipe.get("variant") == "all":
         del recipe["variant"]
     builds = graph_of(load(recipe, here)).builds
@@ -32,8 +39,11 @@ def draw(variables: Mapping[str, str], here: Path) -> None:
         if not (folder / "manifest.json").exists():
             raise UserError(f"{folder}: nothing built there yet; run: doit build config={build.recipe}")
     named = [f"recipe={builds[0].name}"] if builds[0].variant else []
-    words = [*map(str, folders), *named, *(f"{name}={value}" for name, value in asked.items())]
-    drawing = [sys.executable, "-m", "sdbuild.generate", *words]
+    _run([*map(str, folders), *named], asked, here)
+
+
+def _run(words: Sequence[str], asked: Mapping[str, str], here: Path) -> None:
+    drawing = [sys.executable, "-m", "sdbuild.generate", *words, *(f"{name}={value}" for name, value in asked.items())]
     status = subprocess.run(drawing, cwd=here, env=stage_environment(1), check=False).returncode
     if status:
         raise SystemExit(status)

@@ -1,6 +1,7 @@
 """Draw without a recipe: ``python -m sdbuild.generate FOLDER… name=value…``.
 
-Each folder is a bundle. With ``recipe=NAME`` they are its variants, called as their folders are.
+Each folder, or zip, is a bundle; one may be given as ``bundle=``, too.
+With ``recipe=NAME`` they are its variants, called as their folders are.
 """
 
 import re
@@ -9,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sdbuild.errors import UserError
+from sdbuild.generate.places import name_of
 from sdbuild.generate.request import VARIABLES, read_request
 
 
@@ -17,20 +19,22 @@ def main(arguments: Sequence[str]) -> int:
     given = [argument for argument in arguments if re.match(r"\w+=", argument)]  # a path may have an = in it, too
     folders = [Path(argument) for argument in arguments if argument not in given]
     variables = dict(argument.split("=", 1) for argument in given)
-    if not folders:
+    if not folders and "bundle" not in variables:
         print(f"{__doc__}\n" + "\n".join(f"  {name + '=':<12}{text}" for name, text in VARIABLES.items()))
         return 2
+    if "bundle" in variables:
+        folders.append(Path(variables.pop("bundle")))
     recipe = variables.pop("recipe", None)
     if recipe is None and len(folders) > 1:
-        recipe = folders[0].resolve().parent.name
+        recipe = name_of(folders[0].resolve().parent)
     try:
         read_request(variables, Path.cwd())
         from sdbuild.generate.command import BundleAt, run  # takes seconds: mistakes are told before
 
         if recipe is None:
-            bundles = [BundleAt(folders[0].resolve().name, folders[0])]
+            bundles = [BundleAt(name_of(folders[0]), folders[0])]
         else:
-            bundles = [BundleAt(recipe, folder, folder.resolve().name) for folder in folders]
+            bundles = [BundleAt(recipe, folder, name_of(folder)) for folder in folders]
         run(bundles, variables, Path.cwd())
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -10,7 +10,8 @@ from sdbuild.errors import UserError
 
 _PIPELINES = ("sd1", "sd2", "sdxl")
 _SCHEMA = 1
-_GUIDANCE, _STEPS = 7.5, 20
+GUIDANCE, STEPS = 7.5, 20
+"""For a bundle that says nothing of them."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Bundle:
         models: the digests of the models, by their names.
         guidance: the model's best, or the usual one.
         steps: likewise.
+        notes: what the user should know of it.
+        kept: the folder with ``resources`` is there as long as this is not let go.
     """
 
     resources: Path
@@ -46,6 +49,8 @@ class Bundle:
     models: Mapping[str, str]
     guidance: float
     steps: int
+    notes: tuple[str, ...] = ()
+    kept: object = None
 
     @property
     def xl(self) -> bool:
@@ -73,7 +78,7 @@ class Bundle:
 
 
 def read_bundle(folder: Path) -> Bundle:
-    """Read what ``doit build`` put into ``folder``, or what an unpacked zip holds.
+    """Read a bundle that has a ``manifest.json``: what ``doit build`` put into ``folder``, or what an unpacked zip holds.
 
     Raises:
         UserError: there is no bundle, or it is damaged or of another kind.
@@ -111,8 +116,8 @@ def read_bundle(folder: Path) -> Bundle:
         scheduler=fields.get(dict, "scheduler"),
         sha256=fields.get(str, "sha256"),
         models={name: fields.get(str, "models", name, "sha256") for name in fields.get(dict, "models")},
-        guidance=float(fields.get((int, float), "defaults", "guidance", default=_GUIDANCE)),
-        steps=fields.get(int, "defaults", "steps", default=_STEPS),
+        guidance=float(fields.get((int, float), "defaults", "guidance", default=GUIDANCE)),
+        steps=fields.get(int, "defaults", "steps", default=STEPS),
     )
 
 

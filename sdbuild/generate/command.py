@@ -89,6 +89,8 @@ def _open(bundle: BundleAt, request: Request) -> Pipeline:
         precision=request.precision,  # type: ignore[arg-type]  # the request checked it
         device=request.device,
         decoded_bytes=request.memory,
+        prediction_type=request.prediction,
+        vae_scale=request.vae_scale,
     )
 
 

@@ -62,9 +62,16 @@ class UNet:
     def _run(self, values: dict[str, Array]) -> Array:
         outputs: dict[str, Array] = {}
         for model in self._models:
-            outputs = model.predict({name: (values | outputs)[name] for name in model.inputs})
-        check_finite("Unet", outputs["noise_pred"], self._machine)
-        return outputs["noise_pred"]
+            given = values | outputs
+            outputs = model.predict({name: _shaped(given[name], port.shape) for name, port in model.inputs.items()})
+        noise = outputs["noise_pred"] if "noise_pred" in outputs else next(iter(outputs.values()))
+        check_finite("Unet", noise, self._machine)
+        return noise
+
+
+def _shaped(value: Array, shape: Sequence[int | None]) -> Array:
+    """The array as a model wants it: some of SDXL take time_ids in one row, [12]."""
+    return value if len(shape) == value.ndim or None in shape else value.reshape([size or 1 for size in shape])
 
 
 class TextEncoders:
@@ -175,7 +182,8 @@ class SafetyChecker:
             "adjustment": np.zeros(1, np.float32),
         }
         outputs = self._model.predict(values)
-        check_finite("SafetyChecker", outputs["concept_scores"], self._machine)
+        if "concept_scores" in outputs:
+            check_finite("SafetyChecker", outputs["concept_scores"], self._machine)
         return not outputs["has_nsfw_concepts"].any()
 
     def _shape(self, name: str) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ from sdbuild.generate.schedulers import find_scheduler
 
 Rng = Literal["numpy", "torch"]
 
+PREDICTIONS = ("epsilon", "v_prediction")
 MAX_SEED = 2**32 - 1
 MAX_STEPS = 1000
 MAX_GUIDANCE = 100.0

@@ -17,12 +17,14 @@ import torch
 from sdbuild import __version__
 from sdbuild.coreml.runtime.storage import Precision
 from sdbuild.errors import UserError
-from sdbuild.generate.bundle import Bundle, read_bundle
+from sdbuild.generate.bundle import Bundle
 from sdbuild.generate.denoise import Origin, begin, denoise
+from sdbuild.generate.foreign import open_bundle
 from sdbuild.generate.models import Condition, Decoder, Encoder, Machine, SafetyChecker, TextEncoders, UNet
 from sdbuild.generate.noise import Noise
 from sdbuild.generate.options import MAX_STEPS, STRENGTH, Options, Rng, check_range, check_seed, check_text
 from sdbuild.generate.picture import Picture, Start, read_image
+from sdbuild.generate.places import name_of
 from sdbuild.generate.schedulers import find_scheduler
 from sdbuild.generate.scheduling import make_scheduler, unread
 
@@ -71,23 +73,29 @@ class Pipeline:
         precision: Precision = "float32",
         device: str | torch.device = "cpu",
         decoded_bytes: int | None = None,
+        prediction_type: str | None = None,
+        vae_scale: float | None = None,
     ) -> "Pipeline":
-        """Open what ``doit build`` made, ``build/<recipe>``, or an unpacked zip.
+        """Open what ``doit build`` made, ``build/<recipe>``, or what others did; see docs/generate.md.
 
         Args:
-            folder: with ``manifest.json`` and ``Resources``.
+            folder: with ``manifest.json`` and ``Resources``; or a Resources folder, a folder laid out as on the hub, or a
+                zip, with a manifest or without.
             name: the recipe's, for the metadata of pictures; None: the folder's.
             variant: likewise; None: there is only one.
             precision: "float32", or "float16" to round as a device does, so that overflow shows.
             device: where torch computes: "cpu", "cuda", "mps".
             decoded_bytes: how many bytes of decoded weights each model may hold at once; None for no limit.
+            prediction_type: "epsilon" or "v_prediction", for a bundle without a manifest.
+            vae_scale: likewise; None: the family's constant.
 
         Raises:
-            UserError: no bundle there, or a damaged one.
+            UserError: no bundle there, several, or a damaged one.
         """
         folder = Path(folder)
-        names = {"recipe": name or folder.resolve().name} | ({"variant": variant} if variant else {})
-        return cls(read_bundle(folder), names, Machine(precision, device, decoded_bytes))
+        names = {"recipe": name or name_of(folder)} | ({"variant": variant} if variant else {})
+        bundle = open_bundle(folder, prediction_type, vae_scale)
+        return cls(bundle, names, Machine(precision, device, decoded_bytes))
 
     def generate(
         self,
@@ -219,7 +227,8 @@ class Pipeline:
             start = read_image(options.image, self.bundle.height, self.bundle.width)
         scheduler = None if options.scheduler is None else find_scheduler(options.scheduler)
         made = self._scheduler(scheduler, steps)
-        name, notes = scheduler or type(made).__name__, unread(made, self.bundle.scheduler)
+        name = scheduler or type(made).__name__
+        notes = [*self.bundle.notes, *unread(made, self.bundle.scheduler)]
         return _Plan(options, steps, guidance, strength, start, scheduler, name, notes)
 
     def _scheduler(self, name: str | None, steps: int) -> Any:

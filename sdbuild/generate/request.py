@@ -7,9 +7,12 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from sdbuild.errors import UserError
-from sdbuild.generate.options import Options, check_seed, check_text
+from sdbuild.generate.options import PREDICTIONS, Options, check_seed, check_text
 
 VARIABLES: Mapping[str, str] = {
+    "bundle": "what to draw with instead of a recipe's results: a folder or a zip, of anybody's",
+    "prediction": "what the UNet of a bundle without a manifest predicts: epsilon or v_prediction",
+    "vae_scale": "of the latent images of a bundle without a manifest (0.18215, of SDXL 0.13025)",
     "prompt": "what to draw",
     "prompts": "a file with a prompt on each line; empty lines and those that start with # are skipped",
     "negative": "what pictures should be unlike",
@@ -44,6 +47,8 @@ class Request:
     device: str
     memory: int | None
     out: Path | None
+    prediction: str | None = None
+    vae_scale: float | None = None
 
 
 def read_request(variables: Mapping[str, str], here: Path) -> Request:
@@ -79,6 +84,8 @@ def read_request(variables: Mapping[str, str], here: Path) -> Request:
     precision = variables.get("precision", "float32")
     if precision not in ("float32", "float16"):
         raise UserError(f"precision={precision}: choose float32, or float16 to round as a device does")
+    if variables.get("prediction", PREDICTIONS[0]) not in PREDICTIONS:
+        raise UserError(f"prediction={variables['prediction']}: choose {' or '.join(PREDICTIONS)}")
     return Request(
         prompts=_prompts(variables, here),
         seeds=tuple(range(seed, seed + count)),
@@ -87,6 +94,8 @@ def read_request(variables: Mapping[str, str], here: Path) -> Request:
         device=variables.get("device", "cpu"),
         memory=_bytes(variables["memory"]) if "memory" in variables else None,
         out=here / variables["out"] if "out" in variables else None,
+        prediction=variables.get("prediction"),
+        vae_scale=_number(variables, "vae_scale"),
     )
 
 

@@ -113,6 +113,7 @@ def test_variables_with_their_defaults(tmp_path: Path) -> None:
     assert (request.options.steps, request.options.guidance, request.options.rng) == (None, None, "numpy")
     everything = {name: "1" for name in VARIABLES if name != "prompts"}
     everything |= {"scheduler": "ddim", "rng": "torch", "precision": "float16", "memory": "1.5 GiB", "negative": ""}
+    everything |= {"prediction": "v_prediction"}
     request = read_request(everything, tmp_path)
     assert request.memory == 3 << 29
     assert request.options.image == tmp_path / "1"
@@ -134,6 +135,9 @@ def test_variables_with_their_defaults(tmp_path: Path) -> None:
         ({"prompt": "x", "count": "2", "seed": "4294967295"}, "seed=4294967295: must be from 0 to 4294967294"),
         ({"prompt": "x", "seed": "١"}, "seed=١: must be a whole number"),
         ({"prompt": "x", "precision": "int8"}, "precision=int8: choose float32, or float16"),
+        ({"prompt": "x", "prediction": "noise"}, "prediction=noise: choose epsilon or v_prediction"),
+        ({"prompt": "x", "vae_scale": "small"}, "vae_scale=small: must be a number"),
+        ({"prompt": "x", "sizes": "1.5"}, "sizes=1.5: choose image"),
         ({"prompt": "x", "memory": "lots"}, "memory=lots: must be a size, such as 500MB or 2GB"),
         ({"prompt": "x", "strength": "2", "image": "y"}, "strength=2: must be above 0"),
         ({"prompts": "none.txt"}, r"prompts=.*none.txt: cannot be read \(No such file"),

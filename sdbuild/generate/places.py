@@ -1,0 +1,148 @@
+"""Where a bundle lies: a folder of ``doit build``, a Resources folder, a repository as on the hub, or a zip of these."""
+
+import shutil
+import stat
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from sdbuild.errors import UserError
+
+_MODELS = ("Unet", "UnetChunk1", "TextEncoder", "TextEncoder2", "VAEDecoder", "MultiModalDiffusionTransformer")
+_DEPTH = 5  # the hub's cache: snapshots/<commit>/original/compiled
+_LAYOUT = frozenset({"Resources", "compiled", "original", "split_einsum", "split_einsum_v2"})
+_MAX_ENTRIES = 100_000
+_BLOCK = 1 << 20
+POINTER = b"version https://git-lfs.github.com/spec/"
+"""How a file begins that ``git clone`` leaves in place of a large one where Git LFS is not installed."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """``folder`` holds ``manifest.json``, or compiled models; it is there as long as ``kept`` is not let go."""
+
+    folder: Path
+    kept: object = None
+
+
+def find_place(path: Path) -> Place:
+    """The one bundle at ``path``.
+
+    Raises:
+        UserError: there is none, there are several, or it is a zip that cannot be unpacked.
+    """
+    if path.is_file() and zipfile.is_zipfile(path):
+        unpacked = _unpack(path)
+        return Place(_only(path, Path(unpacked.name)), unpacked)
+    if path.is_file():
+        with path.open("rb") as file:
+            if file.read(len(POINTER)) == POINTER:
+                raise UserError(
+                    f"{path}: a pointer of Git LFS and not the file itself: run git lfs pull in its repository"
+                )
+        raise UserError(f"{path}: no bundle there (a file that is no zip, or not a whole one); run `doit build` first")
+    return Place(_only(path, path))
+
+
+def name_of(path: Path) -> str:
+    """What to call the bundle at ``path``: the last part of its path that is no word of a layout, without ``.zip``."""
+    parts = [part for part in path.resolve().parts if part not in _LAYOUT]
+    return parts[-1].removesuffix(".zip") if len(parts) > 1 else path.name
+
+
+def _only(path: Path, folder: Path) -> Path:
+    """The one bundle in ``folder``, which messages call ``path``."""
+    found = list(_bundles(folder, _DEPTH))
+    if len(found) == 1:
+        return found[0]
+    if found:
+        inside = [place.relative_to(folder).as_posix() for place in found]
+        how = f"name one, such as {path / inside[0]}" if folder == path else "unpack it, and name one"
+        raise UserError(f"{path}: holds several bundles ({_listed(inside)}): {how}")
+    if zips := sorted(each.name for each in folder.glob("*.zip")):
+        raise UserError(f"{path}: no bundle there, but zips ({_listed(zips)}): name one")
+    if packages := sorted(each.name for above in ("", "*/", "*/*/") for each in folder.glob(f"{above}*.mlpackage")):
+        raise UserError(
+            f"{path}: no bundle there, but packages that are not compiled ({_listed(packages)}): compile each with "
+            "python -m sdbuild.coreml.compiler, and give them the Swift package's names"
+        )
+    raise UserError(
+        f"{path}: no bundle there (it has no manifest.json, and no compiled models); run `doit build` first"
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+
+
+def _bundles(folder: Path, depth: int) -> Iterator[Path]:
+    """Folders with a manifest or with models, from above; nothing is looked for inside of one."""
+    if not folder.is_dir():
+        return
+    if (folder / "manifest.json").is_file() or any((folder / f"{name}.mlmodelc").is_dir() for name in _MODELS):
+        yield folder
+    elif depth:
+        try:
+            inside = sorted(each for each in folder.iterdir() if each.is_dir() and not each.name.startswith("."))
+        except OSError as error:
+            raise UserError(f"{error.filename}: cannot be read ({error.strerror})") from None
+        for each in inside:
+            if each.suffix not in (".mlmodelc", ".mlpackage"):
+                yield from _bundles(each, depth - 1)
+
+
+def _unpack(path: Path) -> "tempfile.TemporaryDirectory[str]":
+    """The files of a zip in a folder that is removed with what is returned, or with this process."""
+    folder = tempfile.TemporaryDirectory(prefix="sdbuild-")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = _checked(path, archive.infolist())
+            need, free = sum(entry.file_size for entry in entries.values()), shutil.disk_usage(folder.name).free
+            if need > free:
+                raise UserError(
+                    f"{path}: unpacked it takes {need / 1e9:.1f} GB, and {folder.name} has {free / 1e9:.1f} GB free; name "
+                    "another place with the variable TMPDIR"
+                )
+            for name, entry in entries.items():
+                target = Path(folder.name) / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with archive.open(entry) as source, target.open("xb") as file:
+                    shutil.copyfileobj(source, file, _BLOCK)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+        folder.cleanup()
+        raise UserError(
+            f"{path}: a damaged zip, or of a kind that can't be read ({error}); download it again"
+        ) from None
+    except OSError as error:
+        folder.cleanup()
+        raise UserError(f"{path}: cannot be unpacked ({error.strerror or error})") from None
+    except UserError:
+        folder.cleanup()
+        raise
+    return folder
+
+
+def _checked(path: Path, entries: Sequence[zipfile.ZipInfo]) -> dict[PurePosixPath, zipfile.ZipInfo]:
+    """The entries to write by their place below the folder. Raises UserError for one that would lie elsewhere."""
+    found: dict[PurePosixPath, zipfile.ZipInfo] = {}
+    for entry in entries:
+        name = PurePosixPath(entry.filename)
+        why = None
+        if name.is_absolute() or ".." in name.parts or any(c in entry.filename for c in "\\:\0"):
+            why = "would lie outside of the folder"
+        elif stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
+            why = "is no file: a link or a device"
+        elif entry.flag_bits & 1:
+            why = "is encrypted"
+        elif name in found:
+            why = "is there twice"
+        if why is not None:
+            raise UserError(f"{path}: not unpacked: its entry {entry.filename!r} {why}")
+        if not entry.is_dir() and name.parts and name.parts[0] != "__MACOSX":
+            found[name] = entry
+    if len(found) > _MAX_ENTRIES:
+        raise UserError(f"{path}: not unpacked: it has {len(found)} entries, and a bundle some hundred")
+    return found
