@@ -69,8 +69,9 @@ def _made(make: Callable[[], T], model_class: type) -> T:
 
 
 def one_line(error: Exception) -> str:
-    """What a library says, which may be pages long."""
+    """What a library says, which may be pages long, and quote what a terminal acts on."""
     text = " ".join(str(error).split()) or type(error).__name__
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
     return text if len(text) <= _MOST_TOLD else f"{text[:_MOST_TOLD]}…"
 
 

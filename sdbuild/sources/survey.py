@@ -116,16 +116,16 @@ def survey(
     for model in found:
         if model.wanted.is_vae:
             notes += check_scale(model.source.name, model.config, family.name, family.vae_scale)
-    for note in notes:
-        warn(note)
-    texts["notes.json"] = json.dumps(notes, indent=2, ensure_ascii=False) + "\n"
     encoders = [model for model in found if model.wanted.is_text_encoder]
     for number, folder in enumerate(family.tokenizers):
-        vocabulary, merges = read_tokenizer(pipeline, folder, warn)
+        vocabulary, merges = read_tokenizer(pipeline, folder, notes.append)
         if len(encoders) == len(family.tokenizers):
             checks.check_vocabulary(pipeline.name, folder, vocabulary, encoders[number].config)
         texts[f"{folder}/vocab.json"], texts[f"{folder}/merges.txt"] = vocabulary_text(vocabulary), merges
         progress(3 + len(found) + number, steps)
+    for note in notes:
+        warn(note)
+    texts["notes.json"] = json.dumps(notes, indent=2, ensure_ascii=False) + "\n"
     for number, model in enumerate(found):
         folder = model.wanted.folder
         texts[f"{folder}/config.json"] = canonical(model.config)

@@ -11,14 +11,14 @@ _HEADER = "#version: 0.2"  # what transformers writes, and readers skip
 _NAMED = 5  # added words in a message
 
 
-def read_tokenizer(source: Source, folder: str, warn: Callable[[str], None]) -> tuple[dict[str, int], str]:
+def read_tokenizer(source: Source, folder: str, note: Callable[[str], None]) -> tuple[dict[str, int], str]:
     """The vocabulary, and the text of merges.txt with ``\\n`` after each line.
 
     Read from the files of these names or, where they are missing, from ``tokenizer.json``.
 
     Words that were added to a tokenizer are found in a prompt before it is taken apart. The Swift package's tokenizer does not
     do that (BPETokenizer.swift @e12202c): it joins letters by merges, and no merge makes an added word. So they are left out,
-    whichever file has them, and ``warn`` is told; but the two that frame a prompt are looked up by name.
+    whichever file has them, and ``note`` is told; but the two that frame a prompt are looked up by name.
 
     Raises:
         SourceError: no tokenizer, or not one of CLIP's.
@@ -38,7 +38,7 @@ def read_tokenizer(source: Source, folder: str, warn: Callable[[str], None]) -> 
         )
     if not all(type(token) is int and token >= 0 for token in vocabulary.values()):
         raise SourceError(f"{source.name}: {where} maps some words to what are no numbers; the file is damaged")
-    _settle_added(source, folder, vocabulary, [*_words(added), *_added_beside(source, folder)], warn)
+    _settle_added(source, folder, vocabulary, [*_words(added), *_added_beside(source, folder)], note)
     if missing := [token for token in _SPECIAL if token not in vocabulary]:
         raise SourceError(f"{source.name}: {where} lacks {' and '.join(missing)}: not a CLIP tokenizer")
     for line in merges:
@@ -71,7 +71,7 @@ def _settle_added(
     folder: str,
     vocabulary: dict[str, int],
     added: list[tuple[Any, Any]],
-    warn: Callable[[str], None],
+    note: Callable[[str], None],
 ) -> None:
     left_out = {}
     for word, number in added:
@@ -89,9 +89,9 @@ def _settle_added(
     if left_out:
         names = ", ".join(map(shown, list(left_out)[:_NAMED]))
         more = f" and {len(left_out) - _NAMED} more" if len(left_out) > _NAMED else ""
-        warn(
-            f"{source.name}: {folder} has added words ({names}{more}), which apps can't use: the Swift package's tokenizer "
-            "joins letters by merges, and none makes these. They are left out, and prompts with them are read letter by letter"
+        note(
+            f"{folder} has added words ({names}{more}), which apps can't use: the Swift package's tokenizer joins letters by "
+            "merges, and none makes these. They are left out, and prompts with them are read letter by letter"
         )
 
 

@@ -89,8 +89,8 @@ def test_added_words_are_left_out_and_told_of_whichever_file_has_them(tmp_path: 
         },
     }[form]
     warning = (
-        "model: tokenizer has added words (<cat-toy>, <dog>), which apps can't use: the Swift package's tokenizer joins "
-        "letters by merges, and none makes these. They are left out, and prompts with them are read letter by letter"
+        "tokenizer has added words (<cat-toy>, <dog>), which apps can't use: the Swift package's tokenizer joins letters by "
+        "merges, and none makes these. They are left out, and prompts with them are read letter by letter"
     )
     assert read(tmp_path, files, [warning]) == (VOCABULARY, MERGES)
 
