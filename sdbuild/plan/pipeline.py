@@ -263,6 +263,7 @@ class _Planner:
                 ),
                 Input("scheduler", self._config, f"{family.scheduler}/scheduler_config.json"),
                 Input("notes", self._config, "notes.json"),
+                *(Input("unet", self._download(each)) for each in components.values() if each.kind.startswith("unet")),
                 *proof,
             ],
             pipeline=family.name,

@@ -63,37 +63,38 @@ class Schedule:
     notes: tuple[str, ...]
 
 
-def resolve_scheduler(source: str, config: Config, index: Config, markers: Collection[str] = ()) -> Schedule:
-    """Settle the scheduler of a model.
-
-    Args:
-        source: for messages.
-        config: ``scheduler_config.json``.
-        index: ``model_index.json``, which names the scheduler's class as well.
-        markers: of "v_pred" and "ztsnr", empty tensors beside the UNet's weights that say how it was trained, those that
-            are there; they go before the configuration.
+def resolve_scheduler(source: str, config: Config, index: Config) -> Schedule:
+    """Settle the scheduler of a model by its ``scheduler_config.json`` and ``model_index.json``, which names its class as well.
 
     Raises:
-        SourceError: flow matching, EDM, or anything else that is not known to be noise on DDPM's schedule.
+        SourceError: flow matching, EDM, or anything else that is not known to be noise on DDPM's schedule; ``source`` is for
+            messages.
     """
     kind = _class(config, index)
     _refuse_others(source, kind, config)
     _check_words(source, config)
     _check_numbers(source, config)
-    notes = []
-    settled = {key: value for key, value in config.items() if key != "_class_name"} | (
-        {"_class_name": kind} if kind else {}
-    )
+    settled = {key: value for key, value in config.items() if key != "_class_name"}
+    settled |= {"_class_name": kind} if kind else {}
     settled.setdefault("prediction_type", _PREDICTIONS[0])
+    return Schedule(settled, _notes(settled))
+
+
+def with_markers(config: Config, markers: Collection[str]) -> Schedule:
+    """What marks beside the UNet's weights, see `markers_in`, make of a scheduler that `resolve_scheduler` settled.
+
+    They go before the configuration, for they come with the weights. There are no notes where they say nothing new.
+    """
+    settled, notes = dict(config), []
     for marker, key, value in (
         ("v_pred", "prediction_type", "v_prediction"),
         ("ztsnr", "rescale_betas_zero_snr", True),
     ):
         if marker in markers and settled.get(key) != value:
-            said = f"scheduler_config.json says {shown(config[key])}" if key in config else "nothing else says it"
-            notes.append(f"{key} is {shown(value)}, for the UNet's weights come with the mark {marker}, though {said}")
+            said = f", and not {shown(config[key])} as in the scheduler's configuration" if key in config else ""
+            notes.append(f"{key} is {shown(value)}, by the mark {marker} beside the UNet's weights{said}")
             settled[key] = value
-    return Schedule(settled, (*notes, *_swift_notes(settled), *_rescaling_notes(settled)))
+    return Schedule(settled, (*notes, *(_notes(settled) if notes else ())))
 
 
 def _class(config: Config, index: Config) -> Any:
@@ -156,6 +157,10 @@ def _check_numbers(source: str, config: Config) -> None:
         isinstance(betas, list) and betas and all(_is_number(b) and 0 < b <= 1 for b in betas)
     ):
         raise refuse("trained_betas", "a list of numbers above 0 and up to 1")
+
+
+def _notes(settled: Config) -> tuple[str, ...]:
+    return (*_swift_notes(settled), *_rescaling_notes(settled))
 
 
 def _swift_notes(config: Config) -> list[str]:

@@ -9,6 +9,8 @@ from sdbuild.bundle.assemble import assemble
 from sdbuild.bundle.contract import ContractError, Expectations, check_resources
 from sdbuild.bundle.manifest import Facts, make_manifest, tree_digest, write_manifest
 from sdbuild.bundle.zip import write_zip
+from sdbuild.sources.markers import markers_in
+from sdbuild.sources.schedulers import with_markers
 from sdbuild.stages import Job
 
 
@@ -21,9 +23,9 @@ def run(job: Job) -> None:
     ``sources``, by component, where weights are from ("hub", "builtin" or "local"); ``zip``, the archive's stem or null.
 
     Inputs: ``compiled:<Swift name>``, its ``.mlmodelc``; ``tokenizer:<name>``, folders, the first one's files are taken;
-    ``scheduler`` and ``notes``, as config settled them; ``files:<component>``, what config recorded of the weight files;
-    ``weights:<component>``, for local ones, what download recorded of them; ``verify``, if that ran, what it found, which is
-    shown beside the bundle.
+    ``scheduler`` and ``notes``, as config settled them; ``unet``, if there is one, its weights, for the marks among them;
+    ``files:<component>``, what config recorded of the weight files; ``weights:<component>``, for local ones, what download
+    recorded of them; ``verify``, if that ran, what it found, which is shown beside the bundle.
     """
     parameters, inputs = job.parameters, job.inputs
     resources = job.output / "Resources"
@@ -36,7 +38,7 @@ def run(job: Job) -> None:
             shutil.copy(inputs["verify"] / name, job.output / name)
     size = sum(file.stat().st_size for file in resources.rglob("*") if file.is_file())
     total = 2 * size if parameters["zip"] else size
-    facts = _facts(parameters, inputs)
+    facts = _facts(job)
     write_manifest(
         make_manifest(resources, facts, lambda done: job.progress(done, total, "B")), job.output / "manifest.json"
     )
@@ -68,7 +70,11 @@ def _expectations(parameters: dict[str, Any]) -> Expectations:
     )
 
 
-def _facts(parameters: dict[str, Any], inputs: dict[str, Path]) -> Facts:
+def _facts(job: Job) -> Facts:
+    parameters, inputs = job.parameters, job.inputs
+    schedule = with_markers(_read(inputs["scheduler"]), markers_in(inputs["unet"]) if "unet" in inputs else ())
+    for note in schedule.notes:
+        job.warn(note)
     components = parameters["components"].values()
     commits = {name: _read(path)["commit"] for name, path in _by_name(inputs, "files").items()}
     weights = {name: {"local": _weights_digest(path)} for name, path in _by_name(inputs, "weights").items()}
@@ -87,8 +93,8 @@ def _facts(parameters: dict[str, Any], inputs: dict[str, Path]) -> Facts:
         attention=parameters["attention"],
         batch=parameters["batch"],
         chunked=any(len(component["models"]) > 1 for component in components),
-        scheduler=_read(inputs["scheduler"]),
-        notes=[*_read(inputs["notes"]), *_notes(parameters)],
+        scheduler=schedule.config,
+        notes=list(dict.fromkeys([*_read(inputs["notes"]), *schedule.notes, *_notes(parameters)])),
         os=parameters["deployment_target"],
         compute_units=parameters["compute_units"],
         compiler=parameters["compiler"],

@@ -3,6 +3,8 @@
 from typing import Any
 
 from sdbuild.modeling.checkpoint import read_config
+from sdbuild.sources.markers import markers_in
+from sdbuild.sources.schedulers import with_markers
 from sdbuild.stages import Job, packages_in
 from sdbuild.verify import Drawing, Subject, verify
 
@@ -55,7 +57,9 @@ def _subject(job: Job, component: dict[str, Any]) -> Subject:
 
 def _drawing(job: Job) -> Drawing:
     facts = ("height", "width", "batch", "tokens", "latent_channels", "vae_factor", "vae_scale", "steps")
+    unets = [each["name"] for each in job.parameters["components"] if each["kind"].startswith("unet")]
+    markers = {marker for name in unets for marker in markers_in(job.inputs[f"weights:{name}"])}
     return Drawing(
         **{fact: job.parameters[fact] for fact in facts},
-        scheduler=read_config(job.inputs["scheduler"]),
+        scheduler=with_markers(read_config(job.inputs["scheduler"]), markers).config,
     )

@@ -5,10 +5,13 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from sdbuild.errors import UserError
-from sdbuild.sources.schedulers import resolve_scheduler
+from sdbuild.sources.markers import markers_in
+from sdbuild.sources.schedulers import Schedule, resolve_scheduler, with_markers
 from sdbuild.stages import Job, config
 from tests.sources.make_models import as_json, sd1, sdxl, write
 from tests.sources.test_stages import planned
@@ -99,14 +102,21 @@ def test_a_class_that_only_the_index_names(tmp_path: Path) -> None:
         surveyed(tmp_path, files, "sdxl")
 
 
-def test_marks_beside_the_weights_go_before_the_configuration() -> None:
+def test_marks_beside_the_weights_go_before_the_configuration(tmp_path: Path) -> None:
+    tensors = {"conv_in.weight": np.zeros(2, np.float32), "v_pred": np.zeros(0, np.float32), "model.ztsnr": np.zeros(0)}
+    save_file(tensors, tmp_path / "one.safetensors")
+    (tmp_path / "damaged.safetensors").write_bytes(b"\1")
+    assert markers_in(tmp_path) == {"v_pred", "ztsnr"}
     given = PLAIN | {"prediction_type": "epsilon", "timestep_spacing": "trailing"}
-    schedule = resolve_scheduler("model", given, {}, {"v_pred", "ztsnr"})
+    schedule = with_markers(given, markers_in(tmp_path))
     assert schedule.config == given | {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True}
     first, second, third = schedule.notes
-    assert "mark v_pred, though scheduler_config.json says epsilon" in first
-    assert "mark ztsnr" in second
+    assert first.endswith(
+        "by the mark v_pred beside the UNet's weights, and not epsilon as in the scheduler's configuration"
+    )
+    assert second.endswith("by the mark ztsnr beside the UNet's weights")
     assert "The app must bring a scheduler" in third
+    assert with_markers(schedule.config, markers_in(tmp_path)) == Schedule(schedule.config, ())
 
 
 def test_zero_terminal_snr_of_a_class_without_it() -> None:

@@ -3,10 +3,13 @@
 import hashlib
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from sdbuild.errors import UserError
 from sdbuild.stages import Job
@@ -135,3 +138,15 @@ def test_a_broken_contract_fails_with_every_violation(tmp_path: Path) -> None:
 def test_a_model_of_another_size_than_the_recipe_says(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"latent_height = 16 for an image height of 128"):
         run(job(tmp_path, chunked(), [], height=128))
+
+
+def test_marks_among_the_weights_of_the_unet_are_in_the_manifest(tmp_path: Path) -> None:
+    given = job(tmp_path, chunked(), [])
+    warnings: list[str] = []
+    (tmp_path / "unet").mkdir()
+    save_file({"ztsnr": np.zeros(0, np.float32)}, tmp_path / "unet" / "model.safetensors")
+    run(replace(given, inputs=given.inputs | {"unet": tmp_path / "unet"}, warn=warnings.append))
+    manifest = json.loads((tmp_path / "output" / "manifest.json").read_text())
+    assert manifest["scheduler"]["rescale_betas_zero_snr"] is True
+    assert warnings[0].startswith("rescale_betas_zero_snr is true, by the mark ztsnr")
+    assert manifest["notes"] == ["bring a scheduler", *warnings]

@@ -1,16 +1,20 @@
 """The stage: from artifacts to verify.json and verify.txt."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from sdbuild.errors import UserError
 from sdbuild.modeling.checkpoint import read_config
 from sdbuild.stages import Job
 from sdbuild.stages.verify import run
-from sdbuild.verify import Subject
+from sdbuild.verify import Drawing, Subject
 from tests.verify.built import SHAPES, finished
 
 MODELS = {"text_encoder": ["TextEncoder"], "unet": ["UnetChunk1", "UnetChunk2"], "vae_decoder": ["VAEDecoder"]}
@@ -104,3 +108,21 @@ def test_only_what_is_built_is_verified(recipe: list[Subject], tmp_path: Path) -
     report = json.loads((tmp_path / "output" / "verify.json").read_text())
     assert list(report["components"]) == ["unet"]
     assert report["image"] is None
+
+
+def test_the_drawing_heeds_marks_among_the_weights(
+    recipe: list[Subject], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = tmp_path / "weights"
+    shutil.copytree(recipe[1].weights, weights)
+    save_file({"v_pred": np.zeros(0, np.float32)}, weights / "mark.safetensors")
+    given: list[Drawing] = []
+
+    def verify(_subjects: list[Subject], drawing: Drawing, **_settings: Any) -> None:
+        given.append(drawing)
+        raise UserError("seen")
+
+    monkeypatch.setattr("sdbuild.stages.verify.verify", verify)
+    with pytest.raises(UserError, match="seen"):
+        run(job(tmp_path / "job", [replace(recipe[1], weights=weights)], []))
+    assert given[0].scheduler["prediction_type"] == "v_prediction"
