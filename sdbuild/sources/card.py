@@ -67,6 +67,6 @@ def _license(metadata: dict[str, Any]) -> str:
 def _text(value: Any) -> str:
     """One line of it, or of the items of a list; empty for anything else."""
     items = value if isinstance(value, list) else [value]
-    words = [" ".join(str(item).split()) for item in items if isinstance(item, str | int | float)]
+    words = [" ".join(str(item).split()) for item in items if type(item) in (str, int, float)]
     line = ", ".join(word for word in words if word and word.isprintable())
     return line if len(line) <= _MOST_SHOWN else f"{line[: _MOST_SHOWN - 1]}…"

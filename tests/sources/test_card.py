@@ -29,6 +29,7 @@ OPENRAIL = "---\nlicense: creativeml-openrail-m\nauthor: Someone\ntags: [a, b]\n
         ("# No metadata\n---\nlicense: mit\n---\n", {}),
         ("---\n- a list\n---\n", {}),
         ("---\nlicense: {a: b}\nauthor: null\n---\n", {}),
+        ("---\nlicense: yes\nauthor: [true, Jo]\n---\n", {"author": "Jo"}),
         ('---\nlicense: "a\\eb"\n---\n', {}),
         (f"---\nlicense: {'x' * 300}\n---\n", {"license": f"{'x' * 199}…"}),
         ("", {}),
