@@ -198,8 +198,8 @@ def _with_shapes(outputs: Mapping[str, Feature], program: Path | None) -> dict[s
             values, equals, _ = line.strip().partition(" = ")
             for match in _PARAMETER.finditer(values) if equals and not values.startswith("func ") else ():
                 if match[4] in found:
-                    sizes = _parameter(match)[1]
-                    found[match[4]] = None if -1 in sizes else sizes
+                    sizes = [size for size in (match[2] or "").split(", ") if size]
+                    found[match[4]] = tuple(map(int, sizes)) if all(map(str.isdecimal, sizes)) else None
     return {
         name: feature if feature.shape else replace(feature, shape=found[name]) for name, feature in outputs.items()
     }

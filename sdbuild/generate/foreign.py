@@ -136,7 +136,7 @@ def _unet(resources: Path, names: list[str]) -> _Shapes:
     if unknown := sorted(set(inputs) - _CONDITIONS - passed):
         raise UserError(f"{resources}: the UNet takes {', '.join(unknown)}, too, and there is nothing to give it")
     sample, states = inputs.get("sample", ()), inputs.get("encoder_hidden_states", ())
-    if len(sample) != 4 or len(states) != 4:
+    if len(sample) != 4 or len(states) != 4 or min(*sample, *states) < 1:
         raise UserError(
             f"{resources}: the UNet takes sample {list(sample)} and encoder_hidden_states {list(states)}, and the Swift "
             "package gives [batch, channels, height, width] and [batch, width, 1, tokens]"

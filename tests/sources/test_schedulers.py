@@ -86,6 +86,8 @@ def test_what_the_app_must_bring_is_said_and_written(changes: dict[str, Any], wo
         ({"beta_start": 0.5}, "beta_start: 0.5, and it must be less than beta_end"),
         ({"num_train_timesteps": True}, "num_train_timesteps: true"),
         ({"rescale_betas_zero_snr": "yes"}, "rescale_betas_zero_snr: yes"),
+        ({"beta_end": 10**400}, "beta_end: 1000"),
+        ({"beta_start": {}}, r"beta_start: \{\}"),
         ({"trained_betas": []}, r"trained_betas: \[\]"),
     ],
 )
