@@ -17,6 +17,7 @@ from sdbuild.coreml.runtime.program import (
     Constant,
     Function,
     Immediate,
+    ListType,
     Operation,
     Stored,
     TensorType,
@@ -45,12 +46,9 @@ def read_function(spec: Any) -> Function:
     if function.opset not in function.block_specializations:
         raise ModelError(f"function {name!r} has no body for its opset {function.opset!r}")
     counter = iter(range(1 << 30))
-    return Function(
-        name=name,
-        opset=_OPSETS.get(function.opset, function.opset),
-        inputs=[_value(each) for each in function.inputs],
-        block=_block(function.block_specializations[function.opset], counter),
-    )
+    block = _block(function.block_specializations[function.opset], counter)
+    block.inputs = [_value(each) for each in function.inputs]
+    return Function(name, _OPSETS.get(function.opset, function.opset), block.inputs, block)
 
 
 def _block(proto: Any, counter: Any) -> Block:
@@ -87,8 +85,13 @@ def _argument(proto: Any, where: str) -> Argument:
 
 def _value(proto: Any) -> Value:
     kind = proto.type.WhichOneof("type")
+    if kind == "listType" and proto.type.listType.type.WhichOneof("type") == "tensorType":
+        element = _type(proto.type.listType.type.tensorType)
+        return Value(proto.name, ListType(element.dtype, element.shape))
     if kind != "tensorType":
-        raise UnsupportedError(f"{proto.name} is a {kind or 'value without type'}; only tensors are supported")
+        raise UnsupportedError(
+            f"{proto.name} is a {kind or 'value without type'}; only tensors and lists of tensors are supported"
+        )
     return Value(proto.name, _type(proto.type.tensorType))
 
 

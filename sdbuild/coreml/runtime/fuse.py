@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from sdbuild.coreml.runtime.program import Argument, Array, Function, Immediate, Operation, TensorType
+from sdbuild.coreml.runtime.program import Argument, Array, Block, Function, Immediate, Operation, TensorType
 
 _Match = Callable[["_Graph", Operation], dict[str, list[Argument]] | None]
 
@@ -18,26 +18,36 @@ _EINSUM = "abcd,adce->abce"
 
 def fuse(function: Function) -> Function:
     """The function with fused operations: ``fused_group_norm``, ``fused_attention``, ``fused_split_attention``."""
-    graph = _Graph(function)
-    for position, operation in enumerate(function.block.operations):
+    _fuse(function.block, None)
+    return function
+
+
+def _fuse(block: Block, outer: "_Graph | None") -> None:
+    graph = _Graph(block, outer)
+    for position, operation in enumerate(block.operations):
+        for nested in operation.blocks:
+            _fuse(nested, graph)
         for name, match in _MATCHES.items():
             try:
                 inputs = match(graph, operation)
             except (KeyError, IndexError, ValueError):
                 continue  # an operation that lacks something: the compiler says what
             if inputs is not None:
-                function.block.operations[position] = Operation(name, operation.index, inputs, {}, operation.outputs)
+                block.operations[position] = Operation(name, operation.index, inputs, {}, operation.outputs)
                 break
-    return function
 
 
 class _Graph:
     """Who makes a value, and what is known of it."""
 
-    def __init__(self, function: Function) -> None:
-        self._makers = {output.name: each for each in function.block.operations for output in each.outputs}
-        self._types = {value.name: value.type for value in function.inputs}
-        for each in function.block.operations:
+    def __init__(self, block: Block, outer: "_Graph | None") -> None:
+        self._makers: dict[str, Operation] = dict(outer._makers) if outer else {}
+        self._types: dict[str, TensorType] = dict(outer._types) if outer else {}
+        for value in block.inputs:
+            self._makers.pop(value.name, None)
+            self._types[value.name] = value.type
+        for each in block.operations:
+            self._makers.update((output.name, each) for output in each.outputs)
             self._types.update((output.name, output.type) for output in each.outputs)
 
     def maker(self, operation: Operation, parameter: str, kind: str) -> Operation | None:

@@ -13,7 +13,7 @@ from sdbuild.coreml.runtime.errors import InputError, ModelError
 from sdbuild.coreml.runtime.from_mil_text import parse
 from sdbuild.coreml.runtime.from_package import read_function
 from sdbuild.coreml.runtime.fuse import fuse
-from sdbuild.coreml.runtime.plan import Compiler, tensor_inputs
+from sdbuild.coreml.runtime.plan import compile_function, tensor_inputs
 from sdbuild.coreml.runtime.program import Array, Function, TensorType
 from sdbuild.coreml.runtime.storage import Precision, Storage
 from sdbuild.coreml.runtime.weights import WeightFile
@@ -39,7 +39,7 @@ class Model:
         try:
             # Rounding after each operation needs each operation.
             fused = fuse(function) if storage.precision == "float32" else function
-            self._plan = Compiler(fused, file, storage, budget).compile()
+            self._plan = compile_function(fused, file, storage, budget)
         except ModelError as error:
             raise type(error)(f"{path}: {error}") from error
         types = {value.name: value.type for value in function.inputs}

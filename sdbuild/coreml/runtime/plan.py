@@ -1,140 +1,132 @@
-"""Compile a function into a flat list of bound torch calls, and run it.
+"""Compile a function into a flat list of bound torch calls.
 
 Each value has a place in a list of registers. A step calls one function on some registers, fills others, and empties
 those that nothing later reads. Operations whose result nothing uses are left out, those of constants are computed when
 compiling. Weights are fetched by a step of their own just before each use, so that a byte budget can drop them after it.
+A nested block becomes a plan of its own: what it reads of the blocks around it is given to it as further inputs.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from sdbuild.coreml.runtime.constexpr import DECODERS
+from sdbuild.coreml.runtime.control import CONTROL, check_blocks
 from sdbuild.coreml.runtime.errors import ModelError, UnsupportedError
 from sdbuild.coreml.runtime.ops import OPS, Bound, Call, Operand, Slot
-from sdbuild.coreml.runtime.program import Argument, Array, Function, Immediate, Operation, Stored, TensorType, Value
+from sdbuild.coreml.runtime.program import (
+    Argument,
+    Array,
+    Block,
+    Function,
+    Immediate,
+    ListType,
+    Operation,
+    Stored,
+    TensorType,
+    Value,
+)
+from sdbuild.coreml.runtime.steps import Plan, Step, call, check
 from sdbuild.coreml.runtime.storage import Storage
 from sdbuild.coreml.runtime.weights import Cache, Source, WeightFile, constant_source, decoded_source
-from sdbuild.errors import UserError
 
 _OPSETS = ("ios15", "ios16", "ios17", "ios18")
 _FOLD_LIMIT = 1 << 16
 """Results of more elements than this are computed at each run rather than kept from compiling."""
 
 
+def compile_function(function: Function, file: WeightFile, storage: Storage, budget: int | None) -> Plan:
+    """The plan of a function; nothing is read from the weight file before it is needed.
+
+    Raises:
+        UnsupportedError: an operation, or a use of one, that cannot be executed.
+        ModelError: a program that contradicts itself.
+    """
+    where = f"function {function.name!r}"
+    if function.opset not in _OPSETS:
+        raise UnsupportedError(f"{where} is of the opset {function.opset}, not {' or '.join(_OPSETS)}")
+    unknown = [each for each in function.operations() if not _known(each)]
+    if unknown:
+        more = f", and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+        raise UnsupportedError(f"{where}, {unknown[0]}: this operation is not supported{more}")
+    for value in function.inputs:
+        if isinstance(value.type, ListType):
+            raise UnsupportedError(f"{where}: its input {value.name} is a list; only tensors are supported")
+    block = _Compiler(where, function.block, file, storage)
+    block.lower()
+    for name, operand in zip(function.block.outputs, block.outputs, strict=True):
+        if isinstance(operand.type, ListType):
+            raise UnsupportedError(f"{where}: its output {name} is a list; only tensors are supported")
+    return block.emit(Cache(storage, file, budget, block.largest()))
+
+
 @dataclass
-class Step:
-    """One call: registers in, registers out, registers emptied after it."""
+class _Pending:
+    """An operation that is run: what it is bound to, or its nested blocks."""
 
-    function: Callable[..., Any]
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
-    results: list[Value]
-    where: str
-    frees: tuple[int, ...] = ()
+    operation: Operation
+    bound: Bound
+    blocks: list["_Compiler"] = field(default_factory=list)
 
 
-@dataclass
-class Plan:
-    """A compiled function; ``run`` may be called any number of times."""
+class _Compiler:
+    """Turns a block into a plan: ``lower`` finds out what is run on what, ``emit`` makes the steps."""
 
-    steps: list[Step]
-    registers: list[torch.Tensor | None]
-    inputs: list[int]
-    outputs: list[int]
-    checked: bool = False
-
-    @torch.inference_mode()
-    def run(self, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
-        """The outputs for these inputs.
-
-        Raises:
-            ModelError: an operation failed, or its result is not of the type that the program declares.
-        """
-        registers: list[Any] = self.registers.copy()
-        for index, value in zip(self.inputs, inputs, strict=True):
-            registers[index] = value
-        for step in self.steps:
-            results = _call(step.function, [registers[index] for index in step.inputs], step.where)
-            if not self.checked:
-                _check(step.results, results, step.where)
-            for index, value in zip(step.outputs, results, strict=True):
-                registers[index] = value
-            for index in step.frees:
-                registers[index] = None
-        self.checked = True
-        return [registers[index] for index in self.outputs]
-
-
-def _call(
-    function: Callable[..., Any], arguments: list[Any], where: str
-) -> tuple[torch.Tensor, ...] | list[torch.Tensor]:
-    """The results of a function; what it raises becomes a message that names the operation."""
-    try:
-        results = function(*arguments)
-    except UserError:
-        raise
-    except (RuntimeError, ValueError, IndexError, TypeError, ArithmeticError, MemoryError) as error:
-        raise ModelError(f"{where}: {(str(error) or type(error).__name__).splitlines()[0]}") from error
-    return results if isinstance(results, tuple | list) else (results,)
-
-
-def _check(declared: Sequence[Value], results: Sequence[torch.Tensor], where: str) -> None:
-    """Compare results with the declared types: a program that contradicts itself must not yield numbers."""
-    for value, result in zip(declared, results, strict=True):
-        if len(result.shape) != len(value.type.shape) or any(
-            size is not None and size != actual for size, actual in zip(value.type.shape, result.shape, strict=True)
-        ):
-            raise ModelError(f"{where}: said to be {value.type}, but its result has shape {list(result.shape)}")
-
-
-class Compiler:
-    """Turns a function into a plan."""
-
-    def __init__(self, function: Function, file: WeightFile, storage: Storage, budget: int | None) -> None:
-        """Prepare; nothing is read from the weight file before it is needed."""
-        self._function = function
+    def __init__(
+        self, where: str, block: Block, file: WeightFile, storage: Storage, outer: "_Compiler | None" = None
+    ) -> None:
+        self._where = where
+        self._block = block
         self._file = file
         self._storage = storage
-        self._budget = budget
+        self._outer = outer
         self._values: dict[str, Operand] = {}
-        self._registers: list[torch.Tensor | None] = [None]  # register 0 stands for absent optional arguments
+        self._registers: list[Any] = [None]  # register 0 stands for absent optional arguments
         self._constants: dict[Source, int] = {}
         self._steps: list[Step] = []
+        self._inputs: list[int] = []
+        self._pending: list[_Pending] = []
+        self.outputs: list[Operand] = []
+        self.captured: list[Slot] = []
+        """Values of the block around this one that it reads, after its own inputs."""
 
-    def compile(self) -> Plan:
-        """The plan.
-
-        Raises:
-            UnsupportedError: an operation, or a use of one, that cannot be executed.
-            ModelError: a program that contradicts itself.
-        """
-        function = self._function
-        if function.opset not in _OPSETS:
-            raise UnsupportedError(
-                f"function {function.name!r} is of the opset {function.opset}, not {' or '.join(_OPSETS)}"
+    def lower(self) -> None:
+        """Resolve all operations and outputs."""
+        self._inputs = [self._slot(value.name, value.type) for value in self._block.inputs]
+        for operation in _used(self._block):
+            if self._is_constant(operation):
+                continue
+            pending = (
+                self._nested(operation) if operation.type in CONTROL else _Pending(operation, self._lower(operation))
             )
-        unknown = [each for each in function.operations() if not _known(each)]
-        if unknown:
-            more = f", and {len(unknown) - 1} more" if len(unknown) > 1 else ""
-            raise UnsupportedError(f"function {function.name!r}, {unknown[0]}: this operation is not supported{more}")
-        inputs = [self._slot(value.name, value.type) for value in function.inputs]
-        pending = []
-        for operation in _used(function):
-            if not self._is_constant(operation):
-                bound = self._lower(operation)
-                if not self._folded(operation, bound):
-                    for output in operation.outputs:
-                        self._slot(output.name, output.type)
-                    pending.append((operation, bound))
-        cache = Cache(self._storage, self._file, self._budget, self._largest([bound for _, bound in pending]))
-        for operation, bound in pending:
-            self._emit(operation, bound, cache)
-        outputs = [self._output(name, cache) for name in function.block.outputs]
+            if not self._folded(pending):
+                for output in operation.outputs:
+                    self._slot(output.name, output.type)
+                self._pending.append(pending)
+        for name in self._block.outputs:
+            found = self._find(name)
+            if found is None:
+                raise ModelError(f"{self._where}: its output {name} is computed by nothing")
+            self.outputs.append(found)
+
+    def largest(self) -> int:
+        """The most bytes of weights that one operation needs at once."""
+        sizes = [0]
+        for each in self._pending:
+            needed = {one for one in each.bound.operands if isinstance(one, Source) and not one.immediate}
+            size = sum(self._storage.bytes(one.type) for one in needed)
+            sizes.append(size + max((block.largest() for block in each.blocks), default=0))
+        return max(sizes)
+
+    def emit(self, cache: Cache) -> Plan:
+        """The plan."""
+        for each in self._pending:
+            self._emit(each, cache)
+        outputs = [self._register(each, cache) for each in self.outputs]
         self._free(set(outputs))
-        return Plan(self._steps, self._registers, inputs, outputs)
+        return Plan(self._steps, self._registers, self._inputs, outputs)
 
     def _is_constant(self, operation: Operation) -> bool:
         """Enter a constant into the table of values; False for an operation that is run."""
@@ -160,6 +152,18 @@ class Compiler:
             raise ModelError(f"{operation}: its arguments must be single constants")
         return operands[0]
 
+    def _nested(self, operation: Operation) -> _Pending:
+        """An operation that runs blocks: they are lowered, and what they capture follows its own operands."""
+        check_blocks(operation)
+        operands = [self._operand(operation, each) for each in CONTROL[operation.type].operands(operation)]
+        blocks = []
+        for block in operation.blocks:
+            nested = _Compiler(f"a block of {operation}", block, self._file, self._storage, self)
+            nested.lower()
+            blocks.append(nested)
+            operands.extend(nested.captured)
+        return _Pending(operation, Bound(CONTROL[operation.type].run, tuple(operands), moves=True), blocks)
+
     def _lower(self, operation: Operation) -> Bound:
         arguments = {
             name: [self._operand(operation, each) for each in given] for name, given in operation.inputs.items()
@@ -167,18 +171,21 @@ class Compiler:
         call = Call(operation, arguments, self._storage)
         try:
             return OPS[operation.type](call)
-        except (ValueError, IndexError, TypeError, ArithmeticError) as error:
+        except (ValueError, IndexError, KeyError, TypeError, ArithmeticError, RuntimeError) as error:
             raise ModelError(f"{operation}: its parameters do not fit ({error})") from error
 
     @torch.inference_mode()
-    def _folded(self, operation: Operation, bound: Bound) -> bool:
+    def _folded(self, pending: _Pending) -> bool:
         """Whether an operation was computed now: one of small constants alone."""
+        operation, bound = pending.operation, pending.bound
+        if pending.blocks or any(isinstance(output.type, ListType) for output in operation.outputs):
+            return False
         constants = [each for each in bound.operands if isinstance(each, Source) and each.immediate]
         if len(constants) < len(bound.operands) or any(_size(output) > _FOLD_LIMIT for output in operation.outputs):
             return False
         arguments = [self._storage.constant(each.array(), each.type.dtype) for each in constants]
-        results = _call(self._rounded(operation, bound), arguments, str(operation))
-        _check(operation.outputs, results, str(operation))
+        results = call(self._rounded(operation, bound), arguments, str(operation))
+        check(operation.outputs, results, str(operation))
         for output, result in zip(operation.outputs, results, strict=True):
             self._define(output.name, Source(output.type, result.cpu().numpy().copy, immediate=True))
         return True
@@ -186,9 +193,21 @@ class Compiler:
     def _operand(self, operation: Operation, argument: Argument) -> Operand:
         if isinstance(argument, Immediate | Stored):
             return constant_source(argument, self._file, str(operation))
-        if argument not in self._values:
+        found = self._find(argument)
+        if found is None:
             raise ModelError(f"{operation}: it reads {argument}, which nothing before it computes")
-        return self._values[argument]
+        return found
+
+    def _find(self, name: str) -> Operand | None:
+        """A value of this block, or of one around it: a constant as it is, what is computed there as an input."""
+        if name not in self._values and self._outer is not None:
+            found = self._outer._find(name)
+            if isinstance(found, Slot):
+                self._inputs.append(self._slot(name, found.type))
+                self.captured.append(found)
+            elif found is not None:
+                self._values[name] = found
+        return self._values.get(name)
 
     def _define(self, name: str, operand: Operand) -> None:
         if name in self._values:
@@ -203,19 +222,15 @@ class Compiler:
         self._define(name, Slot(index, kind))
         return index
 
-    def _largest(self, bounds: list[Bound]) -> int:
-        """The most bytes of weights that one operation needs at once."""
-        sizes = [0]
-        for bound in bounds:
-            needed = {each for each in bound.operands if isinstance(each, Source) and not each.immediate}
-            sizes.append(sum(self._storage.bytes(each.type) for each in needed))
-        return max(sizes)
-
-    def _emit(self, operation: Operation, bound: Bound, cache: Cache) -> None:
+    def _emit(self, pending: _Pending, cache: Cache) -> None:
+        operation, bound = pending.operation, pending.bound
         inputs = tuple(self._register(each, cache) for each in bound.operands)
         slots = [self._values[output.name] for output in operation.outputs]
         outputs = tuple(slot.index for slot in slots if isinstance(slot, Slot))
-        self._steps.append(Step(self._rounded(operation, bound), inputs, outputs, operation.outputs, str(operation)))
+        function = self._rounded(operation, bound)
+        if pending.blocks:
+            function = bound.function([each.emit(cache) for each in pending.blocks])
+        self._steps.append(Step(function, inputs, outputs, operation.outputs, str(operation)))
 
     def _rounded(self, operation: Operation, bound: Bound) -> Callable[..., Any]:
         """The function of an operation, with its half-precision results rounded where that is asked for."""
@@ -248,11 +263,6 @@ class Compiler:
         self._steps.append(Step(cache.loader(operand), (), (index,), [Value("", operand.type)], "a weight"))
         return index
 
-    def _output(self, name: str, cache: Cache) -> int:
-        if name not in self._values:
-            raise ModelError(f"function {self._function.name!r}: its output {name} is computed by nothing")
-        return self._register(self._values[name], cache)
-
     def _free(self, kept: set[int]) -> None:
         """Let each step empty what nothing later reads."""
         constants = set(self._constants.values()) | {0}
@@ -264,16 +274,18 @@ class Compiler:
 
 
 def _known(operation: Operation) -> bool:
-    return operation.type == "const" or operation.type in OPS or operation.type in DECODERS
+    if operation.type in CONTROL:
+        return True
+    return not operation.blocks and (operation.type == "const" or operation.type in OPS or operation.type in DECODERS)
 
 
-def _used(function: Function) -> list[Operation]:
+def _used(block: Block) -> list[Operation]:
     """The operations that an output depends on, in order."""
-    needed, kept = set(function.block.outputs), []
-    for operation in reversed(function.block.operations):
+    needed, kept = set(block.outputs), []
+    for operation in reversed(block.operations):
         if any(output.name in needed for output in operation.outputs):
             kept.append(operation)
-            needed.update(each for given in operation.inputs.values() for each in given if isinstance(each, str))
+            needed.update(operation.reads())
     return kept[::-1]
 
 

@@ -64,6 +64,15 @@ class TensorType:
 
 
 @dataclass(frozen=True)
+class ListType(TensorType):
+    """The type of a list of tensors: that of its elements. What a program says of its length is no limit to it."""
+
+    def __str__(self) -> str:
+        """As `TensorType`, in brackets."""
+        return f"list<{super().__str__()}>"
+
+
+@dataclass(frozen=True)
 class Immediate:
     """A constant written in the program: an array of the type's shape, or a text."""
 
@@ -103,6 +112,13 @@ class Operation:
     outputs: list[Value]
     blocks: list["Block"] = field(default_factory=list)
 
+    def reads(self) -> set[str]:
+        """The names of values that it reads; with nested blocks, also the names of what these make."""
+        names = {each for given in self.inputs.values() for each in given if isinstance(each, str)}
+        for block in self.blocks:
+            names.update(block.outputs, *(each.reads() for each in block.operations))
+        return names
+
     def __str__(self) -> str:
         """The operation and its place, for messages."""
         outputs = ", ".join(value.name for value in self.outputs)
@@ -111,7 +127,10 @@ class Operation:
 
 @dataclass
 class Block:
-    """Operations in order of execution, and the names that leave the block."""
+    """Operations in order of execution, and the names that leave the block.
+
+    A nested block sees the values of the blocks around it.
+    """
 
     inputs: list[Value]
     operations: list[Operation]

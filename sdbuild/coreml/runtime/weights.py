@@ -72,9 +72,14 @@ class Source:
     immediate: bool = False
 
     def array(self) -> Array:
-        """The values of a tensor that is not a text."""
+        """The values of a tensor.
+
+        Raises:
+            ModelError: it is a text.
+        """
         value = self.load()
-        assert isinstance(value, np.ndarray)
+        if not isinstance(value, np.ndarray):
+            raise ModelError(f"the text {value!r} stands where a tensor is expected")
         return value
 
 
@@ -96,7 +101,7 @@ def decoded_source(operation: Operation, output: int, arguments: Mapping[str, So
     def load() -> Array:
         try:
             value = decoder(**{name: source.load() for name, source in arguments.items()})[output]
-        except (DecodeError, TypeError, ValueError) as error:
+        except (DecodeError, ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError) as error:
             raise ModelError(f"{operation}: {error}") from None
         if value.shape != declared.shape or value.dtype != NUMPY_TYPES.get(declared.dtype):
             raise ModelError(f"{operation}: said to be {declared}, but decodes to {value.dtype} {list(value.shape)}")

@@ -294,6 +294,48 @@ def test_gather(shape: list[int], axis: int, opset: Any) -> None:
     assert_inferred(lambda x, i: mb.gather(x=x, indices=i, axis=axis), {"x": X, "i": indices}, opset)
 
 
+VECTOR, SCALAR = floats([5], 3), np.array(1.5, np.float32)
+AT = np.array(2, np.int32)
+SCALARS: dict[str, tuple[Any, dict[str, Any], Any]] = {
+    "gather": (lambda x, i: mb.gather(x=x, indices=i, axis=0), {"x": VECTOR, "i": AT}, VECTOR[2]),
+    "gather of a shape": (lambda x: mb.gather(x=mb.shape(x=x), indices=np.int32(-1), axis=0), {"x": X}, np.int32(5)),
+    "gather_nd": (lambda x, i: mb.gather_nd(x=x, indices=i), {"x": VECTOR, "i": AT.reshape(1)}, VECTOR[2]),
+    "scatter": (
+        lambda x, i, u: mb.scatter(data=x, indices=i, updates=u, axis=0, mode="update"),
+        {"x": VECTOR, "i": AT, "u": SCALAR},
+        np.array([*VECTOR[:2], 1.5, *VECTOR[3:]]),
+    ),
+    "slice_by_index": (
+        lambda x: mb.slice_by_index(x=x, begin=[1], end=[2], squeeze_mask=[True]),
+        {"x": VECTOR},
+        VECTOR[1],
+    ),
+    "squeeze": (lambda x: mb.squeeze(x=x), {"x": SCALAR.reshape(1)}, SCALAR),
+    "expand_dims": (lambda x: mb.expand_dims(x=x, axes=[0, 1]), {"x": SCALAR}, SCALAR.reshape(1, 1)),
+    "reshape": (lambda x: mb.reshape(x=x, shape=[1, 1]), {"x": SCALAR}, SCALAR.reshape(1, 1)),
+    "concat": (lambda x: mb.concat(values=(x, x), axis=0), {"x": SCALAR}, np.full(2, 1.5)),
+    "stack": (lambda x: mb.stack(values=(x, x), axis=0), {"x": SCALAR}, np.full(2, 1.5)),
+    "reduce_sum": (lambda x: mb.reduce_sum(x=x, axes=[0]), {"x": VECTOR}, VECTOR.sum()),
+    "reduce_argmax": (lambda x: mb.reduce_argmax(x=x, axis=0), {"x": VECTOR}, VECTOR.argmax()),
+    "range_1d": (lambda n: mb.range_1d(start=0, end=n, step=1), {"n": AT}, np.arange(2)),
+    "fill": (lambda n: mb.fill(shape=mb.expand_dims(x=n, axes=[0]), value=3.0), {"n": AT}, np.full(2, 3.0)),
+    "one_hot": (lambda n: mb.one_hot(indices=n, one_hot_vector_size=4), {"n": AT}, np.eye(4)[2]),
+    "select": (lambda x: mb.select(cond=mb.greater(x=x, y=x), a=x, b=mb.exp(x=x)), {"x": SCALAR}, np.exp(SCALAR)),
+    "reshape to what a gather finds": (
+        lambda x: mb.reshape(x=x, shape=mb.stack(values=(mb.gather(x=mb.shape(x=x), indices=0), -1), axis=0)),
+        {"x": X},
+        X.reshape(2, -1),
+    ),
+}
+"""Operations that take or make tensors of no dimensions, as coremltools writes them for dynamic sizes."""
+
+
+@pytest.mark.parametrize("name", SCALARS)
+def test_scalars(name: str) -> None:
+    body, inputs, expected = SCALARS[name]
+    assert_close(run(body, inputs), [expected])
+
+
 @pytest.mark.parametrize(("axis", "batch"), [(1, 1), (2, 1), (2, 2), (3, 1)])
 def test_gather_in_batches(axis: int, batch: int) -> None:
     indices = integers([*X.shape[:batch], 2, 3], 3, 0, 1)

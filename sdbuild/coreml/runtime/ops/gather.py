@@ -30,7 +30,7 @@ def _gather(call: Call) -> Bound:
         index = _indices(indices, int(x.shape[axis]))
         if not batch:
             taken = x.index_select(axis, index.reshape(-1))
-            return taken.reshape(*x.shape[:axis], *index.shape, *x.shape[axis + 1 :])
+            return taken.reshape([*x.shape[:axis], *index.shape, *x.shape[axis + 1 :]])  # none for a scalar of a vector
         lead = x.shape[:batch]
         flat = x.reshape(-1, *x.shape[batch:])
         rows = index.reshape(flat.shape[0], -1)
@@ -39,7 +39,7 @@ def _gather(call: Call) -> Bound:
         shape = list(flat.shape)
         shape[axis - batch + 1] = rows.shape[1]
         taken = flat.gather(axis - batch + 1, rows.reshape(spread).expand(shape))
-        return taken.reshape(*lead, *x.shape[batch:axis], *index.shape[batch:], *x.shape[axis + 1 :])
+        return taken.reshape([*lead, *x.shape[batch:axis], *index.shape[batch:], *x.shape[axis + 1 :]])
 
     return call.bind(gather, "x", "indices", moves=True)
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from sdbuild.coreml.runtime.errors import ModelError, UnsupportedError
-from sdbuild.coreml.runtime.program import Array, Operation, TensorType
+from sdbuild.coreml.runtime.program import Array, ListType, Operation, TensorType
 from sdbuild.coreml.runtime.storage import Storage
 from sdbuild.coreml.runtime.weights import Source
 
@@ -132,6 +132,12 @@ class Call:
             found = self.arguments.get(name.removesuffix("?"))
             if not found and not name.endswith("?"):
                 raise ModelError(f"{self.operation}: the parameter {name} is missing")
+            for each in found or []:
+                if each.type.dtype == "string" or isinstance(each.type, ListType) != (name == "ls"):
+                    kind = f"a {'text' if each.type.dtype == 'string' else each.type}"
+                    raise ModelError(
+                        f"{self.operation}: {name} is {kind}, not a {'list' if name == 'ls' else 'tensor'}"
+                    )
             operands.extend(found or [None])
         return Bound(function, tuple(operands), moves)
 
