@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 
 from sdbuild.coreml.proto import Model_pb2
 from sdbuild.coreml.runtime.errors import ModelError
-from sdbuild.coreml.runtime.program import Function
+from sdbuild.coreml.runtime.program import Function, TensorType
 
 _DESCRIPTION_AT = 0x4B
 """Where ``coremldata.bin`` of a compiled ML Program holds the description: its length (u64), then the message."""
@@ -55,16 +55,26 @@ def read_compiled(path: Path) -> Any:
             raise ValueError("cut short")
         description.ParseFromString(data[start : start + size])
     except (OSError, struct.error, ValueError, DecodeError) as error:
-        raise ModelError(f"{file}: cannot be read as the description of a compiled model ({error})") from None
+        raise ModelError(f"{file.name}: cannot be read as the description of a compiled model ({error})") from None
     return description
 
 
+def default_function(description: Any) -> str:
+    """The name of the function that a model runs unless asked for another."""
+    return description.defaultFunctionName or "main"
+
+
 def allowed_shapes(description: Any, function: Function) -> Mapping[str, Shapes]:
-    """The shapes that each input allows beyond what its type fixes.
+    """The shapes that each input of a function allows beyond what its type fixes.
 
     Raises:
-        ModelError: the description and the program name different inputs or outputs.
+        ModelError: the description lacks the function, or it and the program name different inputs or outputs.
     """
+    if description.functions:
+        found = [each for each in description.functions if each.name == function.name]
+        if not found:
+            raise ModelError(f"its description has no function {function.name!r}")
+        description = found[0]
     for what, described, actual in (
         ("inputs", description.input, [value.name for value in function.inputs]),
         ("outputs", description.output, function.block.outputs),
@@ -72,16 +82,33 @@ def allowed_shapes(description: Any, function: Function) -> Mapping[str, Shapes]
         names = sorted(feature.name for feature in described)
         if names != sorted(actual):
             raise ModelError(f"its description names the {what} {names}, its program {sorted(actual)}")
-    return {feature.name: _shapes(feature.type.multiArrayType) for feature in description.input}
+    types = {value.name: value.type for value in function.inputs}
+    return {feature.name: _shapes(feature.type, types[feature.name]) for feature in description.input}
 
 
-def _shapes(array: Any) -> Shapes:
-    kind = array.WhichOneof("ShapeFlexibility")
-    if kind == "enumeratedShapes":
+def _shapes(feature: Any, kind: TensorType) -> Shapes:
+    if feature.WhichOneof("Type") == "imageType":
+        return _sizes(feature.imageType, kind)
+    array = feature.multiArrayType
+    flexibility = array.WhichOneof("ShapeFlexibility")
+    if flexibility == "enumeratedShapes":
         return Shapes(choices=tuple(tuple(each.shape) for each in array.enumeratedShapes.shapes))
-    if kind == "shapeRange":
-        ranges = array.shapeRange.sizeRanges
-        return Shapes(
-            ranges=tuple((each.lowerBound, None if each.upperBound < 0 else each.upperBound) for each in ranges)
-        )
+    if flexibility == "shapeRange":
+        return Shapes(ranges=tuple(_range(each) for each in array.shapeRange.sizeRanges))
     return Shapes()
+
+
+def _sizes(image: Any, kind: TensorType) -> Shapes:
+    """Those of an image's height and width, which are the last two dimensions of the tensor that the program takes."""
+    flexibility, lead = image.WhichOneof("SizeFlexibility"), kind.shape[:-2]
+    if flexibility is None or len(kind.shape) < 2 or None in lead:
+        return Shapes()
+    fixed = tuple(size for size in lead if size is not None)
+    if flexibility == "enumeratedSizes":
+        return Shapes(choices=tuple((*fixed, each.height, each.width) for each in image.enumeratedSizes.sizes))
+    sides = image.imageSizeRange.heightRange, image.imageSizeRange.widthRange
+    return Shapes(ranges=(*((size, size) for size in fixed), *(_range(each) for each in sides)))
+
+
+def _range(sizes: Any) -> tuple[int, int | None]:
+    return sizes.lowerBound, None if sizes.upperBound < 0 else sizes.upperBound

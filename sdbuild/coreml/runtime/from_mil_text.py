@@ -37,14 +37,17 @@ _ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
 _TRUTH = {"true": True, "false": False}
 
 
-def parse(text: str, where: str) -> Function:
-    """The function "main" of the program in ``text``; ``where`` begins the messages.
+def parse(text: str, where: str, name: str = "main") -> Function:
+    """A function of the program in ``text``; ``where`` begins the messages.
 
     Raises:
-        ModelError: not such a text, or one cut short.
+        ModelError: no such function, not such a text, or one cut short.
         UnsupportedError: a construct the runtime does not know.
     """
-    return _Parser(text, where).program()
+    functions = _Parser(text, where).program()
+    if name not in functions:
+        raise ModelError(f"{where}: the program has no function {name!r} (it has: {', '.join(sorted(functions))})")
+    return functions[name]
 
 
 class _Parser:
@@ -54,20 +57,23 @@ class _Parser:
         self._at = 0
         self._count = 0
 
-    def program(self) -> Function:
+    def program(self) -> dict[str, Function]:
         self._expect("program(")
         self._skip_to(")")
         if self._accept("["):
             self._skip_nested("[", "]")
         self._expect("{")
-        function = self._function()
-        if self._accept("func"):
-            raise UnsupportedError(f"{self._place()}: more than one function in a program is not supported")
-        self._expect("}")
-        return function
+        functions: dict[str, Function] = {}
+        while not self._accept("}"):
+            function = self._function()
+            if function.name in functions:
+                raise ModelError(f"{self._place()}: the function {function.name!r} is there twice")
+            functions[function.name] = function
+        return functions
 
     def _function(self) -> Function:
         self._expect("func")
+        self._count = 0
         name = self._word()
         self._expect("<")
         opset = self._word()

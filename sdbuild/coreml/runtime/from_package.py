@@ -6,6 +6,7 @@ import numpy as np
 
 from sdbuild.coreml.package import WEIGHT_FILE
 from sdbuild.coreml.proto import MIL_pb2
+from sdbuild.coreml.runtime.description import default_function
 from sdbuild.coreml.runtime.errors import ModelError, UnsupportedError
 from sdbuild.coreml.runtime.packing import unpack
 from sdbuild.coreml.runtime.program import (
@@ -28,18 +29,20 @@ _SHORT = {"FLOAT16": "fp16", "FLOAT32": "fp32", "FLOAT64": "fp64", "BFLOAT16": "
 _OPSETS = {"CoreML5": "ios15", "CoreML6": "ios16", "CoreML7": "ios17", "CoreML8": "ios18"}
 
 
-def read_function(spec: Any) -> Function:
-    """The function that a model runs by default, from its ``Model`` message.
+def read_function(spec: Any, name: str | None = None) -> Function:
+    """A function of a model, from its ``Model`` message: the one named, or that which it runs by default.
 
     Raises:
-        ModelError: a program without functions, or one that contradicts itself.
+        ModelError: no such function, or a program that contradicts itself.
         UnsupportedError: not an ML Program, or a construct the runtime does not know.
     """
     kind = spec.WhichOneof("Type")
     if kind != "mlProgram":
-        raise UnsupportedError(f"the model is of kind {kind or 'none'}; only ML Programs (mlProgram) can be run")
+        parts = getattr(spec, kind).models if kind == "pipeline" else []
+        of = f" of {', '.join(each.WhichOneof('Type') or 'none' for each in parts)}" if parts else ""
+        raise UnsupportedError(f"the model is of kind {kind or 'none'}{of}; only ML Programs (mlProgram) can be run")
     functions = spec.mlProgram.functions
-    name = spec.description.defaultFunctionName or "main"
+    name = name or default_function(spec.description)
     if name not in functions:
         raise ModelError(f"the program has no function {name!r} (it has: {', '.join(sorted(functions)) or 'none'})")
     function = functions[name]

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from sdbuild.coreml.package import read_package
-from sdbuild.coreml.runtime.description import Shapes, allowed_shapes, read_compiled
-from sdbuild.coreml.runtime.errors import InputError, ModelError
+from sdbuild.coreml.runtime.description import Shapes, allowed_shapes, default_function, read_compiled
+from sdbuild.coreml.runtime.errors import InputError, ModelError, UnsupportedError
 from sdbuild.coreml.runtime.from_mil_text import parse
 from sdbuild.coreml.runtime.from_package import read_function
 from sdbuild.coreml.runtime.fuse import fuse
@@ -84,6 +84,7 @@ class Model:
 def load(
     path: str | Path,
     *,
+    function: str | None = None,
     precision: Precision = "float32",
     device: str | torch.device = "cpu",
     decoded_bytes: int | None = None,
@@ -92,6 +93,7 @@ def load(
 
     Args:
         path: the folder.
+        function: the one to run, of a model that has several; None for the one that it names as its default.
         precision: "float32" computes everything in float32; "float16" rounds what the program declares as fp16 after
             each operation, as half-precision hardware would, so that overflow shows.
         device: where torch computes: "cpu", "cuda", "mps".
@@ -105,33 +107,38 @@ def load(
     """
     path = Path(path)
     storage = Storage.of(precision, device)
-    function, weights, shapes = _read(path)
-    return Model(path, function, shapes, WeightFile(weights), storage, decoded_bytes)
+    try:
+        compiled = path.suffix == ".mlmodelc" or (path / "model.mil").is_file()
+        program, description, weights = (_compiled if compiled else _package)(path, function)
+        shapes = allowed_shapes(description, program)
+    except ModelError as error:
+        raise type(error)(f"{path}: {error}") from error
+    return Model(path, program, shapes, WeightFile(weights), storage, decoded_bytes)
 
 
-def _read(path: Path) -> tuple[Function, Path | None, Mapping[str, Shapes]]:
-    """The function that a model runs, its weight file, and the shapes its inputs allow."""
-    if path.suffix == ".mlmodelc" or (path / "model.mil").is_file():
-        text = path / "model.mil"
-        try:
-            function = parse(text.read_text(encoding="utf-8"), str(text))
-        except (OSError, UnicodeDecodeError) as error:
-            raise ModelError(f"{path}: not a compiled ML Program: its model.mil cannot be read ({error})") from None
-        weights = path / "weights" / "weight.bin"
-        return function, weights if weights.is_file() else None, _described(path, read_compiled(path), function)
+_Read = tuple[Function, Any, Path | None]
+"""The function that is run, the model's description, and its weight file."""
+
+
+def _package(path: Path, function: str | None) -> _Read:
     package = read_package(path)
-    try:
-        function = read_function(package.spec)
-    except ModelError as error:
-        raise type(error)(f"{path}: {error}") from error
-    return function, package.weights, _described(path, package.spec.description, function)
+    return read_function(package.spec, function), package.spec.description, package.weights
 
 
-def _described(path: Path, description: Any, function: Function) -> Mapping[str, Shapes]:
+def _compiled(path: Path, function: str | None) -> _Read:
+    parts = sorted(each.parent.name for each in path.glob("model[0-9]*/model.mil"))
+    if parts and not (path / "model.mil").exists():
+        raise UnsupportedError(
+            f"a compiled pipeline; only its ML Programs can be run, each by itself: {path / parts[0]}"
+        )
     try:
-        return allowed_shapes(description, function)
-    except ModelError as error:
-        raise type(error)(f"{path}: {error}") from error
+        text = (path / "model.mil").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"not a compiled ML Program: its model.mil cannot be read ({error})") from None
+    description = read_compiled(path)
+    weights = path / "weights" / "weight.bin"
+    program = parse(text, "model.mil", function or default_function(description))
+    return program, description, weights if weights.is_file() else None
 
 
 def _checked(inputs: Mapping[str, Any], function: Function, shapes: Mapping[str, Shapes]) -> dict[str, Array]:

@@ -1,5 +1,6 @@
 """Operations that move, make, reduce and pick values, against coremltools' inference, torch or plain loops."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch.nn.functional as F  # noqa: N812
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sdbuild.coreml.runtime import ModelError
 from tests.coreml.runtime.support import (
     IOS16,
     IOS17,
@@ -97,6 +99,12 @@ def test_joining_and_splitting(axis: int) -> None:
 @drawn
 def test_tile(reps: list[int]) -> None:
     assert_inferred(lambda x: mb.tile(x=x, reps=reps), {"x": X})
+
+
+@pytest.mark.parametrize("reps", [[1, 1, 0, 1], [1, 1, 1, -1]])
+def test_tile_repeats_at_least_once(reps: list[int]) -> None:
+    with pytest.raises(ModelError, match=re.escape(f"{reps} repetitions; each must be 1 or more")):
+        run(lambda x, reps: mb.tile(x=x, reps=reps), {"x": X, "reps": np.array(reps, np.int32)})
 
 
 @pytest.mark.parametrize("axes", [[0], [-1, 1], None])

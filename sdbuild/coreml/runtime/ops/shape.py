@@ -117,10 +117,17 @@ def _split(call: Call) -> Bound:
 
 @op("tile")
 def _tile(call: Call) -> Bound:
+    def tile(x: Tensor, reps: Sequence[int]) -> Tensor:
+        if any(
+            count < 1 for count in reps
+        ):  # as coremltools says; older ones write it for expand(-1) of a dynamic size
+            raise ValueError(f"{list(reps)} repetitions; each must be 1 or more")
+        return x.repeat(*reps)
+
     if call.static("reps") is None:
-        return call.bind(lambda x, reps: x.repeat(reps.tolist()), "x", "reps", moves=True)
+        return call.bind(lambda x, reps: tile(x, reps.tolist()), "x", "reps", moves=True)
     reps = call.integers("reps")
-    return call.bind(lambda x: x.repeat(reps), "x", moves=True)
+    return call.bind(lambda x: tile(x, reps), "x", moves=True)
 
 
 @op("reverse")
