@@ -4,9 +4,10 @@ safetensors files are read a tensor at a time; pickled ones are opened only on r
 """
 
 import json
+import math
 import re
-import struct
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
@@ -14,9 +15,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 
 from sdbuild.errors import UserError
+from sdbuild.modeling.pickles import load_state
+from sdbuild.sources.base import shown
+from sdbuild.sources.header import Entry, header_of, looks_like_header
+from sdbuild.sources.leftovers import KINDS, WEIGHT_TYPES, check_names, listed, refuse, type_problem, unused, wrapped
+from sdbuild.standins import ENOUGH, stand_in, text_instead
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -28,7 +33,10 @@ _TYPES = {
     "F8_E4M3": torch.float8_e4m3fn,
     "F8_E5M2": torch.float8_e5m2,
 }
-"""What weights may be, by the format's names."""
+"""`WEIGHT_TYPES` as torch has them."""
+_FORMAT_NAMES = {dtype: name for name, dtype in _TYPES.items()}
+_PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+"""How zip archives and pickles begin."""
 
 _OLD_NAMES = (
     # diffusers before 0.18 named the attention of a VAE differently; Stable Diffusion 1.x checkpoints still do.
@@ -44,98 +52,157 @@ _OLD_NAMES = (
 )
 
 
+@dataclass(frozen=True)
+class _Stored:
+    """A tensor in a file: its type by the format's name, or by torch's where that has none. Or something else in a pickle."""
+
+    file: Path
+    dtype: str
+    shape: tuple[int, ...]
+    read: Callable[[], torch.Tensor] | None
+
+
 class Checkpoint:
     """The tensors of one component, in however many files they lie."""
 
     def __init__(self, files: list[Path]) -> None:
-        """Index the files; nothing is read but their headers.
+        """Index the files; of safetensors and of today's pickles nothing is read but what says which tensors there are.
 
         Raises:
-            UserError: a file that is not a checkpoint.
+            UserError: a file that is not a checkpoint; a tensor that is in two of them.
         """
-        self._where: dict[str, Callable[[], torch.Tensor]] = {}
-        for file in files:
-            if file.suffix == ".safetensors":
-                self._index_safetensors(file)
-            else:
-                self._index_pickle(file)
+        self._stored: dict[str, _Stored] = {}
         self._files = files
+        for file in files:
+            for name, stored in _index(file).items():
+                if name in self._stored:
+                    raise UserError(
+                        f"{file}: {shown(name)} is in {self._stored[name].file.name} as well: the files are not of one save; "
+                        "remove the older ones, or save the model into an empty folder"
+                    )
+                self._stored[name] = stored
 
     def names(self) -> list[str]:
         """The names in the files, sorted."""
-        return sorted(self._where)
+        return sorted(self._stored)
 
     def load(self, name: str) -> Array:
-        """The tensor of that name: float16 or float32, C-contiguous; bfloat16 and float64 come as float32.
+        """The tensor of that name: float16 or float32, C-contiguous; bfloat16, float64 and float8 come as float32.
 
         Raises:
-            UserError: no such tensor.
+            UserError: no such tensor, or one of numbers that are no weights.
         """
-        read = self._where.get(name)
-        for pattern, replacement in () if read else _OLD_NAMES:
-            read = read or self._where.get(pattern.sub(replacement, name, count=1))
-        if read is None:
-            near = get_close_matches(name, self._where, 1)
-            hint = f"; the nearest is {near[0]}" if near else ""
-            files = ", ".join(file.name for file in self._files)
-            raise UserError(
-                f"weights: {name} is not in {files}{hint}. The weights and config.json are not of the same model"
-            )
+        read = self._weight(name).read
+        assert read is not None, "no weight is of a type that no tensor has"
         tensor = read().detach().contiguous()  # a pickle may hold parameters that want gradients
         if tensor.dtype not in (torch.float16, torch.float32):
             tensor = tensor.float()
         array: Array = tensor.numpy()
         return array
 
-    def _index_safetensors(self, file: Path) -> None:
-        try:
-            opened = _Safetensors(file)
-        except (SafetensorError, OSError) as error:
-            raise UserError(f"{file}: not a safetensors file, or damaged ({error}); download it again") from None
-        for name in opened.names:
-            self._where[name] = partial(opened.load, name)
+    def check(self, model: Mapping[str, tuple[int, ...]], needed: Collection[str]) -> list[str]:
+        """Compare with the model's parameters, by headers alone, before anything large is read.
 
-    def _index_pickle(self, file: Path) -> None:
-        try:
-            state = torch.load(file, map_location="cpu", mmap=True, weights_only=True)
-            state = state.get("state_dict", state)
-            for name, tensor in state.items():
-                self._where[name] = partial(_as_weight, file, name, tensor)
-        except Exception as error:
-            first = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise UserError(f"{file}: cannot be loaded as plain weights ({first})") from None
+        ``model``: the shape of each parameter; ``needed``: the names of those that are built, as only half a VAE is.
+        Returns the names of unused tensors without a number in them, which are marks of something.
+
+        Raises:
+            UserError: a parameter that is needed and not there, or not of a weight's type, or of another shape than the
+                model's; a tensor that no parameter takes and that is not known to be harmless.
+        """
+        for name in sorted(needed):
+            check_shape(name, self._weight(name).shape, model[name])
+        used = {found for name in model if (found := self._find(name)) is not None}
+        sizes = {name: math.prod(stored.shape) for name, stored in self._stored.items() if stored.read}
+        left, marks = unused(sizes, used, model)
+        refuse(f"weights: {self._names_of_files()}", left)
+        check_names(f"weights: {self._names_of_files()}", marks)
+        return marks
+
+    def _find(self, name: str) -> str | None:
+        """The name that a tensor has in the files."""
+        if name in self._stored:
+            return name
+        olds = (pattern.sub(replacement, name, count=1) for pattern, replacement in _OLD_NAMES)
+        return next((old for old in olds if old in self._stored), None)
+
+    def _weight(self, name: str) -> _Stored:
+        found = self._find(name)
+        if found is None:
+            raise UserError(f"weights: {name} is not in {self._names_of_files()}; {self._hint(name)}")
+        stored = self._stored[found]
+        if stored.dtype not in WEIGHT_TYPES:
+            raise UserError(type_problem(str(stored.file), found, stored.dtype))
+        return stored
+
+    def _hint(self, name: str) -> str:
+        if there := wrapped(name, self._stored):
+            return there
+        for pattern, what, advice in KINDS:
+            if found := [other for other in self._stored if re.search(pattern, other)]:
+                return f"the file has {what} ({listed(found)}): {advice}"
+        near = get_close_matches(name, self._stored, 1)
+        hint = f"the nearest is {shown(near[0])}. " if near else ""
+        return f"{hint}The weights and config.json are not of the same model"
+
+    def _names_of_files(self) -> str:
+        return ", ".join(file.name for file in self._files)
 
 
-def _as_weight(file: Path, name: str, content: Any) -> torch.Tensor:
-    """A pickle's entry, if it can be a weight; counters and the like lie there too, and harm nobody who does not ask."""
-    found = content.dtype if isinstance(content, torch.Tensor) else type(content).__name__
-    if found not in _TYPES.values():
-        raise UserError(f"{file}: {name} is of type {found}; weights are of {', '.join(_TYPES)}")
-    return content  # type: ignore[no-any-return]
+def check_shape(name: str, found: Sequence[int], wanted: Sequence[int]) -> None:
+    """Compare a weight's shape with the model's; only ones may differ: a linear layer's matrix is a 1×1 convolution's kernel.
 
-
-class _Safetensors:
-    """A safetensors file, read by plain reads: a file that is mapped counts as memory, and torch maps all of it as its own.
-
-    The format: the length of the header, uint64; the header, JSON; then the tensors, little-endian, in C order.
+    Raises:
+        UserError: a checkpoint of another model.
     """
+    if [n for n in found if n != 1] != [n for n in wanted if n != 1]:
+        raise UserError(
+            f"weights: {name} has shape {list(found)}, the model's configuration says {list(wanted)}; the weights and "
+            "config.json are not of the same model"
+        )
 
-    def __init__(self, file: Path) -> None:
-        safe_open(file, framework="numpy")  # the library checks the header
+
+def _index(file: Path) -> dict[str, _Stored]:
+    """What is in a file, by what the file is, whatever it is called."""
+    try:
         with file.open("rb") as content:
-            (length,) = struct.unpack("<Q", content.read(8))
-            header: dict[str, Any] = json.loads(content.read(length))
-        self._file, self._start = file, 8 + length
-        self._tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
-        self.names = list(self._tensors)
+            start = content.read(ENOUGH)
+    except OSError as error:
+        raise UserError(f"{file}: can't be read: {error.strerror}") from None
+    if file.suffix == ".safetensors" and start.startswith(_PICKLES):
+        raise UserError(
+            f"{file}: a pickle under the name of safetensors, and loading a pickle can run code that its author hid in it; get "
+            "the weights as safetensors"
+        )
+    if file.suffix == ".safetensors" or looks_like_header(start):
+        header = header_of(file)
+        return {
+            name: _Stored(file, entry.dtype, entry.shape, partial(_load, file, name, entry))
+            for name, entry in header.items()
+        }
+    if wrong := stand_in(start) or (None if start.startswith(_PICKLES) else text_instead(start)):
+        raise UserError(f"{file} {wrong}")
+    return {name: _of_pickle(file, value) for name, value in load_state(file).items()}
 
-    def load(self, name: str) -> torch.Tensor:
-        entry = self._tensors[name]
-        if entry["dtype"] not in _TYPES:
-            raise UserError(f"{self._file}: {name} is of type {entry['dtype']}; weights are of {', '.join(_TYPES)}")
-        start, end = entry["data_offsets"]
-        content = np.fromfile(self._file, np.uint8, end - start, offset=self._start + start)
-        return torch.from_numpy(content).view(_TYPES[entry["dtype"]]).reshape(entry["shape"])
+
+def _of_pickle(file: Path, value: Any) -> _Stored:
+    """A pickle's entry, if it can be a weight; counters and the like lie there too, and harm nobody who does not ask."""
+    if not isinstance(value, torch.Tensor):
+        return _Stored(file, type(value).__name__, (), None)
+    plain = value.layout is torch.strided and value.device.type == "cpu"
+    dtype = _FORMAT_NAMES.get(value.dtype, str(value.dtype)) if plain else f"{value.layout} on {value.device}"
+    return _Stored(file, dtype, tuple(value.shape), lambda: value)
+
+
+def _load(file: Path, name: str, entry: Entry) -> torch.Tensor:
+    """Read by plain reads: a file that is mapped counts as memory, and torch maps all of it as its own."""
+    size = entry.end - entry.start
+    if not size:
+        return torch.empty(entry.shape, dtype=_TYPES[entry.dtype])
+    content = np.fromfile(file, np.uint8, size, offset=entry.start)
+    if content.size != size:
+        raise UserError(f"{file}: {name} breaks off: the file has changed since it was opened; build again")
+    return torch.from_numpy(content).view(_TYPES[entry.dtype]).reshape(entry.shape)
 
 
 def weight_files(folder: Path) -> list[Path]:

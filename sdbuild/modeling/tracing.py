@@ -37,3 +37,18 @@ def trace(component: Component, path: Path) -> int:
 def load_trace(path: Path) -> torch.export.ExportedProgram:
     """Load a program that `trace` saved."""
     return torch.export.load(path)
+
+
+def parameters_of(exported: torch.export.ExportedProgram, prefix: str) -> tuple[dict[str, tuple[int, ...]], set[str]]:
+    """The shape of each parameter of the module that was traced, by name without ``prefix``, and the names of those that the
+    program uses: a VAE's halves are traced with the whole VAE at hand.
+    """
+    signature = exported.graph_signature
+    lifted = signature.inputs_to_parameters | signature.inputs_to_buffers
+    used = {
+        lifted[node.name]
+        for node in exported.graph.nodes
+        if node.op == "placeholder" and node.name in lifted and node.users
+    }
+    shapes = {name.removeprefix(prefix): tuple(tensor.shape) for name, tensor in exported.state_dict.items()}
+    return shapes, {bare for name in used if (bare := name.removeprefix(prefix)) in shapes}

@@ -1,13 +1,12 @@
 """Marks that trainers leave beside a UNet's weights: tensors by a name alone, which say how it was trained."""
 
-import json
-import struct
 from pathlib import Path
+
+from sdbuild.errors import UserError
+from sdbuild.sources.header import header_of
 
 MARKERS = frozenset({"v_pred", "ztsnr"})
 """That the UNet predicts v, and that its schedule ends in noise alone (zero terminal signal-to-noise ratio)."""
-
-_MOST = 100 << 20  # bytes of a header, as the format's own library has it
 
 
 def markers_in(folder: Path) -> frozenset[str]:
@@ -16,12 +15,9 @@ def markers_in(folder: Path) -> frozenset[str]:
     A file that can't be read has none here: what is wrong with it is for those to say who need its weights.
     """
     found: set[str] = set()
-    for path in sorted(folder.glob("*.safetensors")):
+    for path in sorted((*folder.glob("*.safetensors"), *folder.glob("*.bin"))):
         try:
-            with path.open("rb") as file:
-                (length,) = struct.unpack("<Q", file.read(8))
-                header = json.loads(file.read(length)) if length <= _MOST else {}
-        except (OSError, struct.error, ValueError, RecursionError):
+            found.update(name.rpartition(".")[2] for name in header_of(path))
+        except (OSError, UserError):
             continue
-        found.update(name.rpartition(".")[2] for name in header if isinstance(header, dict))
     return frozenset(found & MARKERS)

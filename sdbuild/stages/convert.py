@@ -5,7 +5,8 @@ import json
 from sdbuild.coreml.convert import Metadata, Port, convert
 from sdbuild.modeling.checkpoint import Checkpoint, weight_files
 from sdbuild.modeling.components import PREFIX
-from sdbuild.modeling.tracing import load_trace
+from sdbuild.modeling.tracing import load_trace, parameters_of
+from sdbuild.sources.base import shown
 from sdbuild.stages import Job
 
 
@@ -18,9 +19,16 @@ def run(job: Job) -> None:
     """
     parameters = job.parameters
     card = json.loads(job.inputs["card"].read_text(encoding="utf-8"))
+    exported = load_trace(job.inputs["trace"] / "graph.pt2")
+    checkpoint = Checkpoint(weight_files(job.inputs["weights"]))
+    if marks := checkpoint.check(*parameters_of(exported, PREFIX)):
+        job.warn(
+            f"the weights of {parameters['package']} hold {', '.join(map(shown, marks))}, without a number inside: marks that "
+            "sdbuild doesn't know, so that what they say is not heeded"
+        )
     convert(
-        load_trace(job.inputs["trace"] / "graph.pt2"),
-        Checkpoint(weight_files(job.inputs["weights"])).load,
+        exported,
+        checkpoint.load,
         job.output / f"{parameters['package']}.mlpackage",
         inputs=[Port(**port) for port in parameters["inputs"]],
         outputs=[Port(**port) for port in parameters["outputs"]],

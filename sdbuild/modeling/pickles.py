@@ -1,0 +1,78 @@
+"""Weights in pickles: loaded as nothing but weights, from whatever nest they lie in.
+
+torch's loader with ``weights_only`` makes tensors and plain containers and refuses all else. Files of torch 1.6 or newer are
+zip archives, of which only what is asked for is read; older ones are read whole.
+"""
+
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sdbuild.errors import UserError, tells_of_no_memory
+from sdbuild.modeling.library import one_line
+from sdbuild.sources.base import shown
+
+_NESTS = ("state_dict", "module", "model", "model_state_dict", "params")
+"""Where training scripts put a model's weights, besides a step or an optimizer."""
+_DEEPEST = 4
+_TERMINAL = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_FOREIGN = re.compile(r"GLOBAL (\S+) was not an allowed global")
+
+
+def load_state(file: Path) -> dict[str, Any]:
+    """What is named in a pickle: tensors, and counters and the like beside them.
+
+    Raises:
+        UserError: not a pickle, damaged, of more than plain weights, or with several models in it.
+    """
+    try:
+        loaded = torch.load(file, map_location="cpu", mmap=zipfile.is_zipfile(file), weights_only=True)
+    except MemoryError:
+        raise
+    except Exception as error:  # of every kind, for pickle is a language
+        if tells_of_no_memory(str(error)):
+            raise
+        raise UserError(f"{file}: cannot be loaded as plain weights: {_reason(error)}") from None
+    return _unpacked(file, loaded)
+
+
+def _unpacked(file: Path, state: Any) -> dict[str, Any]:
+    for _ in range(_DEEPEST):
+        if not isinstance(state, Mapping):
+            break
+        if any(isinstance(value, torch.Tensor) for value in state.values()):
+            return {name: value for name, value in state.items() if isinstance(name, str)}
+        holds = {name: value for name, value in state.items() if isinstance(name, str) and _has_tensors(value)}
+        nests = [name for name in _NESTS if name in holds] or list(holds)
+        averages = [name for name in holds if "ema" in name.lower()]
+        if len(nests) > 1 or (averages and averages != nests):
+            names = ", ".join(map(shown, dict.fromkeys([*nests, *averages])))
+            raise UserError(f"{file}: holds several sets of weights ({names}); save the one that is meant, alone")
+        if not nests:
+            break
+        state = state[nests[0]]
+    raise UserError(f"{file}: no weights in it: it holds no tensors by name. Name the file that has them")
+
+
+def _has_tensors(value: Any, levels: int = _DEEPEST) -> bool:
+    return isinstance(value, Mapping) and any(
+        isinstance(inner, torch.Tensor) or (levels > 0 and name in _NESTS and _has_tensors(inner, levels - 1))
+        for name, inner in value.items()
+    )
+
+
+def _reason(error: Exception) -> str:
+    """Why torch did not load a file, without its advice, which is to load it with whatever code it carries."""
+    text = _TERMINAL.sub("", str(error))
+    if foreign := _FOREIGN.search(text):
+        return (
+            f"it needs {shown(foreign[1])}, and to load that could run code hidden in the file; save the model's state_dict() "
+            "alone, as safetensors"
+        )
+    if "Weights only load failed" in text or not text:
+        return "it is damaged, or holds more than weights; get it again, or save the model's state_dict() alone, as safetensors"
+    return f"{one_line(Exception(text.splitlines()[0]))}; get it again"
