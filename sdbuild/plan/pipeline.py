@@ -82,6 +82,7 @@ class _Planner:
             ),
             vae=source_parameters(vae, self._files, ["", *vae_folders]) if vae is not None else None,
             allow_pickle=recipe.model.allow_pickle,
+            variant=recipe.model.variant,
             pipeline=family.name,
             components=components,
             encoders={part.folder: part.model_class for part in encoders},

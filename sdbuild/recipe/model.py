@@ -22,6 +22,7 @@ class RecipeModel(Strict):
     source: Source = Field(description="The pipeline.")
     vae: Source | None = Field(default=None, description="Another VAE.")
     allow_pickle: bool = Field(default=False, description="Pickled weights may be loaded.")
+    variant: str | None = Field(default=None, description="Variant of the weights, of the models that have it.")
     about: dict[str, str] = Field(
         default={},
         description="What the recipe says of author, license and version; the rest is the model card's to say.",
@@ -154,6 +155,7 @@ def resolve(written: WrittenRecipe, family: Family, path: Path, variant: str | N
             source=source,
             vae=vae_source,
             allow_pickle=model.allow_pickle,
+            variant=model.variant,
             about={key: value for key, value in said.items() if value is not None},
         ),
         components=components,

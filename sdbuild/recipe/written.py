@@ -59,6 +59,7 @@ def _short_source(text: str) -> dict[str, str]:
 
 
 About = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_line)]
+Variant = Annotated[str, Field(max_length=40, pattern=r"^[A-Za-z0-9_-]+$")]
 Revision = Annotated[str, Field(min_length=1, max_length=200)]
 
 
@@ -94,6 +95,12 @@ class Model(Strict):
     allow_pickle: bool = Field(
         default=False,
         description="Accept weights in pickle format (.bin), loaded with restrictions. Prefer safetensors.",
+    )
+    variant: Variant | None = Field(
+        default=None,
+        description="Variant of the weights, as in their file names, of the models that have it; `plain` for files without "
+        "one. Default: fp16 where there is one, else plain.",
+        examples=["bf16", "non_ema"],
     )
     author: About | None = Field(
         default=None, description="Author that Xcode shows of the models; default: from the model card, if it says so."

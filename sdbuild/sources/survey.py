@@ -12,7 +12,7 @@ from sdbuild.sources.configs import canonical, class_of, read_config
 from sdbuild.sources.scales import check_scale
 from sdbuild.sources.schedulers import resolve_scheduler
 from sdbuild.sources.tokenizer import read_tokenizer, vocabulary_text
-from sdbuild.sources.weights import choose_weights
+from sdbuild.sources.weights import choose_weights, variants
 
 Config = dict[str, Any]
 
@@ -84,6 +84,7 @@ def survey(
     progress: Callable[[int, int], None],
     warn: Callable[[str], None] = lambda text: None,
     precision: Mapping[str, str] | None = None,
+    variant: str | None = None,
 ) -> dict[str, str]:
     """Texts by path: ``model_index.json``; for each model ``<folder>/config.json``, ``files/<folder>.json`` and
     ``cards/<folder>.json``; for each tokenizer ``<folder>/vocab.json`` and ``<folder>/merges.txt``;
@@ -93,7 +94,8 @@ def survey(
     ``vae`` is another source for the models that may come from one. ``files/…`` has the ``commit`` (null for a folder) and
     ``files``, the weight files; ``cards/…`` what `read_card` finds. ``progress`` is told how many steps are done, and how many
     there are; ``warn`` what the user should know though nothing is wrong. ``precision`` names what is built of a VAE, such as
-    ``{"vae_decoder": "float16"}``, where the VAE's own word on that should be looked at.
+    ``{"vae_decoder": "float16"}``, where the VAE's own word on that should be looked at. ``variant`` of the weights is taken
+    of the models that have it.
 
     Raises:
         SourceError: something is missing, damaged, or not what the recipe takes it for.
@@ -126,15 +128,28 @@ def survey(
     for note in notes:
         warn(note)
     texts["notes.json"] = json.dumps(notes, indent=2, ensure_ascii=False) + "\n"
+    if variant is not None:
+        _check_variant(found, variant)
     for number, model in enumerate(found):
         folder = model.wanted.folder
         texts[f"{folder}/config.json"] = canonical(model.config)
-        files = choose_weights(model.source, model.folder, model.wanted.of_transformers, allow_pickle)
+        files = choose_weights(model.source, model.folder, model.wanted.of_transformers, allow_pickle, variant)
         record = {"commit": model.source.commit, "files": [file.record() for file in files]}
         texts[f"files/{folder}.json"] = json.dumps(record, indent=2, sort_keys=True) + "\n"
         texts[f"cards/{folder}.json"] = canonical(cards[model.source])
         progress(steps - len(found) + number + 1, steps)
     return texts
+
+
+def _check_variant(found: list[_Found], variant: str) -> None:
+    """At least one model must have the variant that is asked for; it is common that only the UNet does."""
+    known = {model.wanted.folder: variants(model.source, model.folder, model.wanted.of_transformers) for model in found}
+    if not any(variant in names for names in known.values()):
+        there = "; ".join(f"{folder}: {', '.join(sorted(names))}" for folder, names in known.items() if names)
+        raise SourceError(
+            f"{found[0].source.name}: no weights of the variant {variant}; there are {there or 'none'}. Write one of these, or "
+            "leave out `variant:`"
+        )
 
 
 def _find_all(

@@ -9,10 +9,10 @@ def run(job: Job) -> None:
     """Write what `survey` finds: configurations in canonical form, tokenizers, and which weight files to fetch.
 
     Parameters: ``source`` and ``vae``, for `open_source`, the latter null when the recipe names no other VAE;
-    ``allow_pickle``; ``components``, by name, each with ``folder``, ``model_class`` and ``weights`` ("source" or "vae"); of the
-    family ``pipeline`` (its name), ``encoders`` (folder → class of its text encoders), ``tokenizers`` and ``scheduler``
-    (folders), ``vae_factor``, ``vae_scale``, ``latent_channels`` and ``tokens``; ``precision``, what is built of a VAE, where
-    that is to be judged by its configuration.
+    ``allow_pickle``; ``variant`` of the weights, or null; ``components``, by name, each with ``folder``, ``model_class`` and
+    ``weights`` ("source" or "vae"); of the family ``pipeline`` (its name), ``encoders`` (folder → class of its text encoders),
+    ``tokenizers`` and ``scheduler`` (folders), ``vae_factor``, ``vae_scale``, ``latent_channels`` and ``tokens``;
+    ``precision``, what is built of a VAE, where that is to be judged by its configuration.
     No inputs.
     """
     given = job.parameters
@@ -35,6 +35,7 @@ def run(job: Job) -> None:
         lambda done, total: job.progress(done, total, "files"),
         job.warn,
         given["precision"],
+        given["variant"],
     )
     for path, text in texts.items():
         target = job.output / path

@@ -530,3 +530,23 @@ def test_the_vaes_word_on_float16_is_told_where_the_build_does_otherwise(
     models = [TEXT, TEXT_2, UNET, VAE]
     survey(source, None, models, SDXL, False, lambda *step: None, warnings.append, {"vae_decoder": built})
     assert [told is not None and told in warning for warning in warnings] == [True] * (told is not None)
+
+
+def test_a_variant_is_taken_of_the_models_that_have_it(tmp_path: Path) -> None:
+    files = sd1() | {f"unet/{STEM}.non_ema.safetensors": weights(5), "text_encoder/model.fp16.safetensors": weights(6)}
+    source = FolderSource(write(files, tmp_path), "model")
+
+    def taken(variant: str | None) -> list[str]:
+        texts = survey(source, None, [TEXT, UNET, VAE], SD1, False, lambda *step: None, variant=variant)
+        return [json.loads(texts[f"files/{name}.json"])["files"][0]["path"] for name in ("unet", "text_encoder", "vae")]
+
+    fp16, vae = "text_encoder/model.fp16.safetensors", f"vae/{STEM}.safetensors"
+    assert taken(None) == [f"unet/{STEM}.safetensors", fp16, vae]
+    assert taken("non_ema") == [f"unet/{STEM}.non_ema.safetensors", fp16, vae]
+    assert taken("plain") == [f"unet/{STEM}.safetensors", "text_encoder/model.safetensors", vae]
+    with pytest.raises(SourceError) as failure:
+        taken("bf16")
+    assert str(failure.value) == (
+        "model: no weights of the variant bf16; there are text_encoder: fp16, plain; unet: non_ema, plain; vae: plain. Write "
+        "one of these, or leave out `variant:`"
+    )
