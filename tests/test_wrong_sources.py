@@ -75,18 +75,43 @@ WITH_CHECKER = ["text_encoder", "unet", "vae_decoder", "safety_checker"]
 )
 def test_a_wrong_source(files: dict[str, bytes], recipe: dict[str, Any], message: str, tmp_path: Path) -> None:
     write(files, tmp_path / "model")
-    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(BASE | recipe, sort_keys=False))
-    result = subprocess.run(
-        [sys.executable, "-m", "sdbuild", "build", "config=mine.yaml"],
-        cwd=tmp_path,
-        env={**os.environ, "SDBUILD_STORE": str(tmp_path / "store"), "COLUMNS": "300"},
+    done = run("build", BASE | recipe, tmp_path)
+    assert done.returncode != 0
+    assert_told(done, message, tmp_path)
+
+
+def run(command: str, recipe: dict[str, Any], folder: Path) -> subprocess.CompletedProcess[str]:
+    (folder / "mine.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
+    return subprocess.run(
+        [sys.executable, "-m", "sdbuild", command, "config=mine.yaml"],
+        cwd=folder,
+        env={**os.environ, "SDBUILD_STORE": str(folder / "store"), "COLUMNS": "300"},
         capture_output=True,
         text=True,
         check=False,
+        timeout=60,
     )
-    assert result.returncode != 0
-    told = result.stdout + result.stderr
+
+
+def assert_told(done: subprocess.CompletedProcess[str], message: str, folder: Path) -> None:
+    told = done.stdout + done.stderr
     assert told.count(message) == 1, told
     assert "Traceback" not in told
-    assert not any((tmp_path / "store" / "artifacts").glob("*/*")), told
-    assert not (tmp_path / "build").exists()
+    assert not any((folder / "store" / "artifacts").glob("*/*")), told
+    assert not (folder / "build").exists()
+
+
+@pytest.mark.parametrize(
+    "path", ["unet/config.json", "unet/diffusion_pytorch_model.safetensors", "tokenizer/merges.txt"]
+)
+def test_a_pipe_that_nobody_writes_to_in_the_place_of_a_file(path: str, tmp_path: Path) -> None:
+    write(sd1(), tmp_path / "model")
+    (tmp_path / "model" / path).unlink()
+    os.mkfifo(tmp_path / "model" / path)
+    recipe = BASE | {"pipeline": "sd1"}
+    if path.endswith("config.json"):
+        assert run("validate", recipe, tmp_path).returncode == 0  # it does not wait
+    done = run("build", recipe, tmp_path)
+    assert done.returncode != 0
+    message = f"./model: {path} is a pipe, a socket or a device, and no file; put the file itself there, or remove it"
+    assert_told(done, message, tmp_path)

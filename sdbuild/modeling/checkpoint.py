@@ -19,9 +19,10 @@ import torch
 from sdbuild.errors import UserError
 from sdbuild.modeling.pickles import load_state
 from sdbuild.sources.base import shown
-from sdbuild.sources.header import Entry, header_of, looks_like_header
+from sdbuild.sources.contents import OF_TWO_SAVES, are_safetensors
+from sdbuild.sources.header import Entry, header_of
 from sdbuild.sources.leftovers import KINDS, WEIGHT_TYPES, check_names, listed, refuse, type_problem, unused, wrapped
-from sdbuild.standins import ENOUGH, stand_in, text_instead
+from sdbuild.standins import ENOUGH
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -35,8 +36,6 @@ _TYPES = {
 }
 """`WEIGHT_TYPES` as torch has them."""
 _FORMAT_NAMES = {dtype: name for name, dtype in _TYPES.items()}
-_PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
-"""How zip archives and pickles begin."""
 
 _OLD_NAMES = (
     # diffusers before 0.18 named the attention of a VAE differently; Stable Diffusion 1.x checkpoints still do.
@@ -76,10 +75,8 @@ class Checkpoint:
         for file in files:
             for name, stored in _index(file).items():
                 if name in self._stored:
-                    raise UserError(
-                        f"{file}: {shown(name)} is in {self._stored[name].file.name} as well: the files are not of one save; "
-                        "remove the older ones, or save the model into an empty folder"
-                    )
+                    other = self._stored[name].file.name
+                    raise UserError(f"{file}: {shown(name)} is in {other} as well: {OF_TWO_SAVES}")
                 self._stored[name] = stored
 
     def names(self) -> list[str]:
@@ -169,19 +166,11 @@ def _index(file: Path) -> dict[str, _Stored]:
             start = content.read(ENOUGH)
     except OSError as error:
         raise UserError(f"{file}: can't be read: {error.strerror}") from None
-    if file.suffix == ".safetensors" and start.startswith(_PICKLES):
-        raise UserError(
-            f"{file}: a pickle under the name of safetensors, and loading a pickle can run code that its author hid in it; get "
-            "the weights as safetensors"
-        )
-    if file.suffix == ".safetensors" or looks_like_header(start):
-        header = header_of(file)
+    if are_safetensors(str(file), file.name, start):
         return {
             name: _Stored(file, entry.dtype, entry.shape, partial(_load, file, name, entry))
-            for name, entry in header.items()
+            for name, entry in header_of(file).items()
         }
-    if wrong := stand_in(start) or (None if start.startswith(_PICKLES) else text_instead(start)):
-        raise UserError(f"{file} {wrong}")
     return {name: _of_pickle(file, value) for name, value in load_state(file).items()}
 
 

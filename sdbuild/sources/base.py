@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from sdbuild.errors import UserError
+from sdbuild.standins import ENOUGH, stand_in
 
 Progress = Callable[[int], None]
 """Told how many bytes of a file are there so far."""
@@ -75,6 +76,9 @@ class Source(Protocol):
     def read(self, path: str) -> bytes:
         """The content of a small file. Raises SourceError."""
 
+    def read_start(self, path: str, count: int) -> bytes:
+        """The first bytes of a file, all of a shorter one; nobody has vouched for them. Raises SourceError."""
+
     def fetch(self, file: SourceFile, folder: Path, scratch: Path, progress: Progress) -> None:
         """Put a large file into a folder, under its name; `scratch` keeps what an interrupted fetch
         had, and is no other process's meanwhile.
@@ -92,6 +96,14 @@ def digest(content: IO[bytes], hasher: Any = None) -> str:
     return str(hasher.hexdigest())
 
 
+def read_text_file(source: Source, path: str) -> bytes:
+    """The content of a small file of text. Raises SourceError: missing, or something else in its place."""
+    content = source.read(path)
+    if wrong := stand_in(content[:ENOUGH]):
+        raise SourceError(f"{source.name}: {path} {wrong}")
+    return content
+
+
 def read_json(source: Source, path: str) -> dict[str, Any]:
     """A JSON object among a source's files.
 
@@ -100,7 +112,9 @@ def read_json(source: Source, path: str) -> dict[str, Any]:
             key twice in one object, NaN, half a character) or choke on (more than 64 levels).
     """
     try:
-        value = json.loads(source.read(path).decode("utf-8-sig"), object_pairs_hook=_object, parse_constant=_constant)
+        value = json.loads(
+            read_text_file(source, path).decode("utf-8-sig"), object_pairs_hook=_object, parse_constant=_constant
+        )
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()  # whatever was read can be written
     except json.JSONDecodeError as error:
         raise _damaged(source, path, f", line {error.lineno} is not valid JSON") from None

@@ -32,7 +32,7 @@ class FolderSource:
         try:
             top = sorted(self._folder.iterdir())
             paths = [*top, *(path for entry in top if entry.is_dir() for path in sorted(entry.iterdir()))]
-            files = [self._about(path) for path in paths if _is_of_a_model(path) and path.is_file()]
+            files = [self._about(path) for path in paths if _is_of_a_model(path) and self._is_file(path)]
         except OSError as error:
             raise SourceError(f"{self.name}: {error.filename} can't be read: {error.strerror}") from None
         return {file.path: file for file in files}
@@ -50,6 +50,22 @@ class FolderSource:
             )
         try:
             return (self._folder / path).read_bytes()
+        except OSError as error:
+            raise SourceError(f"{self.name}: {path} can't be read: {error.strerror}") from None
+
+    def _is_file(self, path: Path) -> bool:
+        if path.is_file() or path.is_dir() or not path.exists():
+            return path.is_file()
+        where = path.relative_to(self._folder).as_posix()
+        raise SourceError(
+            f"{self.name}: {where} is a pipe, a socket or a device, and no file; put the file itself there, or remove it"
+        )
+
+    def read_start(self, path: str, count: int) -> bytes:
+        """The first bytes of a file."""
+        try:
+            with (self._folder / path).open("rb") as content:
+                return content.read(count)
         except OSError as error:
             raise SourceError(f"{self.name}: {path} can't be read: {error.strerror}") from None
 

@@ -18,6 +18,7 @@ T = TypeVar("T")
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _DEFAULT_REVISION = "main"
+_START = 1 << 18  # bytes of a file that are asked for at least, to look at its beginning: most headers of weights
 
 
 class _WrongContentError(SourceError):
@@ -32,6 +33,7 @@ class HubSource:
         self.name = self.title = repository
         self._revision = revision or _DEFAULT_REVISION
         self._client = HubClient() if client is None else client
+        self._starts: dict[str, bytes] = {}
 
     @property
     def commit(self) -> str:
@@ -56,6 +58,24 @@ class HubSource:
         content = io.BytesIO()
         self._fill(file, content, lambda _done: None)
         return content.getvalue()
+
+    def read_start(self, path: str, count: int) -> bytes:
+        """The first bytes of a file, by a request that is broken off there."""
+        file, known = self.files[path], self._starts.get(path, b"")
+        wanted = min(file.size, max(count, _START))
+
+        def receive() -> bytes:
+            content = b""
+            with self._client.get(self._address(file)) as response:
+                for chunk in response.iter_raw():
+                    content += chunk
+                    if len(content) >= wanted:
+                        break
+            return content
+
+        if len(known) < min(file.size, count):
+            known = self._starts[path] = self._patiently(receive, file)
+        return known[:count]
 
     def fetch(self, file: SourceFile, folder: Path, scratch: Path, progress: Progress) -> None:
         """Download a file, from where an earlier attempt ended; what proves to be wrong is thrown away."""
@@ -104,7 +124,6 @@ class HubSource:
 
     def _receive(self, file: SourceFile, content: IO[bytes], progress: Progress) -> None:
         """Append what is missing."""
-        path = f"/{quote(self.name)}/resolve/{self.commit}/{quote(file.path)}"
 
         def append() -> None:
             done = content.seek(0, io.SEEK_END)
@@ -113,7 +132,7 @@ class HubSource:
             progress(done)
             if done == file.size:
                 return
-            with self._client.get(path, start=done) as response:
+            with self._client.get(self._address(file), start=done) as response:
                 if done and response.status_code != 206:  # the server knows no ranges: it begins anew
                     done = _empty(content)
                 for chunk in response.iter_raw():
@@ -127,6 +146,9 @@ class HubSource:
                 raise self._wrong(file, f"with {done} bytes instead of {file.size}")
 
         self._patiently(append, file, lambda: content.seek(0, io.SEEK_END))
+
+    def _address(self, file: SourceFile) -> str:
+        return f"/{quote(self.name)}/resolve/{self.commit}/{quote(file.path)}"
 
     def _patiently(
         self, attempt: Callable[[], T], file: SourceFile | None = None, progress: Callable[[], int] = int

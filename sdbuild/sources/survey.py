@@ -9,6 +9,7 @@ from sdbuild.sources import checks
 from sdbuild.sources.base import Source, SourceError, read_json
 from sdbuild.sources.card import read_card
 from sdbuild.sources.configs import canonical, class_of, read_config
+from sdbuild.sources.contents import check_weights
 from sdbuild.sources.scales import check_scale
 from sdbuild.sources.schedulers import resolve_scheduler
 from sdbuild.sources.tokenizer import read_tokenizer, vocabulary_text
@@ -134,6 +135,7 @@ def survey(
         folder = model.wanted.folder
         texts[f"{folder}/config.json"] = canonical(model.config)
         files = choose_weights(model.source, model.folder, model.wanted.of_transformers, allow_pickle, variant)
+        check_weights(model.source, files)
         record = {"commit": model.source.commit, "files": [file.record() for file in files]}
         texts[f"files/{folder}.json"] = json.dumps(record, indent=2, sort_keys=True) + "\n"
         texts[f"cards/{folder}.json"] = canonical(cards[model.source])

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from sdbuild.sources.base import Source, SourceError, read_json, shown
+from sdbuild.sources.base import Source, SourceError, read_json, read_text_file, shown
 
 _SPECIAL = ("<|startoftext|>", "<|endoftext|>")
 _HEADER = "#version: 0.2"  # what transformers writes, and readers skip
@@ -97,7 +97,7 @@ def _settle_added(
 
 def _lines(source: Source, path: str) -> list[str]:
     try:
-        text = source.read(path).decode("utf-8-sig")
+        text = read_text_file(source, path).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise SourceError(f"{source.name}: {path} is not UTF-8; the file is damaged") from None
     # Not splitlines(): a merge may hold characters that it takes for line ends.

@@ -47,10 +47,13 @@ def as_json(value: Any) -> bytes:
     return json.dumps(value, indent=2).encode()
 
 
-def weights(seed: int, count: int = 2000) -> bytes:
-    """A safetensors file with two random tensors, some 2 * `count` float16 numbers."""
+TENSORS = ("one.weight", "two.weight")
+
+
+def weights(seed: int, count: int = 2000, names: tuple[str, ...] = TENSORS) -> bytes:
+    """A safetensors file with random tensors of `count` float16 numbers."""
     generator = np.random.default_rng(seed)
-    tensors = {name: generator.standard_normal(count).astype(np.float16) for name in ("one.weight", "two.weight")}
+    tensors = {name: generator.standard_normal(count).astype(np.float16) for name in names}
     content: bytes = save(tensors)
     return content
 
@@ -129,8 +132,8 @@ def sharded(files: dict[str, bytes], folder: str, stem: str, variant: str = "") 
     """The same files with a folder's weights in two shards and an index, as diffusers writes them."""
     kept = {path: body for path, body in files.items() if path != f"{folder}/{stem}.safetensors"}
     names = [f"{stem}{variant}-0000{number}-of-00002.safetensors" for number in (1, 2)]
-    shards = {f"{folder}/{name}": weights(10 + number) for number, name in enumerate(names)}
-    index = {"metadata": {"total_size": 8000}, "weight_map": {"one.weight": names[0], "two.weight": names[1]}}
+    shards = {f"{folder}/{name}": weights(10 + n, 4000, (TENSORS[n],)) for n, name in enumerate(names)}
+    index = {"metadata": {"total_size": 16000}, "weight_map": dict(zip(TENSORS, names, strict=True))}
     return kept | shards | {f"{folder}/{stem}.safetensors.index{variant}.json": as_json(index)}
 
 

@@ -97,6 +97,9 @@ class MemorySource:
             raise SourceError(f"model: there is no {path}")
         return self._contents[path]
 
+    def read_start(self, path: str, count: int) -> bytes:
+        return self._contents[path][:count]
+
     def fetch(self, file: SourceFile, folder: Any, scratch: Any, progress: Progress) -> None:
         raise NotImplementedError
 

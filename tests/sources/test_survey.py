@@ -75,13 +75,14 @@ def test_a_pipeline_of_the_hub(hub: HubServer, client: HubClient) -> None:
     assert (json.loads(texts["tokenizer/vocab.json"]), texts["tokenizer/merges.txt"]) == (VOCABULARY, MERGES)
     assert steps == sorted(steps)
     assert steps[-1][0] == steps[-1][1]
-    # One listing, and each small file once: nothing that is not needed.
+    # One listing, and each small file and beginning of weights once: nothing that is not needed.
     small = ["model_index.json", "unet/config.json", "text_encoder/config.json", "vae/config.json"]
     small += ["scheduler/scheduler_config.json", "tokenizer/vocab.json", "tokenizer/merges.txt", "README.md"]
     listing, *others = hub.asked("hub")
     assert listing == f"/api/models/{NAME}/revision/main"
-    assert sorted(others) == sorted(f"/{NAME}/resolve/{commit}/{path}" for path in small)
-    assert hub.asked("cdn") == []
+    large = ["text_encoder/model.safetensors", path, f"vae/{STEM}.safetensors"]
+    assert sorted(others) == sorted(f"/{NAME}/resolve/{commit}/{path}" for path in (*small, *large))
+    assert sorted(hub.asked("cdn")) == large
 
 
 def test_configurations_are_canonical(tmp_path: Path) -> None:

@@ -118,19 +118,19 @@ def test_the_vocabulary_is_written_by_number(tmp_path: Path) -> None:
             "tokenizer has neither vocab.json and merges.txt nor tokenizer.json; name a pipeline with a CLIP tokenizer",
         ),
         (
-            {"vocab.json": b"{", "merges.txt": b""},
+            {"vocab.json": b"{", "merges.txt": b"\n"},
             "tokenizer/vocab.json, line 1 is not valid JSON; the file is damaged: get it again",
         ),
         (
-            {"vocab.json": b"[]", "merges.txt": b""},
+            {"vocab.json": b"[]", "merges.txt": b"\n"},
             "tokenizer/vocab.json holds no JSON object; the file is not what its name says",
         ),
         (
-            {"vocab.json": as_json(VOCABULARY | {"a</w>": "0"}), "merges.txt": b""},
+            {"vocab.json": as_json(VOCABULARY | {"a</w>": "0"}), "merges.txt": b"\n"},
             "tokenizer/vocab.json maps some words to what are no numbers; the file is damaged",
         ),
         (
-            {"vocab.json": b"{}", "merges.txt": b""},
+            {"vocab.json": b"{}", "merges.txt": b"\n"},
             "tokenizer/vocab.json lacks <|startoftext|> and <|endoftext|>: not a CLIP tokenizer",
         ),
         (
@@ -142,15 +142,15 @@ def test_the_vocabulary_is_written_by_number(tmp_path: Path) -> None:
             "tokenizer/merges.txt is not UTF-8; the file is damaged",
         ),
         (
-            {"vocab.json": as_json(VOCABULARY | {"a</w>": -1}), "merges.txt": b""},
+            {"vocab.json": as_json(VOCABULARY | {"a</w>": -1}), "merges.txt": b"\n"},
             "tokenizer/vocab.json maps some words to what are no numbers; the file is damaged",
         ),
         (
-            {"vocab.json": as_json(VOCABULARY), "merges.txt": b"", "added_tokens.json": as_json({"b": 9})},
+            {"vocab.json": as_json(VOCABULARY), "merges.txt": b"\n", "added_tokens.json": as_json({"b": 9})},
             "tokenizer gives b two numbers, 1 and 9; its files are not of one tokenizer: get them again",
         ),
         (
-            {"vocab.json": as_json(VOCABULARY), "merges.txt": b"", "added_tokens.json": as_json({"<x>": [6]})},
+            {"vocab.json": as_json(VOCABULARY), "merges.txt": b"\n", "added_tokens.json": as_json({"<x>": [6]})},
             "tokenizer: an added word has no text or no number; the files are damaged",
         ),
         (
