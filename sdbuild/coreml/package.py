@@ -10,10 +10,11 @@ stamps the date; here identifiers derive from content, maps are sorted and nothi
 
 import hashlib
 import json
+import stat
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -23,6 +24,8 @@ from sdbuild.errors import UserError
 
 _DATA = Path("Data/com.apple.CoreML")
 _PARAMETERS = ".parameters.json"
+_MANIFEST_LIMIT = 1 << 20
+_MODEL_LIMIT = (1 << 31) - 1  # bytes: protobuf has no larger messages
 WEIGHT_FILE = "@model_path/weights/weight.bin"
 """How a program in a package names its weight file."""
 
@@ -33,20 +36,26 @@ class PackageError(UserError):
 
 @dataclass(frozen=True)
 class Package:
-    """An opened package: its folder, its protobuf message, and its weight file if it has one."""
+    """An opened package.
+
+    Attributes:
+        path: the folder.
+        spec: the ``Model`` message.
+        weights: the weight file, if there is one.
+        model_file: the file that ``spec`` was read from.
+        overlays: items of the manifest that are neither the model nor its weights, such as ``Metadata.json``, which
+            Xcode adds; what they hold is not in ``spec``.
+    """
 
     path: Path
     spec: Any
     weights: Path | None
-
-    @property
-    def model_file(self) -> Path:
-        """The file that ``spec`` was read from."""
-        return self.path / _DATA / "model.mlmodel"
+    model_file: Path
+    overlays: tuple[str, ...] = ()
 
 
 def read_package(path: Path) -> Package:
-    """Open a ``.mlpackage``.
+    """Open a ``.mlpackage``. Only regular files inside the folder are opened, whatever its manifest says.
 
     Raises:
         PackageError: not a folder, no manifest, a manifest that names no model, or a model that is not protobuf.
@@ -54,24 +63,76 @@ def read_package(path: Path) -> Package:
     """
     if not path.is_dir():
         raise PackageError(f"{path}: not an .mlpackage folder{'' if path.exists() else ' (no such path)'}")
-    try:
-        manifest = json.loads((path / "Manifest.json").read_text(encoding="utf-8"))
-        model = path / "Data" / manifest["itemInfoEntries"][manifest["rootModelIdentifier"]]["path"]
-    except FileNotFoundError:
-        raise PackageError(f"{path}: not an .mlpackage: Manifest.json is missing") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise PackageError(f"{path}: Manifest.json is not that of an .mlpackage ({error})") from None
+    root, items = _manifest(path)
+    model = _inside(path, "Data/" + root)
     spec = Model_pb2.Model()
     try:
-        spec.ParseFromString(model.read_bytes())
+        size = model.stat().st_size
+        if size > _MODEL_LIMIT:
+            raise PackageError(f"{model}: not a Core ML model: it has {size} bytes, protobuf has 2 GiB at most")
+        content = model.read_bytes()
     except OSError as error:
         raise PackageError(f"{model}: cannot be read: {error.strerror}") from None
+    try:
+        spec.ParseFromString(content)
     except DecodeError as error:
         if "alloc failed" in str(error):  # protobuf has no other error for it
             raise MemoryError(str(error)) from None
         raise PackageError(f"{model}: damaged: not a Core ML model, or cut short") from None
-    weights = model.parent / "weights" / "weight.bin"
-    return Package(path, spec, weights if weights.is_file() else None)
+    weights = PurePosixPath(root).parent / "weights"
+    known = {PurePosixPath(root), weights, weights / "weight.bin"}
+    file = model.parent / "weights" / "weight.bin"
+    return Package(
+        path,
+        spec,
+        _inside(path, f"Data/{weights}/weight.bin") if file.exists() or file.is_symlink() else None,
+        model,
+        tuple(sorted(item for item in items if PurePosixPath(item) not in known)),
+    )
+
+
+def _manifest(path: Path) -> tuple[str, list[str]]:
+    """The place of the model, and of all items, in the folder ``Data``."""
+    if not (path / "Manifest.json").exists():
+        raise PackageError(f"{path}: not an .mlpackage: Manifest.json is missing")
+    file = _inside(path, "Manifest.json")
+    try:
+        if file.stat().st_size > _MANIFEST_LIMIT:
+            raise ValueError(f"larger than {_MANIFEST_LIMIT} bytes")
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+        entries = manifest["itemInfoEntries"]
+        items = [entry["path"] for entry in entries.values()]
+        root = entries[manifest["rootModelIdentifier"]]["path"]
+        if not all(isinstance(item, str) and item for item in items):
+            raise TypeError("a path that is no text")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise PackageError(f"{path}: Manifest.json is not that of an .mlpackage ({error})") from None
+    return root, items
+
+
+def _inside(package: Path, place: str) -> Path:
+    """A regular file of the package.
+
+    Raises:
+        PackageError: there is none there, or it is a folder, a pipe or a device, or the place is outside the package.
+    """
+    path = package / place
+    try:
+        mode = path.stat().st_mode
+        within = path.resolve().is_relative_to(package.resolve())
+    except FileNotFoundError as error:
+        raise PackageError(f"{path}: cannot be read: {error.strerror}") from None
+    except (OSError, ValueError, RuntimeError) as error:  # a name too long, with a zero byte; links in a circle
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise PackageError(f"{package}: the file {place!r} cannot be read: {reason}") from None
+    if not within:
+        raise PackageError(
+            f"{package}: {place!r} leads out of the package; nothing outside it is read. "
+            "Where links lead there that you trust, copy it with what they lead to: cp -rL"
+        )
+    if not stat.S_ISREG(mode):
+        raise PackageError(f"{package}: {place!r} is not a regular file")
+    return path
 
 
 def write_package(path: Path, spec: Any, weights: Path | None) -> Package:
@@ -99,7 +160,7 @@ def write_package(path: Path, spec: Any, weights: Path | None) -> Package:
         "rootModelIdentifier": root,
     }
     (path / "Manifest.json").write_text(json.dumps(manifest, indent=4) + "\n", encoding="utf-8")
-    return Package(path, spec, moved)
+    return Package(path, spec, moved, data / "model.mlmodel")
 
 
 def write_parameters(package: Package, names: Mapping[str, str]) -> None:

@@ -1,14 +1,19 @@
 """Packages: the same bytes for the same content, and a clear message for what is none."""
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from sdbuild.coreml.package import PackageError, read_package, write_package
 from sdbuild.coreml.proto import Model_pb2
+
+MODEL = "Data/com.apple.CoreML/model.mlmodel"
+WEIGHTS = "Data/com.apple.CoreML/weights/weight.bin"
 
 
 def spec() -> Model_pb2.Model:
@@ -65,6 +70,89 @@ def test_what_is_no_package_is_refused(damage: object, message: str, tmp_path: P
     damage(path)  # type: ignore[operator]
     with pytest.raises(PackageError, match=message):
         read_package(path)
+
+
+def lead(package: Path, place: str) -> None:
+    """Have the manifest name another file as the model."""
+    manifest = json.loads((package / "Manifest.json").read_text())
+    manifest["itemInfoEntries"][manifest["rootModelIdentifier"]]["path"] = place
+    (package / "Manifest.json").write_text(json.dumps(manifest))
+
+
+def _pipe(package: Path) -> None:
+    (package / MODEL).unlink()
+    os.mkfifo(package / MODEL)
+
+
+def _link(place: str, target: str) -> Callable[[Path], None]:
+    def link(package: Path) -> None:
+        (package / place).rename(package.parent / "elsewhere")
+        (package / place).symlink_to(target)
+
+    return link
+
+
+OUTSIDE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "up": (lambda p: lead(p, "../../b.mlmodel"), "'Data/../../b.mlmodel' leads out of the package"),
+    "absolute": (lambda p: lead(p, str(p.parent / "b.mlmodel")), "cannot be read: No such file or directory"),
+    "folder": (lambda p: lead(p, "com.apple.CoreML"), "'Data/com.apple.CoreML' is not a regular file"),
+    "below a file": (lambda p: lead(p, "com.apple.CoreML/model.mlmodel/x"), "cannot be read: Not a directory"),
+    "zero byte": (lambda p: lead(p, "a\0b"), "cannot be read: embedded null byte"),
+    "long": (lambda p: lead(p, "a" * 300), "cannot be read: File name too long"),
+    "half a letter": (lambda p: lead(p, "\ud800"), "cannot be read: 'utf-8' codec can't encode"),
+    "no text": (lambda p: lead(p, 5), "Manifest.json is not that of an .mlpackage"),  # type: ignore[arg-type]
+    "pipe": (_pipe, f"'{MODEL}' is not a regular file"),
+    "link": (_link(MODEL, "../../../elsewhere"), f"'{MODEL}' leads out of the package"),
+    "circle": (_link(MODEL, "model.mlmodel"), f"'{MODEL}' cannot be read: "),
+    "device": (_link(MODEL, "/dev/null"), f"'{MODEL}' leads out of the package"),
+    "weights": (_link(WEIGHTS, "../../../../elsewhere"), f"'{WEIGHTS}' leads out of the package"),
+    "manifest": (_link("Manifest.json", "../elsewhere"), "'Manifest.json' leads out of the package"),
+    "nested": (lambda p: (p / "Manifest.json").write_text("[" * 10_000), "Manifest.json is not that of an .mlpackage"),
+    "large": (lambda p: (p / "Manifest.json").write_text(" " * (1 << 20) + "{}"), "larger than 1048576 bytes"),
+}
+
+
+@pytest.mark.parametrize("case", OUTSIDE)
+def test_only_regular_files_inside_a_package_are_opened(case: str, tmp_path: Path) -> None:
+    package = write(tmp_path / "a.mlpackage")
+    (tmp_path / "b.mlmodel").write_bytes((package / MODEL).read_bytes())
+    change, message = OUTSIDE[case]
+    change(package)
+    with pytest.raises(PackageError) as caught:
+        read_package(package)
+    assert str(caught.value).startswith(f"{package}")
+    assert message in str(caught.value)
+
+
+def test_links_within_a_package_and_to_it_are_followed(tmp_path: Path) -> None:
+    package = write(tmp_path / "a.mlpackage")
+    (package / MODEL).rename(package / "Data/model")
+    (package / MODEL).symlink_to("../model")
+    (tmp_path / "b.mlpackage").symlink_to(package)
+    assert read_package(tmp_path / "b.mlpackage").spec == spec()
+
+
+def test_a_model_may_lie_elsewhere_and_its_weights_beside_it(tmp_path: Path) -> None:
+    package = write(tmp_path / "a.mlpackage")
+    (package / "Data/com.apple.CoreML").rename(package / "Data/com.example")
+    (package / "Data/com.example/model.mlmodel").rename(package / "Data/com.example/other.mlmodel")
+    lead(package, "com.example/other.mlmodel")
+    manifest = (package / "Manifest.json").read_text()
+    (package / "Manifest.json").write_text(manifest.replace("com.apple.CoreML/weights", "com.example/weights"))
+    read = read_package(package)
+    assert (read.spec, read.overlays) == (spec(), ())
+    assert read.model_file == package / "Data/com.example/other.mlmodel"
+    assert read.weights == package / "Data/com.example/weights/weight.bin"
+
+
+def test_items_that_are_neither_model_nor_weights_are_overlays(tmp_path: Path) -> None:
+    package = write(tmp_path / "a.mlpackage")
+    manifest = json.loads((package / "Manifest.json").read_text())
+    for name in ("Metadata.json", "FeatureDescriptions.json"):
+        manifest["itemInfoEntries"][name] = {"path": f"com.apple.CoreML/{name}"}
+    (package / "Manifest.json").write_text(json.dumps(manifest))
+    overlays = ("com.apple.CoreML/FeatureDescriptions.json", "com.apple.CoreML/Metadata.json")
+    assert read_package(package).overlays == overlays
 
 
 def test_a_damaged_model_is_refused(tmp_path: Path) -> None:
