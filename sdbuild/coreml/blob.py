@@ -49,6 +49,12 @@ class BlobType(IntEnum):
 
 
 _TYPES = frozenset(int(kind) for kind in BlobType)
+_BITS = {kind: int("".join(filter(str.isdigit, kind.name))) for kind in BlobType}
+
+
+def payload_size(kind: BlobType, elements: int) -> int:
+    """The bytes that elements of a type take in the file."""
+    return -(-elements * _BITS[kind] // 8)
 
 
 class BlobError(UserError):
@@ -74,6 +80,8 @@ class BlobReader:
     def __init__(self, path: Path) -> None:
         """Map ``path``."""
         self.path = path
+        if path.exists() and not path.is_file():
+            raise BlobError(f"{path}: cannot be read as a weight file (it is no regular file)")
         try:
             self._bytes: Bytes = np.memmap(path, np.uint8, mode="r")
         except (OSError, ValueError) as error:

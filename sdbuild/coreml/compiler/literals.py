@@ -95,6 +95,15 @@ _FORMATS: dict[str, Callable[[Any], str]] = {
 }
 """How an element is written, by the name of its type; the others are integers."""
 
+_FIELDS = {"bool": {"bools"}, "string": {"strings"}, "fp16": {"bytes"}, "fp32": {"floats", "bytes"}}
+_FIELDS |= {"fp64": {"doubles", "bytes"}}
+_INTEGER_FIELDS = {"ints", "longInts", "bytes"}
+"""Where the elements of a type may stand, by its name; the others are integers."""
+
+_MOST_DIMENSIONS = 16
+_MOST_EMPTY = 1 << 16
+"""Brackets that are written for a constant without elements: of the sizes beside a zero, any is possible."""
+
 
 class Text:
     """The printer of types and values; ``bare_scalars`` as in ``program(1.3)``."""
@@ -186,6 +195,8 @@ def _tensor(tensor_type: Any, tensor: Any) -> str:
     if not all(dimension.HasField("constant") for dimension in tensor_type.dimensions):
         raise UnverifiedError("a tensor constant with an unknown dimension")
     shape = [dimension.constant.size for dimension in tensor_type.dimensions]
+    if len(shape) > _MOST_DIMENSIONS or (0 in shape and math.prod(filter(None, shape)) > _MOST_EMPTY):
+        raise UnverifiedError(f"a constant of the shape {shape}")
     elements = _elements(element, tensor)
     if len(elements) != math.prod(shape):
         raise CompileError(f"a constant of shape {shape} holds {len(elements)} elements")
@@ -196,6 +207,8 @@ def _elements(element: DataType, tensor: Any) -> list[Any]:
     field = tensor.WhichOneof("value")
     if field is None:
         return []
+    if field not in _FIELDS.get(element.text, _INTEGER_FIELDS):
+        raise CompileError(f"a constant of type {element.text} is given as {field}")
     values = getattr(tensor, field).values
     if field != "bytes":
         return list(values)

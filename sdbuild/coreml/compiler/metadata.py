@@ -9,9 +9,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from sdbuild.coreml.compiler.features import schema
 from sdbuild.coreml.compiler.operations import histogram_key
+from sdbuild.coreml.compiler.pipeline import Pipeline
 from sdbuild.coreml.compiler.precision import compute_precision, storage_precision
-from sdbuild.coreml.compiler.program import Main, is_ranged
+from sdbuild.coreml.compiler.program import Main
 
 _AVAILABILITY = {
     6: {"macOS": "12.0", "tvOS": "15.0", "visionOS": "1.0", "watchOS": "8.0", "iOS": "15.0", "macCatalyst": "15.0"},
@@ -33,19 +35,40 @@ _DESCRIBED_ORDER = (
 )
 
 
-def metadata_json(spec: Any, main: Main, package: Path) -> str:
+_PIPELINE_ORDER = (
+    "metadataOutputVersion userDefinedMetadata classLabels availability inputSchema outputSchema modelParameters "
+    "storagePrecision method version isUpdatable specificationVersion stateSchema computePrecision "
+    "mlProgramOperationTypeHistogram shortDescription license generatedClassName author modelType"
+)
+
+
+def program_metadata(spec: Any, main: Main, package: Path) -> str:
     """The whole file, without an end of line at its end; maps are sorted by key."""
+    fields = _fields(spec, main, package) | {"modelType": {"name": "MLModelType_mlProgram"}}
+    described = any(fields[key] for key in ("shortDescription", "version", "author", "license"))
+    return _ordered(fields, _DESCRIBED_ORDER if described else _PLAIN_ORDER)
+
+
+def pipeline_metadata(spec: Any, pipeline: Pipeline, package: Path) -> str:
+    """The same of a pipeline: its boundary and texts are its own; precisions and operations those of its program."""
+    structure = [{"name": f"MLModelType_{model.WhichOneof('Type')}"} for model in spec.pipeline.models]
+    fields = _fields(spec, pipeline.main, package) | {
+        "modelType": {"name": "MLModelType_pipeline", "structure": structure},
+        "classLabels": pipeline.class_labels,
+    }
+    return _ordered(fields, _PIPELINE_ORDER)
+
+
+def _fields(spec: Any, main: Main, package: Path) -> dict[str, Any]:
     description = spec.description
-    described = {
+    return {
         "shortDescription": description.metadata.shortDescription,
         "version": description.metadata.versionString,
         "author": description.metadata.author,
         "license": description.metadata.license,
-    }
-    fields = {
         "metadataOutputVersion": "3.0",
         "storagePrecision": storage_precision(main),
-        "outputSchema": [_schema(feature) for feature in description.output],
+        "outputSchema": [schema(feature) for feature in description.output],
         "modelParameters": [],
         "specificationVersion": spec.specificationVersion,
         "mlProgramOperationTypeHistogram": _histogram(main),
@@ -53,13 +76,14 @@ def metadata_json(spec: Any, main: Main, package: Path) -> str:
         "isUpdatable": "0",
         "stateSchema": [],
         "availability": _AVAILABILITY[spec.specificationVersion],
-        "modelType": {"name": "MLModelType_mlProgram"},
         "userDefinedMetadata": dict(sorted(description.metadata.userDefined.items())),
-        "inputSchema": [_schema(feature) for feature in description.input],
+        "inputSchema": [schema(feature) for feature in description.input],
         "generatedClassName": class_name(package),
         "method": "predict",
-    } | described
-    order = _DESCRIBED_ORDER if any(described.values()) else _PLAIN_ORDER
+    }
+
+
+def _ordered(fields: dict[str, Any], order: str) -> str:
     return _json([{key: fields[key] for key in order.split() if fields[key] not in (None, "")}])
 
 
@@ -72,28 +96,6 @@ def class_name(package: Path) -> str:
 def _histogram(main: Main) -> dict[str, int]:
     counts = Counter(operation.type for operation in main.operations if operation.type != "const")
     return dict(sorted((str(histogram_key(kind, main.opset)), count) for kind, count in counts.items()))
-
-
-def _schema(feature: Any) -> dict[str, str]:
-    """An input or output, as the description has it: the sizes of a flexible one are its default sizes."""
-    array = feature.type.multiArrayType
-    kind = array.ArrayDataType.Name(array.dataType).capitalize()
-    sizes = " × ".join(map(str, array.shape))
-    common = {"isOptional": "0", "dataType": kind, "shape": str(list(array.shape)), "name": feature.name}
-    common |= {"formattedType": f"MultiArray ({kind} {sizes})" if sizes else f"MultiArray ({kind})"}
-    common |= {"shortDescription": feature.shortDescription, "type": "MultiArray"}
-    if is_ranged(feature):
-        ranges = [[size.lowerBound, size.upperBound] for size in array.shapeRange.sizeRanges]
-        flexibility = " × ".join(f"{low}" if low == high else f"{low}...{high}" for low, high in ranges)
-        common |= {"hasShapeFlexibility": "1", "shapeFlexibility": flexibility, "shapeRange": str(ranges)}
-        order = (
-            "dataType hasShapeFlexibility isOptional shapeFlexibility shapeRange formattedType type shape name "
-            "shortDescription"
-        )
-    else:
-        common |= {"hasShapeFlexibility": "0"}
-        order = "hasShapeFlexibility isOptional dataType formattedType shortDescription shape name type"
-    return {key: common[key] for key in order.split()}
 
 
 def _json(value: Any, indent: str = "") -> str:

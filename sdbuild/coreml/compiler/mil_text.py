@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sdbuild.coreml.compiler.errors import CompileError, UnverifiedError
+from sdbuild.coreml.compiler.features import is_ranged
 from sdbuild.coreml.compiler.literals import Text, quote
-from sdbuild.coreml.compiler.program import Main, is_ranged, position
+from sdbuild.coreml.compiler.program import Main, position
 
 _BARE_SCALARS_SINCE = 9  # specification version: ``program(1.3)``
 

@@ -5,16 +5,18 @@ for the form of a type or value, in ``literals``.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from sdbuild.coreml.compiler.errors import CompileError, UnverifiedError
+from sdbuild.coreml.compiler.features import check_agreement, check_features
 from sdbuild.coreml.compiler.operations import histogram_key
 
 _OPSETS = {"CoreML5": "ios15", "CoreML6": "ios16", "CoreML7": "ios17", "CoreML8": "ios18"}
 _SPEC_OF_OPSET = {"ios15": 6, "ios16": 7, "ios17": 8, "ios18": 9}
 _SPECS = tuple(_SPEC_OF_OPSET.values())
+_WITHOUT_INPUTS = 9  # the specification version since which models may have none
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_@]*")
 _KEYWORD = re.compile(
@@ -41,12 +43,19 @@ def find_main(spec: Any) -> Main:
         CompileError: the model is at odds with itself.
     """
     _check_model(spec)
-    _check_description(spec.description)
+    check_description(spec)
     main = _main(spec)
-    _check_boundary("input", [value.name for value in main.inputs], spec.description.input)
-    _check_boundary("output", main.outputs, spec.description.output)
-    _check_inputs(main.inputs, spec.description)
-    _check_operations(main)
+    types = {value.name: value.type for value in main.inputs}
+    _check_boundary("input", [value.name for value in main.inputs], spec.description.input, types)
+    if not main.inputs and spec.specificationVersion < _WITHOUT_INPUTS:
+        raise CompileError(
+            f"a model without inputs, which Core ML takes from specification version {_WITHOUT_INPUTS} on, not at "
+            f"{spec.specificationVersion}"
+        )
+    _check_operations(main, types)
+    if not main.outputs:
+        raise CompileError("a model without outputs, which Core ML does not take")
+    _check_boundary("output", main.outputs, spec.description.output, types)
     return main
 
 
@@ -64,22 +73,23 @@ def inline_values(operation: Any) -> Iterator[Any]:
                 yield binding.value
 
 
-def is_ranged(feature: Any) -> bool:
-    """Whether the feature's shape is given by a range for each dimension."""
-    return bool(feature.type.multiArrayType.WhichOneof("ShapeFlexibility") == "shapeRange")
-
-
 def _check_model(spec: Any) -> None:
     kind = spec.WhichOneof("Type")
     if kind != "mlProgram":
         raise UnverifiedError(f"a model of type {kind}, not an ML Program" if kind else "a model of no known type")
     if spec.specificationVersion not in _SPECS:
         raise UnverifiedError(f"specification version {spec.specificationVersion} (known: {_SPECS[0]} to {_SPECS[-1]})")
+
+
+def check_description(spec: Any, *, of_pipeline: bool = False) -> None:
+    """Refuse what a model may not have, or say of its inputs and outputs.
+
+    Raises:
+        UnverifiedError: the message names it.
+    """
+    description = spec.description
     if spec.isUpdatable:
         raise UnverifiedError("an updatable model")
-
-
-def _check_description(description: Any) -> None:
     if description.functions or description.defaultFunctionName:
         raise UnverifiedError("a multifunction description")
     if description.state:
@@ -89,32 +99,7 @@ def _check_description(description: Any) -> None:
     if description.predictedFeatureName or description.predictedProbabilitiesName:
         raise UnverifiedError("a classifier")
     for role in ("input", "output"):
-        for feature in getattr(description, role):
-            problem = _feature_problem(feature.type)
-            if problem:
-                raise UnverifiedError(f'the {role} "{feature.name}", {problem}')
-
-
-def _feature_problem(feature_type: Any) -> str | None:
-    kind = feature_type.WhichOneof("Type")
-    if kind != "multiArrayType":
-        return f"of type {kind.removesuffix('Type')}" if kind else "of no type"
-    array = feature_type.multiArrayType
-    if feature_type.isOptional or array.WhichOneof("defaultOptionalValue"):
-        return "which is optional"
-    if array.dataType not in (array.FLOAT16, array.FLOAT32, array.INT32):
-        known = array.dataType in array.ArrayDataType.values()
-        return f"an array of {array.ArrayDataType.Name(array.dataType) if known else array.dataType}"
-    flexibility = array.WhichOneof("ShapeFlexibility")
-    if flexibility == "enumeratedShapes":
-        return "of enumerated shapes"
-    if flexibility == "shapeRange":
-        ranges = array.shapeRange.sizeRanges
-        if len(ranges) != len(array.shape):
-            return "of a shape range without a default shape"
-        if any(size.upperBound < 0 for size in ranges):
-            return "of a shape without upper bound"
-    return None
+        check_features(role, getattr(description, role), spec.specificationVersion, of_pipeline=of_pipeline)
 
 
 def _main(spec: Any) -> Main:
@@ -143,25 +128,20 @@ def _main(spec: Any) -> Main:
     return Main(opset, function.inputs, block.operations, block.outputs)
 
 
-def _check_boundary(role: str, names: Iterable[str], features: Any) -> None:
-    described = {feature.name for feature in features}
-    if set(names) != described:
+def _check_boundary(role: str, names: list[str], features: Any, types: Mapping[str, Any]) -> None:
+    """Whether the inputs or outputs are those described; ``types``: the ``ValueType`` of every value by name."""
+    described = {feature.name: feature for feature in features}
+    if set(names) != set(described):
         raise CompileError(f"the program's {role}s ({_listed(names)}) are not those described ({_listed(described)})")
+    if not len(names) == len(features) == len(described):
+        raise CompileError(f"two {role}s of one name: {_listed(names if len(names) > len(described) else described)}")
+    for name in names:
+        check_agreement(role, described[name], types[name])
 
 
-def _check_inputs(inputs: Any, description: Any) -> None:
-    ranged = {feature.name for feature in description.input if is_ranged(feature)}
-    for value in inputs:
-        if not value.type.HasField("tensorType"):
-            raise UnverifiedError(f'the input "{value.name}", in the program {value.type.WhichOneof("type")}')
-        dimensions = value.type.tensorType.dimensions
-        if (value.name in ranged) != any(dimension.HasField("unknown") for dimension in dimensions):
-            raise UnverifiedError(f'the input "{value.name}", of flexible shape in the program or the description only')
-
-
-def _check_operations(main: Main) -> None:
-    known = {value.name for value in main.inputs}
-    for name in known:
+def _check_operations(main: Main, types: dict[str, Any]) -> None:
+    """See that each operation is known, and takes what was made before it; the types of what it makes join ``types``."""
+    for name in types:
         _check_identifier(name, "the function's inputs")
     for index, operation in enumerate(main.operations):
         place = position(index, operation)
@@ -177,12 +157,14 @@ def _check_operations(main: Main) -> None:
             if not argument.arguments:
                 raise CompileError(f"{place}: the input {key} is empty")
             for binding in argument.arguments:
-                if not binding.HasField("value") and binding.name not in known:
+                if not binding.HasField("value") and binding.name not in types:
                     raise CompileError(f'{place}: the input {key} is "{binding.name}", which nothing before it defines')
         for output in operation.outputs:
             _check_identifier(output.name, place)
-            known.add(output.name)
-    undefined = sorted(set(main.outputs) - known)
+            if output.name in types:
+                raise CompileError(f'{place}: "{output.name}" is defined before it')
+            types[output.name] = output.type
+    undefined = sorted(set(main.outputs) - set(types))
     if undefined:
         raise CompileError(f'the output "{undefined[0]}" is not the output of any operation')
 

@@ -2,21 +2,24 @@
 
 import os
 import shutil
+from math import prod
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from sdbuild.coreml.blob import BlobError, BlobReader
+from sdbuild.coreml.blob import Blob, BlobError, BlobReader, payload_size
 from sdbuild.coreml.compiler.errors import CompileError, UnverifiedError
+from sdbuild.coreml.compiler.literals import data_type
 from sdbuild.coreml.compiler.program import Main, inline_values, position
 from sdbuild.coreml.package import WEIGHT_FILE
+from sdbuild.coreml.proto import MIL_pb2
 
 
 def check_weights(main: Main, weights: Path | None) -> None:
     """Look at the record of every blob that the program names; the weights themselves are not read.
 
     Raises:
-        CompileError: a blob that the weight file does not have.
-        UnverifiedError: another weight file than the one of a package.
+        CompileError: a blob that the weight file does not have, or has with another type or size.
+        UnverifiedError: another weight file than the one of a package, or a weight that is no tensor of fixed shape.
     """
     reader = BlobReader(weights) if weights else None
     for index, operation in enumerate(main.operations):
@@ -29,9 +32,25 @@ def check_weights(main: Main, weights: Path | None) -> None:
             if reader is None:
                 raise CompileError(f"{position(index, operation)}: needs weights/weight.bin, which the package lacks")
             try:
-                reader.read(blob.offset)
-            except BlobError as error:
-                raise CompileError(f"{position(index, operation)}: {error}") from None
+                _check_fit(value.type, reader.read(blob.offset))
+            except (BlobError, CompileError) as error:
+                kind = type(error) if isinstance(error, CompileError) else CompileError
+                raise kind(f"{position(index, operation)}: {error}") from None
+
+
+def _check_fit(value_type: Any, blob: Blob) -> None:
+    tensor = value_type.tensorType
+    if not value_type.HasField("tensorType") or not all(size.HasField("constant") for size in tensor.dimensions):
+        raise UnverifiedError("a weight that is no tensor of fixed shape")
+    element, stored = data_type(tensor.dataType), blob.type.name
+    if MIL_pb2.DataType.Name(tensor.dataType) != stored:
+        raise CompileError(f"the program says {element.title}, the weight file {stored.lower()}")
+    shape = [int(size.constant.size) for size in tensor.dimensions]
+    size = payload_size(blob.type, prod(shape))
+    if len(blob.data) != size:
+        raise CompileError(
+            f"{element.title} of the shape {shape} takes {size} bytes, the weight file has {len(blob.data)}"
+        )
 
 
 def place_weights(weights: Path, path: Path, how: Literal["copy", "link"]) -> None:

@@ -1,13 +1,15 @@
 """Files in, files out: what can be wrong with them, and the command line."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from sdbuild.coreml.compiler import CompileError, compile_package
+from sdbuild.coreml.compiler import CompileError, UnverifiedError, compile_package
 from sdbuild.coreml.compiler.__main__ import main
 from sdbuild.errors import UserError
 from tests.coreml.compiler.models import linear
@@ -83,6 +85,29 @@ def test_a_build_info_is_a_key_and_a_value(
 ) -> None:
     assert main([str(package), str(tmp_path / "out"), "--build-info", argument]) == 1
     assert capsys.readouterr().err == f"error: --build-info {argument}: expected KEY=VALUE\n"
+
+
+def edited(package: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    manifest = json.loads((package / "Manifest.json").read_text())
+    change(manifest["itemInfoEntries"])
+    (package / "Manifest.json").write_text(json.dumps(manifest))
+
+
+def test_what_xcode_lays_over_a_package_is_refused_by_name(package: Path, tmp_path: Path) -> None:
+    edited(package, lambda items: items.update({"1": {"path": "com.apple.CoreML/Metadata.json"}}))
+    message = "items of the manifest beside the model and its weights: com.apple.CoreML/Metadata.json"
+    with pytest.raises(UnverifiedError, match=message):
+        compile_package(package, tmp_path / "out")
+
+
+def test_a_model_elsewhere_compiles_to_the_same(package: Path, tmp_path: Path) -> None:
+    compile_package(package, tmp_path / "usual")
+    (package / "Data/com.apple.CoreML").rename(package / "Data/com.example.Test")
+    text = (package / "Manifest.json").read_text()
+    (package / "Manifest.json").write_text(text.replace("com.apple.CoreML/", "com.example.Test/"))
+    compile_package(package, tmp_path / "elsewhere")
+    for file in ("model.mil", "metadata.json", "coremldata.bin", "analytics/coremldata.bin", "weights/weight.bin"):
+        assert (tmp_path / "elsewhere" / file).read_bytes() == (tmp_path / "usual" / file).read_bytes()
 
 
 def test_nothing_is_overwritten(package: Path, tmp_path: Path) -> None:

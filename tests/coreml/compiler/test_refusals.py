@@ -37,8 +37,19 @@ def _state_input(spec: Any) -> None:
     kind.stateType.wrappedType.CopyFrom(tensor_type("FLOAT16", [1, 4]))
 
 
-def _image(spec: Any) -> None:
-    spec.description.input[0].type.imageType.width = 8
+def _no_inputs(spec: Any) -> None:
+    spec.description.input.pop()
+    function(spec).inputs.pop()
+    operation(spec).inputs["x"].arguments[0].value.CopyFrom(value("FLOAT16", [1.0] * 4, [1, 4]))
+
+
+def _no_outputs(spec: Any) -> None:
+    spec.description.output.pop()
+    block(spec).outputs.pop()
+
+
+def _constant(content: Any) -> Change:
+    return lambda spec: operation(spec, 1).attributes["val"].CopyFrom(content)
 
 
 def _opset(name: str) -> Change:
@@ -56,6 +67,12 @@ def _range(low: int, high: int) -> Change:
         array(spec).shapeRange.sizeRanges.add(lowerBound=low, upperBound=high)
 
     return change
+
+
+def _output_range(spec: Any) -> None:
+    ranged = spec.description.output[0].type.multiArrayType
+    for low, high in ((1, 1), (4, 9)):
+        ranged.shapeRange.sizeRanges.add(lowerBound=low, upperBound=high)
 
 
 def _rename(name: str) -> Change:
@@ -82,7 +99,6 @@ _Y = 'operation 2, linear "y"'
 
 UNVERIFIED: dict[str, tuple[Change, str]] = {
     "neural network": (lambda s: s.neuralNetwork.SetInParent(), "a model of type neuralNetwork, not an ML Program"),
-    "pipeline": (lambda s: s.pipeline.SetInParent(), "a model of type pipeline, not an ML Program"),
     "no model": (lambda s: s.ClearField("mlProgram"), "a model of no known type"),
     "spec 5": (_set("specificationVersion", 5), "specification version 5 (known: 6 to 9)"),
     "spec 10": (_set("specificationVersion", 10), "specification version 10 (known: 6 to 9)"),
@@ -93,7 +109,8 @@ UNVERIFIED: dict[str, tuple[Change, str]] = {
     "training": (lambda s: s.description.trainingInput.add(name="x"), "training inputs"),
     "classifier": (_set("description.predictedFeatureName", "label"), "a classifier"),
     "state input": (_state_input, 'the input "x", in the program stateType'),
-    "image": (_image, 'the input "x", of type image'),
+    "text": (lambda s: s.description.input[0].type.stringType.SetInParent(), 'the input "x", of type string'),
+    "number": (lambda s: s.description.input[0].type.doubleType.SetInParent(), 'the input "x", of type double'),
     "no type": (lambda s: s.description.output[0].type.Clear(), 'the output "y", of no type'),
     "optional": (_set("description.input.0.type.isOptional", True), 'the input "x", which is optional'),
     "default": (lambda s: setattr(array(s), "floatDefaultValue", 1.0), 'the input "x", which is optional'),
@@ -125,6 +142,18 @@ UNVERIFIED: dict[str, tuple[Change, str]] = {
     "two functions": (
         lambda s: s.mlProgram.functions["other"].SetInParent(),
         "functions other than one main: main, other",
+    ),
+    "empty constant": (
+        _constant(value("FLOAT16", [], [1 << 40, 0])),
+        'operation 1, const "b": a constant of the shape [1099511627776, 0]',
+    ),
+    "rank": (
+        _constant(value("FLOAT16", 1.0, [1] * 999)),
+        f'operation 1, const "b": a constant of the shape {[1] * 999}',
+    ),
+    "open weight": (
+        lambda s: operation(s, 0).attributes["val"].type.CopyFrom(tensor_type("FLOAT16", [3, None])),
+        'operation 0, const "w": a weight that is no tensor of fixed shape',
     ),
     "function attribute": (
         lambda s: function(s).attributes["flag"].CopyFrom(value("BOOL", True)),
@@ -179,6 +208,46 @@ BROKEN: dict[str, tuple[Change, str]] = {
     "undefined input": (
         lambda s: setattr(operation(s).inputs["x"].arguments[0], "name", "z"),
         f'{_Y}: the input x is "z", which nothing before it defines',
+    ),
+    "type": (
+        lambda s: setattr(array(s), "dataType", array(s).FLOAT32),
+        'the input "x" is described as FLOAT32, in the program it is FLOAT16',
+    ),
+    "output type": (
+        lambda s: setattr(s.description.output[0].type.multiArrayType, "dataType", array(s).INT32),
+        'the output "y" is described as INT32, in the program it is FLOAT16',
+    ),
+    "shape": (
+        lambda s: array(s).shape.append(1),
+        'the input "x" is described as [1, 4, 1], in the program it is [1, 4]',
+    ),
+    "output shape": (
+        lambda s: s.description.output[0].type.multiArrayType.shape.__setitem__(1, 4),
+        'the output "y" is described as [1, 4], in the program it is [1, 3]',
+    ),
+    "output range": (_output_range, 'the output "y" is described as [1, 4..9], in the program it is [1, 3]'),
+    "described twice": (lambda s: s.description.input.append(s.description.input[0]), "two inputs of one name: x"),
+    "given twice": (lambda s: block(s).outputs.append("y"), "two outputs of one name: y, y"),
+    "no inputs": (
+        _no_inputs,
+        "a model without inputs, which Core ML takes from specification version 9 on, not at 8",
+    ),
+    "no outputs": (_no_outputs, "a model without outputs, which Core ML does not take"),
+    "defined twice": (
+        lambda s: setattr(operation(s, 1).outputs[0], "name", "w"),
+        'operation 1, const "w": "w" is defined before it',
+    ),
+    "weight type": (
+        lambda s: setattr(operation(s, 0).attributes["val"].type.tensorType, "dataType", 11),
+        'operation 0, const "w": the program says Float32, the weight file float16',
+    ),
+    "weight size": (
+        lambda s: operation(s, 0).attributes["val"].type.CopyFrom(tensor_type("FLOAT16", [3, 5])),
+        'operation 0, const "w": Float16 of the shape [3, 5] takes 30 bytes, the weight file has 24',
+    ),
+    "field": (
+        lambda s: operation(s).attributes["name"].immediateValue.tensor.ints.values.append(1),
+        f"{_Y}: a constant of type string is given as ints",
     ),
     "no argument": (lambda s: operation(s).inputs["x"].arguments.pop(), f"{_Y}: the input x is empty"),
     "elements": (
