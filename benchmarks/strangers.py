@@ -121,7 +121,7 @@ def stand_in(package: Path) -> bool:
     """Write a weight file of zeros where there is none, or a pointer to one; whether it did."""
     opened = read_package(package)
     file = opened.model_file.parent / "weights" / "weight.bin"
-    if file.is_file() and not file.read_bytes()[: len(POINTER)] == POINTER:
+    if file.is_file() and file.read_bytes()[: len(POINTER)] != POINTER:
         return False
     blobs = {value.blobFileValue.offset: value.type.tensorType for value in stored(opened.spec)}
     if not blobs:

@@ -6,7 +6,6 @@ Little-endian, unaligned; a string is its length in 8 bytes, then UTF-8.
 import base64
 import hashlib
 import struct
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ _ML_PROGRAM, _PIPELINE, _SUPPRESSION = 502, 202, 610
 """By what a file's first field is told: the numbers of the fields of a ``Model`` message."""
 
 _COMPILER_MAJOR = {6: 5, 7: 5, 8: 8, 9: 9}  # of an ML Program, by specification version
-_Sections = Mapping[str, Mapping[str, str]]
+_Sections = dict[str, dict[str, str]]
 
 
 def program_data(spec: Any) -> bytes:

@@ -1,5 +1,6 @@
 """Open a model and run it: ``load(path).predict({name: array})``."""
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,9 @@ _Read = tuple[Function, Any, Path | None]
 
 def _package(path: Path, function: str | None) -> _Read:
     package = read_package(path)
+    if package.overlays:
+        items = ", ".join(package.overlays)
+        warnings.warn(f"{path}: runs without items of its manifest that are not known: {items}", stacklevel=3)
     return read_function(package.spec, function), package.spec.description, package.weights
 
 
