@@ -29,12 +29,15 @@ def convert_plainly(
     precision: str,
     check: bool = False,
 ) -> Package:
-    """``coremltools.convert`` with its default passes; ``inputs`` are data types by name, outputs are float32.
+    """``coremltools.convert`` with the default passes of 9.0; ``inputs`` are data types by name, outputs are float32.
 
+    9.1 adds one that writes CLIP's activation, x·σ(1.702·x), as one ``gelu``: other numbers in half precision.
     ``check`` has torch trace twice and compare, as it does by default.
     """
     import coremltools as ct
 
+    passes = ct.PassPipeline.DEFAULT
+    passes.remove_passes({"common::fuse_gelu_sigmoid_approximation"})
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore", torch.jit.TracerWarning)  # shapes become constants: they are
         traced = torch.jit.trace(module, tuple(arguments), check_trace=check)
@@ -51,6 +54,7 @@ def convert_plainly(
             ct.target, {"CoreML5": "iOS15", "CoreML6": "iOS16", "CoreML7": "iOS17", "CoreML8": "iOS18"}[opset]
         ),
         compute_precision=getattr(ct.precision, precision.upper()),
+        pass_pipeline=passes,
         skip_model_load=True,
     )
     model.save(str(path))

@@ -1,6 +1,7 @@
 """The whole job on the real model that comes with sdbuild, through the command line, in processes of its own."""
 
 import hashlib
+import importlib.util
 import os
 import random
 import re
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -36,13 +38,27 @@ def environment(store: Path, seed: int = 0) -> dict[str, str]:
     return {**os.environ, "SDBUILD_STORE": str(store), "PYTHONHASHSEED": str(seed), "COLUMNS": "200"}
 
 
-def sdbuild(folder: Path, store: Path, *arguments: str, seed: int = 0) -> str:
+def shadowed(folder: Path) -> dict[str, str]:
+    """An environment in which coremltools is its protobuf messages alone; importing it leaves a file ``imported``."""
+    found = importlib.util.find_spec("coremltools")
+    assert found is not None and found.origin is not None
+    package = folder / "shadow" / "coremltools"
+    package.mkdir(parents=True)
+    (package / "proto").symlink_to(Path(found.origin).parent / "proto")
+    (package / "__init__.py").write_text('open(__file__.replace("__init__.py", "imported"), "w").close()')
+    path = os.environ.get("PYTHONPATH")
+    return {"PYTHONPATH": os.pathsep.join([str(package.parent), *([path] if path else [])])}
+
+
+def sdbuild(
+    folder: Path, store: Path, *arguments: str, seed: int = 0, variables: Mapping[str, str] | None = None
+) -> str:
     """Run to a good end; the standard output."""
     folder.mkdir(exist_ok=True)
     result = subprocess.run(
         command(store, *arguments),
         cwd=folder,
-        env=environment(store, seed),
+        env=environment(store, seed) | dict(variables or {}),
         capture_output=True,
         text=True,
         check=False,
@@ -66,8 +82,15 @@ def ran(output: str) -> set[str]:
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a finished build of the default recipe, and its store beside it."""
     folder = tmp_path_factory.mktemp("reference")
-    sdbuild(folder, folder / "store", "build", seed=1)
+    sdbuild(folder, folder / "store", "build", seed=1, variables=shadowed(folder))
     return folder
+
+
+def test_a_build_imports_nothing_of_coremltools_but_its_messages(reference: Path, tmp_path: Path) -> None:
+    assert not (reference / "shadow/coremltools/imported").exists()
+    run = [sys.executable, "-c", "import coremltools"]
+    subprocess.run(run, env=os.environ | shadowed(tmp_path), check=True)
+    assert (tmp_path / "shadow/coremltools/imported").exists()
 
 
 def test_the_default_build_ends_with_resources_for_swift(reference: Path) -> None:

@@ -5,6 +5,7 @@ The module is sdbuild's, so this is about conversion alone; ``test_reference`` i
 
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +54,21 @@ def both(
     return ours, theirs
 
 
+AS_IN_9_0 = pytest.mark.skipif(
+    not version("coremltools").startswith("9.0"),
+    reason="9.0 took the 16-bit type of one index for the next; 9.1 does not, and sdbuild's programs stay as they were",
+)
 SLOW = pytest.mark.slow  # nothing that the others do not have, in another combination
 
 
 @pytest.mark.parametrize(
-    "opset", [pytest.param("CoreML5", marks=SLOW), "CoreML6", "CoreML7", pytest.param("CoreML8", marks=SLOW)]
+    "opset",
+    [
+        pytest.param("CoreML5", marks=SLOW),
+        "CoreML6",
+        pytest.param("CoreML7", marks=AS_IN_9_0),
+        pytest.param("CoreML8", marks=[SLOW, AS_IN_9_0]),
+    ],
 )
 @pytest.mark.parametrize(
     ("kind", "config"),
