@@ -9,6 +9,13 @@ class UserError(Exception):
     """
 
 
+def printable(text: str) -> str:
+    """The text with everything a terminal could act on, or an encoder choke on, written as an escape; lines stay lines."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(c if c == "\n" or c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
 NO_MEMORY = (
     "not enough memory: the system, or a limit set for this process, had no more to give. Close other programs, raise the "
     "limit, or build fewer stages at once (-n 1), then run the same command again: finished stages are kept"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sdbuild.errors import UserError
+from sdbuild.errors import UserError, printable
 from sdbuild.generate.request import VARIABLES as DRAWING
 from sdbuild.plan import STAGES
-from sdbuild.recipe.problems import printable, suggestion
+from sdbuild.recipe.problems import suggestion
 
 COMMANDS = {
     "build": "build a recipe into build/<recipe>/",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sysconfig
 from pathlib import Path
 
@@ -17,14 +18,24 @@ _MEMORY = {
     "MALLOC_TRIM_THRESHOLD_": str(32 << 20),
 }
 
+_TOKEN = re.compile(r"(HF|HUGGING_?FACE)(_?HUB)?_.*TOKEN")
+"""The variables that hold a token of the hub: its own, older ones, those of other tools."""
+
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
-def stage_environment(jobs: int) -> dict[str, str]:
-    """The environment of a stage when ``jobs`` of them share the machine; what the user set stays."""
+def stage_environment(jobs: int, *, online: bool = False) -> dict[str, str]:
+    """The environment of a stage when ``jobs`` of them share the machine; what the user set stays.
+
+    But only a stage that is ``online``, as it fetches models, is given the hub's token; the libraries of the others are kept
+    from asking the hub for anything.
+    """
     threads = str(max(1, (os.cpu_count() or 1) // jobs))
     defaults = _MEMORY | dict.fromkeys(_THREADS, threads)
     environment = defaults | os.environ
+    if not online:
+        environment = {name: value for name, value in environment.items() if not _TOKEN.fullmatch(name)}
+        environment["HF_HUB_OFFLINE"] = "1"
     parent = _PACKAGE.parent
     if parent != Path(sysconfig.get_path("purelib")):  # a checkout, maybe not installed
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(parent), os.environ.get("PYTHONPATH"))))

@@ -8,12 +8,14 @@ import threading
 import time
 from typing import TYPE_CHECKING, Protocol, TextIO
 
+from sdbuild.errors import printable
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
 class Display(Protocol):
-    """Where a build tells what it is doing. Called from several threads."""
+    """Where a build tells what it is doing. Called from several threads. What a terminal would act on is escaped."""
 
     def start(self, task: str, title: str) -> None:
         """A stage starts."""
@@ -56,7 +58,7 @@ class PlainDisplay:
     def say(self, text: str) -> None:
         """Write it."""
         with self._lock:
-            self._stream.write(f"{text}\n")
+            self._stream.write(f"{printable(text)}\n")
             self._stream.flush()
 
     def end(self, task: str, text: str) -> None:
@@ -93,7 +95,7 @@ class LiveDisplay:
 
     def say(self, text: str) -> None:
         """Print above the live lines."""
-        self._console.print(text, soft_wrap=True)
+        self._console.print(printable(text), soft_wrap=True)
 
     def end(self, task: str, text: str) -> None:
         """Replace its line by one that stays."""
@@ -156,4 +158,4 @@ def seconds(value: float) -> str:
 def complain(text: str) -> None:
     """The one message that a failed command prints."""
     sys.stdout.flush()
-    sys.stderr.write(f"error: {text}\n")
+    sys.stderr.write(f"error: {printable(text)}\n")

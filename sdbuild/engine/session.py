@@ -19,6 +19,7 @@ from sdbuild.engine.space import check_space, surely_due
 from sdbuild.engine.survey import Due, Ready, State, due_nodes, examine, reason, survey
 from sdbuild.errors import UserError
 from sdbuild.plan import Build, Graph, Node
+from sdbuild.plan.stages import FETCHING
 from sdbuild.store import Artifact, BuildRecord, Entry, Lock, Records, Store, Workplace, sweep
 from sdbuild.store.errors import explained
 
@@ -42,7 +43,7 @@ class Session:
         self.published = False
         """Some of them were written anew."""
         self._whole = whole
-        self._environment = stage_environment(jobs)
+        self._environments = {online: stage_environment(jobs, online=online) for online in (False, True)}
         self._records = Records(store.root)
         self._states: dict[Node, State] = {}
         self._reasons: dict[Node, str] = {}
@@ -115,7 +116,7 @@ class Session:
                 self._job(node, due),
                 work,
                 (lock, self._in_use),
-                self._environment,
+                self._environments[node.stage in FETCHING],
                 lambda done, total, unit: display.news(name, done, total, unit),
                 lambda text: display.say(f"{name}: warning: {text}"),
             )

@@ -16,3 +16,6 @@ BUNDLE = Stage("bundle", 2, "put Resources together and check them")
 
 STAGES = {stage.name: stage for stage in (CONFIG, DOWNLOAD, TRACE, CONVERT, COMPRESS, CHUNK, COMPILE, VERIFY, BUNDLE)}
 """In the order they run."""
+
+FETCHING = (CONFIG, DOWNLOAD)
+"""Those that may ask the hub; the others have all they need in the store."""

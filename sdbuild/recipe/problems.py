@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sdbuild.errors import UserError
+from sdbuild.errors import UserError, printable
 
 _EXCERPT = 110  # characters of a source line that are shown
 _WRAP = 100  # columns a list of allowed values may take
@@ -114,13 +114,6 @@ def display(path: Path) -> str:
         return str(path.absolute().relative_to(Path.cwd()))
     except (ValueError, OSError):
         return str(path)
-
-
-def printable(text: str) -> str:
-    """The text with everything a terminal could act on, or an encoder choke on, written as an escape."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(c if c == "\n" or c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def _excerpt(line: str, column: int, width: int) -> tuple[str, int, int]:

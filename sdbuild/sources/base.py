@@ -70,6 +70,10 @@ class Source(Protocol):
         """What the revision stands for now; None for what has no revisions."""
 
     @property
+    def caveat(self) -> str:
+        """Why a file may seem not to be there, for the end of a message; "" where nothing is to be said."""
+
+    @property
     def files(self) -> dict[str, SourceFile]:
         """All files by path. Raises SourceError when the source is not there."""
 

@@ -1,17 +1,22 @@
 """Requests to the hub: through its own library's session, patient with passing trouble, sparing with the token.
 
 The library's downloader is not used: since version 2 it drops what it has when a download breaks off or its process ends.
-Here huggingface_hub gives the session (proxies, certificates, offline mode), the token and the meaning of errors.
+Here huggingface_hub gives the session (proxies, certificates, offline mode), the token and the meaning of errors. Of an answer
+that is an error or a redirect only the status and a few headers are read: the libraries would read all of its body, however
+large, unpack it, and take it for what the hub writes.
 """
 
 import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from sdbuild import __version__
 from sdbuild.sources.base import SourceError
+from sdbuild.sources.least_rate import WINDOW, Connections, LeastRate
 
 T = TypeVar("T")
 
@@ -20,13 +25,39 @@ WAITS = (1.0, 2.0, 4.0, 8.0, 8.0)
 
 _PASSING = (408, 429, 500, 502, 503, 504)
 _LONGEST_WAIT = 300.0  # the hub counts requests in windows of five minutes
+_MOST_REDIRECTS = 10
+_TELLING = ("x-error-code", "x-error-message", "retry-after", "ratelimit", "ratelimit-policy")
+
+
+class OddAnswerError(Exception):
+    """An answer that no hub gives; the text says what is odd about it, and what to do."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a server sends with success: ``chunks`` are bytes of the body as they come, each once."""
+
+    status: int
+    chunks: Iterator[bytes]
+
+    def read(self, most: int) -> bytes:
+        """The whole body. Raises OddAnswerError when it has more than ``most`` bytes."""
+        body = bytearray()
+        for chunk in self.chunks:
+            body += chunk
+            if len(body) > most:
+                raise OddAnswerError(f"answers with more than {most >> 20} MB where a few are enough; {_LOOK}")
+        return bytes(body)
+
+
+_LOOK = "check HF_ENDPOINT and the proxy settings"
 
 
 class HubClient:
     """The hub as seen from one process."""
 
-    def __init__(self, endpoint: str | None = None, waits: tuple[float, ...] = WAITS) -> None:
-        """Without an endpoint: the hub's own, or what ``HF_ENDPOINT`` says."""
+    def __init__(self, endpoint: str | None = None, waits: tuple[float, ...] = WAITS, window: float = WINDOW) -> None:
+        """Without an endpoint: the hub's own, or what ``HF_ENDPOINT`` says. ``window``: see `LeastRate`."""
         from huggingface_hub import constants
         from huggingface_hub.utils import logging
 
@@ -34,9 +65,17 @@ class HubClient:
         self.endpoint: str = (endpoint or constants.ENDPOINT).rstrip("/")
         self.token_demanded = False
         self._timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT
+        self.window = max(window, self._timeout)
+        """Seconds in which too little must come before a server is given up."""
         self._waits = waits
         self._token: str | None = None
         self._reached = False
+        self._connections = Connections()
+
+    @property
+    def host(self) -> str:
+        """The endpoint's, with the port if one is named."""
+        return urlsplit(self.endpoint).netloc or self.endpoint
 
     @property
     def has_token(self) -> bool:
@@ -44,27 +83,54 @@ class HubClient:
         return self._token is not None
 
     @contextmanager
-    def get(self, path: str, start: int = 0) -> Iterator[Any]:
-        """One request without a second try: the response of ``GET``, its body not yet read.
+    def get(self, path: str, start: int = 0) -> Iterator[Answer]:
+        """One request without a second try: the answer to ``GET``, its body not yet read.
 
-        ``start`` skips bytes of the body. The first request goes without the token; once a server has demanded one, it is
+        ``start`` skips bytes of the body. The first request goes without the token; once the hub has demanded one, it is
         sent. Redirects are followed, and the token never goes with them to another host.
-        """
-        from huggingface_hub.utils import get_session, hf_raise_for_status
 
-        while True:
-            headers = {"user-agent": f"sdbuild/{__version__}", "accept-encoding": "identity"}
-            if start:
-                headers["range"] = f"bytes={start}-"
-            if self._token is not None:
-                headers["authorization"] = f"Bearer {self._token}"
-            options = {"headers": headers, "timeout": self._timeout, "follow_redirects": True}
-            with get_session().stream("GET", self.endpoint + path, **options) as response:
-                self._reached = True
-                if response.status_code not in (401, 403) or not self._take_token():
-                    hf_raise_for_status(response)
-                    yield response
+        Raises:
+            TooSlowError: while waiting for headers, or reading the body within the context.
+            OddAnswerError: a body that is packed, or a redirect to nowhere.
+        """
+        with LeastRate(self._connections, self.window) as rate:
+            while True:
+                response = self._follow(path, start)
+                try:
+                    self._reached = True
+                    if response.status_code in (401, 403) and self.is_of_hub(response) and self._take_token():
+                        continue
+                    _raise_for_status(response)
+                    yield Answer(response.status_code, _counted(response, rate))
                     return
+                finally:
+                    response.close()
+
+    def _follow(self, path: str, start: int) -> Any:
+        """The response at the end of the redirects."""
+        from huggingface_hub.utils import get_session
+
+        headers = {"user-agent": f"sdbuild/{__version__}", "accept-encoding": "identity"}
+        if start:
+            headers["range"] = f"bytes={start}-"
+        if self._token is not None:
+            headers["authorization"] = f"Bearer {self._token}"
+        options = {"headers": headers, "timeout": self._timeout, "extensions": {"trace": self._connections.trace}}
+        session = get_session()
+        request = session.build_request("GET", self.endpoint + path, **options)
+        for _ in range(_MOST_REDIRECTS):
+            response = session.send(request, stream=True, follow_redirects=False)
+            if response.status_code // 100 != 3:
+                return response
+            response.close()
+            request = response.next_request
+            if request is None:
+                break
+        raise OddAnswerError(f"redirects to nowhere; {_LOOK}")
+
+    def is_of_hub(self, response: Any) -> bool:
+        """Whether it comes from where the token may go: not from a host that it was redirected to."""
+        return bool(response.url.host == urlsplit(self.endpoint).hostname)
 
     def patiently(self, attempt: Callable[[], T], progress: Callable[[], int] = int) -> T:
         """The result of an attempt, made again after trouble that may pass; `progress` tells whether it got anywhere.
@@ -100,13 +166,38 @@ class HubClient:
         from huggingface_hub import constants, get_token
 
         self.token_demanded = True
-        token = None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token()
+        try:
+            token = None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token()
+        except (
+            Exception
+        ) as error:  # a file that is none, an exchange of tokens that fails: the library has no one error for it
+            raise SourceError(
+                f"the hub's token can't be had ({type(error).__name__}): set HF_TOKEN, or run `hf auth login`"
+            ) from None
         if token is not None and not re.fullmatch(r"[\x21-\x7e]+", token):
             raise SourceError(
                 "the hub's token holds a blank or a character that no token has: copy it into HF_TOKEN anew"
             )
         self._token = token
         return token is not None
+
+
+def _raise_for_status(response: Any) -> None:
+    """Raise what huggingface_hub makes of an error, or OddAnswerError."""
+    from huggingface_hub.utils import hf_raise_for_status, httpx
+
+    if response.status_code >= 400:
+        told = {name: response.headers[name] for name in _TELLING if name in response.headers}
+        hf_raise_for_status(httpx.Response(response.status_code, headers=told, request=response.request))
+    packed = response.headers.get("content-encoding", "identity")
+    if packed.lower() != "identity":
+        raise OddAnswerError(f"answers with a packed body, which was not asked for; {_LOOK}")
+
+
+def _counted(response: Any, rate: LeastRate) -> Iterator[bytes]:
+    for chunk in response.iter_raw():
+        rate.received += len(chunk)
+        yield chunk
 
 
 def _asked_to_wait(error: Exception) -> float:

@@ -19,6 +19,7 @@ class FolderSource:
 
     commit = None
     title: str | None = None
+    caveat = ""
 
     def __init__(self, folder: Path, name: str) -> None:
         """Nothing is looked at yet."""

@@ -5,26 +5,57 @@ No text of the server's goes into a message: what a server answers may repeat wh
 
 from urllib.parse import urlsplit
 
-from sdbuild.sources.base import SourceError
-from sdbuild.sources.client import HubClient
+from sdbuild.errors import printable
+from sdbuild.sources.client import HubClient, OddAnswerError
+from sdbuild.sources.least_rate import LEAST_RATE, TooSlowError
 
 _LOG_IN = "set HF_TOKEN, or run `hf auth login`"
 
 
-def explain(
-    error: Exception, client: HubClient, repository: str, revision: str | None, path: str | None
-) -> SourceError:
-    """The message for an exception of huggingface_hub or its HTTP library; `path` is of the file that was asked for."""
+def explain(error: Exception, client: HubClient, repository: str, revision: str | None, path: str | None) -> str:
+    """The message for an exception of huggingface_hub, its HTTP library or the client; ``path`` is of the file asked for."""
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
-    host = urlsplit(client.endpoint).netloc or client.endpoint
+    host = client.host
     if isinstance(error, HfHubHTTPError):
-        why = _refused(error, client, host, repository, revision, path)
-    elif isinstance(error, OfflineModeIsEnabled):
-        why = f"HF_HUB_OFFLINE forbids to ask {host} for it; unset it, or name a local folder"
-    else:
-        why = _unreachable(error, host)
-    return SourceError(f"{repository}: {why}")
+        other = _elsewhere(error, client)
+        return _refused(error, client, host, repository, revision, path) if other is None else other
+    if isinstance(error, OfflineModeIsEnabled):
+        return f"HF_HUB_OFFLINE forbids to ask {host} for {path or 'it'}; unset it, or name a local folder"
+    if isinstance(error, TooSlowError):
+        return (
+            f"{host} sent fewer than {LEAST_RATE:,} bytes a second for {client.window:.0f} s, and was given up; check the "
+            "network, then build again: what has been fetched is kept"
+        )
+    if isinstance(error, OddAnswerError):
+        return f"{host} {error}"
+    asked = _asked(error)
+    if asked is None or asked == urlsplit(client.endpoint).hostname:
+        return _unreachable(error, host)
+    return f"{host} redirects to {asked}: {_unreachable(error, asked)}"
+
+
+def _asked(error: Exception) -> str | None:
+    """The host that a request was for when it failed."""
+    try:
+        return printable(error.request.url.host) or None  # type: ignore[attr-defined]
+    except RuntimeError:  # it was not yet made
+        return None
+
+
+def _elsewhere(error: Exception, client: HubClient) -> str | None:
+    """Of a refusal that is another host's, to which the hub, or who stands in for it, has redirected."""
+    from huggingface_hub import errors
+
+    response = error.response  # type: ignore[attr-defined]
+    host, other = client.host, printable(response.url.host)
+    if client.is_of_hub(response) or response.status_code not in (401, 403):
+        return None
+    what = "the model is gated there" if isinstance(error, errors.GatedRepoError) else "that host refuses it"
+    return (
+        f"{host} redirects to {other}, and {what} (status {response.status_code}); a token is sent to {host} alone, never on "
+        f"to others: if the model is at home on {other}, ask there (set HF_ENDPOINT to https://{other}), else build again later"
+    )
 
 
 def _refused(

@@ -1,6 +1,6 @@
 """config: the small files of a model, checked against the recipe before anything heavy is done."""
 
-from sdbuild.sources import open_source
+from sdbuild.sources import SourceError, open_source
 from sdbuild.sources.survey import Family, Wanted, survey
 from sdbuild.stages import Job
 
@@ -26,17 +26,21 @@ def run(job: Job) -> None:
         given["tokens"],
         given["encoders"],
     )
-    texts = survey(
-        open_source(given["source"]),
-        open_source(given["vae"]) if given["vae"] else None,
-        dict.fromkeys(Wanted(**component) for component in given["components"].values()),  # some share a folder
-        family,
-        given["allow_pickle"],
-        lambda done, total: job.progress(done, total, "files"),
-        job.warn,
-        given["precision"],
-        given["variant"],
-    )
+    source, vae = open_source(given["source"]), open_source(given["vae"]) if given["vae"] else None
+    try:
+        texts = survey(
+            source,
+            vae,
+            dict.fromkeys(Wanted(**component) for component in given["components"].values()),  # some share a folder
+            family,
+            given["allow_pickle"],
+            lambda done, total: job.progress(done, total, "files"),
+            job.warn,
+            given["precision"],
+            given["variant"],
+        )
+    except SourceError as error:
+        raise SourceError(f"{error}{source.caveat or (vae.caveat if vae else '')}") from None
     for path, text in texts.items():
         target = job.output / path
         target.parent.mkdir(parents=True, exist_ok=True)

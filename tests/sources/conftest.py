@@ -22,6 +22,7 @@ def _own_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.setenv("HF_HOME", str(home))  # for processes that a test starts
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))  # for this one, which has read it long ago
     monkeypatch.setattr(constants, "HF_STORED_TOKENS_PATH", str(home / "stored_tokens"))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
     close_session()
     yield
     close_session()

@@ -9,7 +9,7 @@ import json
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -41,6 +41,7 @@ class Fault:
     hang_after: int | None = None  # sends no more after so many bytes, until `HubServer.release`
     body: bytes | None = None  # sends these bytes instead
     no_ranges: bool = False
+    drip: str = ""  # sends its "headers" or "body" a byte every 50 ms, until `HubServer.release`
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -219,7 +220,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault is not None and fault.status is not None:
             answer = Answer(fault.status, json.dumps({"error": f"fault; you sent {token}"}).encode(), fault.headers)
         elif fault is not None and fault.body is not None:
-            answer = Answer(answer.status, fault.body, answer.headers)
+            answer = Answer(answer.status, fault.body, {**answer.headers, **fault.headers})
         self._reply(path, token, answer, fault or Fault())
 
     def _reply(self, path: str, token: str | None, answer: Answer, fault: Fault) -> None:
@@ -241,6 +242,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in {**headers, "Content-Length": str(len(body))}.items():
             self.send_header(name, value)
+        if fault.drip:
+            self.flush_headers()
+            self._drip(b"X-Long: " if fault.drip == "headers" else b"\r\n")
+            return
         self.end_headers()
         try:
             self.wfile.write(sending[:stop])
@@ -252,6 +257,13 @@ class _Handler(BaseHTTPRequestHandler):
             if fault.hang_after is not None:
                 self.hub.release.wait()
             self.close_connection = True
+
+    def _drip(self, start: bytes) -> None:
+        self.close_connection = True
+        with suppress(OSError):
+            self.wfile.write(start)
+            while not self.hub.release.wait(0.05):
+                self.wfile.write(b"x")
 
 
 def _lfs(path: str, body: bytes) -> dict[str, Any]:

@@ -171,19 +171,27 @@ def test_nobody_answers(hub: HubServer, monkeypatch: pytest.MonkeyPatch, output:
 def test_offline_mode(hub: HubServer, client: HubClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert message_of(client) == (
-        f"{NAME}: HF_HUB_OFFLINE forbids to ask HUB-HOST for it; unset it, or name a local folder"
+        f"{NAME}: HF_HUB_OFFLINE forbids to ask HUB-HOST for it, and revision 'main' is not in "
+        f"{constants.HF_HUB_CACHE}/models--someone--small; unset it, or name a local folder"
     )
     assert hub.log == []
 
 
 @pytest.mark.parametrize(
-    "body", [b"<html>Welcome to our hotel</html>", b"{}", b'{"sha": "1", "siblings": [{}]}', b"[]"]
+    ("body", "where"),
+    [
+        (b"<html>Welcome to our hotel</html>", "no JSON object"),
+        (b"[]", "no JSON object"),
+        (b"[" * 100_000, "no JSON object"),
+        (b"{}", "sha"),
+        (b'{"sha": "1", "siblings": [{}]}', "sha"),
+    ],
 )
-def test_something_else_answers(hub: HubServer, client: HubClient, body: bytes) -> None:
+def test_something_else_answers(hub: HubServer, client: HubClient, body: bytes, where: str) -> None:
     hub.add(NAME, FILES)
     hub.faults[f"/api/models/{NAME}/revision/main"] = Fault(body=body)
     assert message_of(client) == (
-        f"{NAME}: HUB does not answer as the hub does; check HF_ENDPOINT and the proxy settings"
+        f"{NAME}: HUB does not answer as the hub does ({where}); check HF_ENDPOINT and the proxy settings"
     )
 
 
@@ -281,3 +289,12 @@ def test_a_token_that_is_none_is_refused_without_telling_it(
     monkeypatch.setenv("HF_TOKEN", token)
     text = message_of(client)
     assert text == "the hub's token holds a blank or a character that no token has: copy it into HF_TOKEN anew"
+
+
+def test_a_token_file_that_is_none(hub: HubServer, client: HubClient) -> None:
+    hub.add(NAME, FILES, gated=True)
+    Path(constants.HF_TOKEN_PATH).parent.mkdir()
+    Path(constants.HF_TOKEN_PATH).write_bytes(b"\xff\xfeh\0f\0")
+    assert message_of(client) == (
+        "the hub's token can't be had (UnicodeDecodeError): set HF_TOKEN, or run `hf auth login`"
+    )
