@@ -81,8 +81,9 @@ def test_damaged_files_of_it_are_fetched(
     assert fetch(source, output, scratch) == FILES[WEIGHTS]
 
 
+@pytest.mark.usefixtures("offline")
 def test_offline_it_is_all_there_is(
-    hub: HubServer, client: HubClient, cache: Path, offline: None, output: Path, scratch: Path
+    hub: HubServer, client: HubClient, cache: Path, output: Path, scratch: Path
 ) -> None:
     online = {path: (len(body), body) for path, body in FILES.items()}
     for revision in (None, "main", hub.repositories[NAME].refs["main"]):
@@ -116,9 +117,8 @@ def test_online_and_offline_the_files_are_known_by_the_same_digests(
     assert HubSource(NAME, None, client).files == online
 
 
-def test_offline_damage_is_noticed(
-    hub: HubServer, client: HubClient, cache: Path, offline: None, output: Path, scratch: Path
-) -> None:
+@pytest.mark.usefixtures("offline")
+def test_offline_damage_is_noticed(hub: HubServer, client: HubClient, cache: Path, output: Path, scratch: Path) -> None:
     blob = (cache / "snapshots" / hub.repositories[NAME].refs["main"] / WEIGHTS).resolve()
     blob.write_bytes(blob.read_bytes()[:-1] + b"?")
     with pytest.raises(SourceError) as failure:
@@ -131,9 +131,8 @@ def test_offline_damage_is_noticed(
     assert list(output.iterdir()) == []
 
 
-def test_offline_an_incomplete_snapshot_says_what_it_lacks(
-    hub: HubServer, client: HubClient, cache: Path, offline: None
-) -> None:
+@pytest.mark.usefixtures("offline")
+def test_offline_an_incomplete_snapshot_says_what_it_lacks(hub: HubServer, client: HubClient, cache: Path) -> None:
     snapshot = cache / "snapshots" / hub.repositories[NAME].refs["main"]
     (snapshot / CONFIG).unlink()
     (snapshot / WEIGHTS).resolve().unlink()  # the link dangles
@@ -147,11 +146,11 @@ def test_offline_an_incomplete_snapshot_says_what_it_lacks(
     )
 
 
+@pytest.mark.usefixtures("offline")
 def test_a_copy_of_it_without_links(
     hub: HubServer,
     client: HubClient,
     cache: Path,
-    offline: None,
     output: Path,
     scratch: Path,
     tmp_path: Path,
@@ -167,7 +166,8 @@ def test_a_copy_of_it_without_links(
 
 
 @pytest.mark.parametrize("ref", ["", "main", "../../x", "a" * 39, "a" * 40])
-def test_offline_a_damaged_reference(client: HubClient, cache: Path, offline: None, ref: str) -> None:
+@pytest.mark.usefixtures("offline")
+def test_offline_a_damaged_reference(client: HubClient, cache: Path, ref: str) -> None:
     (cache / "refs" / "main").write_text(ref)
     with pytest.raises(SourceError, match=r"and revision 'main' is not in .*models--someone--small; unset it"):
         HubSource(NAME, None, client).files  # noqa: B018
