@@ -27,15 +27,15 @@ WITH_CHECKER = ["text_encoder", "unet", "vae_decoder", "safety_checker"]
         pytest.param(
             sdxl(),
             {"pipeline": "sd1"},
-            "./model: the UNet is one of Stable Diffusion XL (it takes image sizes besides the prompt), but the recipe says "
-            "`pipeline: sd1`; write `pipeline: sdxl`",
+            "mine.yaml:7:11: ./model: the UNet is one of Stable Diffusion XL (it takes image sizes besides the prompt), but "
+            "the recipe says `pipeline: sd1`\n  7 | pipeline: sd1\n    |           ^^^\n    = write `pipeline: sdxl`\n",
             id="an SDXL folder in an SD recipe",
         ),
         pytest.param(
             sd1(unet={"cross_attention_dim": 1024}),
             {"pipeline": "sdxl"},
-            "./model: the UNet is one of Stable Diffusion 2 (it attends to 1024 numbers a token), but the recipe says "
-            "`pipeline: sdxl`; write `pipeline: sd2`",
+            "mine.yaml:7:11: ./model: the UNet is one of Stable Diffusion 2 (it attends to 1024 numbers a token), but the "
+            "recipe says `pipeline: sdxl`\n  7 | pipeline: sdxl\n    |           ^^^^\n    = write `pipeline: sd2`\n",
             id="an SD folder in an SDXL recipe",
         ),
         pytest.param(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from sdbuild.families import mismatch
 from sdbuild.recipe.document import Location
-from sdbuild.recipe.family import Family
+from sdbuild.recipe.family import Component, Family
 from sdbuild.recipe.local import local_config
 from sdbuild.recipe.model import Recipe
 from sdbuild.recipe.problems import allowed, suggestion
@@ -39,6 +40,18 @@ def _source(source: Source, at: Location, needs: str) -> Iterator[Finding]:
             ("pin the 40-digit commit, shown on the hub under Files and versions",),
             warning=True,
         )
+
+
+@rule("model", "pipeline")
+def model_is_of_the_family(recipe: Recipe, _written: WrittenRecipe) -> Iterator[Finding]:
+    """The UNet of a local model tells which family it is of; that of a hub model is for the first stage to look at."""
+    unet = _unet(recipe.family)
+    config = local_config(recipe.model.source, unet.folder)
+    if config.get("_class_name") == unet.model_class and (wrong := mismatch(config, recipe.family.name)):
+        source = recipe.model.source
+        name = f"builtin:{source.id}" if source.kind == "builtin" else source.id
+        message = f"{name}: {wrong[0]}, but the recipe says `pipeline: {recipe.family.name}`"
+        yield Finding(message, (("pipeline",),), (wrong[1],))
 
 
 @rule("model", "components", "pipeline")
@@ -171,8 +184,7 @@ _MOST_BLOCKS = 8  # more is no UNet, as a stage will tell
 
 def _halvings(source: Source, family: Family) -> int:
     """How often a local UNet halves its latent image; 0 where its configuration can't be read, which a stage will tell."""
-    (folder,) = {component.folder for component in family.components.values() if component.kind.startswith("unet")}
-    blocks = local_config(source, folder).get("down_block_types")
+    blocks = local_config(source, _unet(family).folder).get("down_block_types")
     return len(blocks) - 1 if isinstance(blocks, list) and 1 <= len(blocks) <= _MOST_BLOCKS else 0
 
 
@@ -186,3 +198,8 @@ def batch_fits(recipe: Recipe, _written: WrittenRecipe) -> Iterator[Finding]:
             (("batch",),),
             (allowed(recipe.family.batches),),
         )
+
+
+def _unet(family: Family) -> Component:
+    (unet,) = (component for component in family.components.values() if component.kind.startswith("unet"))
+    return unet

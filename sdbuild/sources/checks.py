@@ -7,6 +7,7 @@ configuration leaves out has the default of diffusers.
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from sdbuild.families import TITLES, mismatch
 from sdbuild.sources.base import SourceError, shown
 from sdbuild.sources.configs import class_of
 
@@ -15,8 +16,6 @@ Encoders = Mapping[str, Mapping[str, int] | None]
 """Of a family's text encoders, by folder: ``hidden_size`` and ``projection_dim``."""
 
 _UNET_ATTENDS_TO = 1280  # numbers a token, where a UNet does not say
-
-TITLES = {"sd1": "Stable Diffusion 1", "sd2": "Stable Diffusion 2", "sdxl": "Stable Diffusion XL"}
 
 _TASKS = {
     5: "a depth-to-image model: its UNet takes 5 channels, one of them depth",
@@ -90,17 +89,8 @@ def _check_unet(source: str, config: Config, family: str, latent_channels: int) 
             f"{source}: the UNet is of a kind that can't be built (its config.json has {', '.join(dict.fromkeys(odd))}); name "
             f"a text-to-image model of `pipeline: {family}`"
         )
-    found, why = _family_of(config)
-    if found is not None and found != family:
-        raise SourceError(
-            f"{source}: the UNet is one of {TITLES[found]} ({why}), but the recipe says `pipeline: {family}`; "
-            f"write `pipeline: {found}`"
-        )
-    if found is None and family == "sdxl":
-        raise SourceError(
-            f"{source}: the UNet is not one of {TITLES[family]} (it takes no image sizes besides the prompt), but the recipe "
-            f"says `pipeline: {family}`; write `pipeline: sd1` or `pipeline: sd2`"
-        )
+    if wrong := mismatch(config, family):
+        raise SourceError(f"{source}: {wrong[0]}, but the recipe says `pipeline: {family}`; {wrong[1]}")
 
 
 def check_tokens(source: str, folder: str, config: Config, family: str, tokens: int) -> None:
@@ -224,15 +214,6 @@ def _multiples(width: int, height: int, multiple: int) -> tuple[str, str]:
     down = [max(multiple, side // multiple * multiple) for side in (width, height)]
     up = [max(multiple, -(-side // multiple) * multiple) for side in (width, height)]
     return f"{down[0]}x{down[1]}", f"{up[0]}x{up[1]}"
-
-
-def _family_of(unet: Config) -> tuple[str | None, str]:
-    if unet.get("addition_embed_type") == "text_time":
-        return "sdxl", "it takes image sizes besides the prompt"
-    width = unet.get("cross_attention_dim")
-    if width in (768, 1024):
-        return ("sd1" if width == 768 else "sd2"), f"it attends to {width} numbers a token"
-    return None, ""  # a small one of somebody's own
 
 
 def _other_task(source: str, channels: int) -> SourceError:
