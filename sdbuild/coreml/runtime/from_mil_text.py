@@ -30,7 +30,7 @@ _SPACE = re.compile(r"\s*")
 _WORD = re.compile(r"[A-Za-z_][\w.$-]*")
 _TEXT = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _TENSOR = re.compile(r"tensor<\s*(\w+)\s*,\s*\[([^\]]*)\]\s*>")
-_INTEGER = re.compile(r"\d+")
+_INTEGER = re.compile(r"[0-9]+")
 _PAYLOAD = re.compile(r"[^()\"]*")
 _NUMBER = re.compile(r"[^\[\],\s]+")
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
@@ -155,7 +155,7 @@ class _Parser:
             return TensorType(dtype, ())
         self._at = found.end()
         sizes = [size.strip() for size in found[2].split(",")] if found[2].strip() else []
-        return TensorType(found[1], tuple(int(size) if size.isdigit() else None for size in sizes))
+        return TensorType(found[1], tuple(int(size) if _INTEGER.fullmatch(size) else None for size in sizes))
 
     def _constant(self) -> Constant:
         kind = self._type()

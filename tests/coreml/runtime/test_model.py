@@ -493,11 +493,23 @@ def everything(x: Any) -> Any:
     return attention(rows, rows, rows, False, True, False), mb.clip(x=picked, alpha=np.float32(0), beta=np.float32(1))
 
 
-@given(st.data())
-@settings(drawn, max_examples=80)
-def test_a_randomly_damaged_program_is_an_error_or_runs(data: st.DataObject) -> None:
+def nested(x: Any) -> Any:
+    """Branches that read and write a list and a weight. (No loop: damage could make it endless.)"""
+    ls = mb.list_write(ls=mb.make_list(init_length=2, elem_shape=x.shape), index=1, value=mb.relu(x=x))
+    rows = mb.reshape(x=x, shape=[-1, 4])
+    return mb.cond(
+        pred=mb.greater(x=mb.reduce_sum(x=x, axes=[0, 1, 2, 3]), y=np.float32(0)),
+        _true_fn=lambda: mb.reshape(x=mb.list_gather(ls=ls, indices=np.array([1, 1], np.int32)), shape=[2, -1, 4]),
+        _false_fn=lambda: mb.stack(values=(mb.linear(x=rows, weight=floats([4, 4])), rows), axis=0),
+    )
+
+
+@pytest.mark.parametrize("body", [everything, nested])
+@given(data=st.data())
+@settings(drawn, max_examples=60)
+def test_a_randomly_damaged_program_is_an_error_or_runs(body: Any, data: st.DataObject) -> None:
     x = np.zeros((2, 8, 3, 4), np.float32)
-    path = _written()
+    path = _written(body)
 
     def damage(message: Any) -> None:
         """Change one thing somewhere below ``message``: drop it, or replace a number or a name."""
@@ -528,8 +540,8 @@ def test_a_randomly_damaged_program_is_an_error_or_runs(data: st.DataObject) -> 
 
 
 @functools.cache
-def _written() -> Path:
-    return write(everything, {"x": np.zeros((2, 8, 3, 4), np.float32)})
+def _written(body: Any) -> Path:
+    return write(body, {"x": np.zeros((2, 8, 3, 4), np.float32)})
 
 
 def test_a_result_that_is_not_of_its_declared_shape() -> None:
@@ -633,6 +645,7 @@ def test_a_text_cut_anywhere_is_an_error(end: int) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
+        ("uint4, [3]>([", "uint4, [³]>([", "line 7: these are not the values of a uint4 [?]"),
         ("[1, 2, 15]", "[1, 2]", "line 7: these are not the values of a uint4 [3]"),
         ("bool(false)", "bool(0)", "line 8: these are not the values of a bool []"),
         ("string no", "state<int32> no", "model.mil"),
