@@ -66,20 +66,24 @@ def _best_cut(block: Any, reader: BlobReader, path: Path) -> Cut:
         for name in _taken(operation):
             last_use[name] = max(last_use.get(name, -1), position)
     total, before = sum(sizes.values()), 0
-    counted: set[str] = set()
+    if not total:
+        raise UserError(f"chunk: {path.name} has no weights, so there is nothing to divide")
+    counted: dict[str, int] = {}  # constants, by where they are used first
     alive: dict[str, Any] = {}
     best: tuple[tuple[float, float], Cut] | None = None
+    nearest = (1.0, 0)  # imbalance, position
     for position, operation in enumerate(block.operations):
         if _is_constant(operation):
             continue
         for name in _taken(operation):
             if name in constants and name not in counted:
-                counted.add(name)
+                counted[name] = position
                 before += sizes[name]
         for output in operation.outputs:
             alive[output.name] = output.type
         alive = {name: kind for name, kind in alive.items() if last_use.get(name, -1) > position}
         imbalance = abs(before / total - 0.5)
+        nearest = min(nearest, (imbalance, position))
         floats = all(kind.tensorType.dataType in _FEATURE_TYPES for kind in alive.values())
         if imbalance <= _BALANCE and floats and position + 1 < len(block.operations):
             elements = sum(_elements(kind) for kind in alive.values())
@@ -87,8 +91,13 @@ def _best_cut(block: Any, reader: BlobReader, path: Path) -> Cut:
             if best is None or rank < best[0]:
                 best = (rank, Cut(position + 1, tuple(alive)))
     if best is None:
+        shared = (name for name, first in counted.items() if first <= nearest[1] < last_use[name])
+        both = max(shared, key=sizes.__getitem__, default=None)
+        why = ""
+        if both is not None and sizes[both] > _BALANCE * total:
+            why = f": both halves use the weight {both}, {sizes[both] / total:.0%} of it all, which each would hold"
         raise UserError(
-            f"chunk: {path.name} has no place to cut within {_BALANCE:.0%} of half its weight; build it whole"
+            f"chunk: {path.name} has no place to cut within {_BALANCE:.0%} of half its weight{why}; build it whole"
         )
     return best[1]
 

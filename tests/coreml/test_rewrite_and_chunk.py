@@ -12,6 +12,7 @@ from sdbuild.coreml.rewrite import LookupTable, Weight, rewrite
 from sdbuild.coreml.runtime import load
 from sdbuild.errors import UserError
 from tests.architectures import CONFIGS
+from tests.coreml.compiler.models import Builder, tensor_type, value
 from tests.coreml.convert.test_convert import _feed, arguments, convert_component, psnr
 
 
@@ -105,6 +106,30 @@ def test_a_model_without_weights_is_not_cut(tmp_path: Path) -> None:
     package.weights.unlink()
     with pytest.raises(UserError, match="has no weight file"):
         chunk(read_package(package.path), tmp_path / "1.mlpackage", tmp_path / "2.mlpackage", lambda done, total: None)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_weight_that_both_halves_use_is_named(tied: bool, tmp_path: Path) -> None:
+    model = Builder("CoreML7")
+    model.input("x", "FLOAT16", [1, 64])
+    model.const("table", model.blob("FLOAT16", [64, 64]))
+    model.const("small", model.blob("FLOAT16", [16, 64]))
+    last = "x"
+    for index, weight in enumerate(["table", "small", "table" if tied else "small"]):
+        width = 16 if weight == "small" else 64
+        bias = value("FLOAT16", [0.0] * width)
+        model.op(
+            "linear", f"y{index}", [tensor_type("FLOAT16", [1, width])], {"x": "x", "weight": weight, "bias": bias}
+        )
+        last = f"y{index}"
+    model.output(last, "FLOAT16", [1, 64 if tied else 16])
+    package = read_package(model.package(tmp_path / "tied.mlpackage"))
+    why = ": both halves use the weight table, 80% of it all, which each would hold" if tied else ""
+    with pytest.raises(UserError) as caught:
+        chunk(package, tmp_path / "1.mlpackage", tmp_path / "2.mlpackage", lambda done, total: None)
+    assert str(caught.value) == (
+        f"chunk: tied.mlpackage has no place to cut within 5% of half its weight{why}; build it whole"
+    )
 
 
 def inputs(package: Package) -> list[str]:
