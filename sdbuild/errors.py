@@ -16,6 +16,11 @@ def printable(text: str) -> str:
     return "".join(c if c == "\n" or c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
+def one_line(text: str) -> str:
+    """The same for a message of one line, into which names from a file may have brought others."""
+    return printable(text).replace("\n", "\\n")
+
+
 NO_MEMORY = (
     "not enough memory: the system, or a limit set for this process, had no more to give. Close other programs, raise the "
     "limit, or build fewer stages at once (-n 1), then run the same command again: finished stages are kept"

@@ -18,6 +18,7 @@ from google.protobuf.message import DecodeError
 from sdbuild.bundle.violation import Violation
 from sdbuild.coreml.blob import BlobError, BlobReader
 from sdbuild.coreml.proto import Model_pb2
+from sdbuild.errors import one_line
 
 _T = TypeVar("_T")
 
@@ -75,16 +76,18 @@ def read_compiled(path: Path, name: str) -> tuple[Compiled | None, list[Violatio
 
     def report(file: str, what: str) -> None:
         why = _MISLED if file == "metadata.json" else _NOT_LOADED
-        violations.append(Violation(f"{name}/{file}", what, why, "compile the package again"))
+        violations.append(Violation(f"{name}/{file}", one_line(what), why, "compile the package again"))
 
     def read(file: str, parse: Callable[[Path], _T]) -> _T | None:
         try:
+            if (path / file).exists() and not ((path / file).is_file() or (path / file).is_dir()):
+                raise ValueError("a pipe or a device")
             return parse(path / file)
         except FileNotFoundError:
             report(file, "missing")
         except OSError as error:
             report(file, f"cannot be read ({error.strerror})")
-        except (ValueError, struct.error, OverflowError, DecodeError) as error:
+        except (ValueError, struct.error, OverflowError, DecodeError, RecursionError) as error:
             report(file, f"damaged ({error})")
         return None
 

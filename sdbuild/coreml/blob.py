@@ -17,6 +17,7 @@ from typing import Any, Self
 import numpy as np
 
 from sdbuild.errors import UserError
+from sdbuild.standins import ENOUGH, stand_in
 
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -80,14 +81,18 @@ class BlobReader:
     def __init__(self, path: Path) -> None:
         """Map ``path``."""
         self.path = path
-        if path.exists() and not path.is_file():
-            raise BlobError(f"{path}: cannot be read as a weight file (it is no regular file)")
         try:
+            if path.exists() and not path.is_file():
+                raise ValueError("it is no regular file")
+            if path.exists() and not path.stat().st_size:
+                raise BlobError(f"{path}: it {stand_in(b'')}")
             self._bytes: Bytes = np.memmap(path, np.uint8, mode="r")
         except (OSError, ValueError) as error:
             raise BlobError(f"{path}: cannot be read as a weight file ({error})") from None
         if len(self._bytes) < _HEADER.size or _HEADER.unpack_from(self._bytes.data)[1] != _VERSION:
-            raise BlobError(f"{path}: not a MIL blob storage file of version {_VERSION}")
+            instead = stand_in(bytes(self._bytes[:ENOUGH]))
+            what = f"it {instead}" if instead else f"not a MIL blob storage file of version {_VERSION}"
+            raise BlobError(f"{path}: {what}")
 
     def read(self, offset: int) -> Blob:
         """The blob whose record is at ``offset``.

@@ -21,6 +21,7 @@ from google.protobuf.message import DecodeError
 
 from sdbuild.coreml.proto import Model_pb2
 from sdbuild.errors import UserError
+from sdbuild.standins import ENOUGH, stand_in
 
 _DATA = Path("Data/com.apple.CoreML")
 _PARAMETERS = ".parameters.json"
@@ -73,6 +74,8 @@ def read_package(path: Path) -> Package:
         content = model.read_bytes()
     except OSError as error:
         raise PackageError(f"{model}: cannot be read: {error.strerror}") from None
+    if instead := stand_in(content[:ENOUGH]):
+        raise PackageError(f"{model}: it {instead}")
     try:
         spec.ParseFromString(content)
     except DecodeError as error:
@@ -173,11 +176,20 @@ def write_parameters(package: Package, names: Mapping[str, str]) -> None:
 
 
 def read_parameters(package: Package) -> dict[str, str]:
-    """What ``write_parameters`` wrote; empty where nothing lies beside the package."""
+    """What ``write_parameters`` wrote; empty where nothing lies beside the package.
+
+    Raises:
+        PackageError: it is damaged.
+    """
     path = package.path.with_suffix(_PARAMETERS)
     if not path.is_file():
         return {}
-    names: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        names = json.loads(path.read_text(encoding="utf-8"))
+        if not (isinstance(names, dict) and all(isinstance(name, str) for name in names.values())):
+            raise ValueError("it must map names to names")
+    except (OSError, ValueError, RecursionError) as error:
+        raise PackageError(f"{path}: damaged ({error}): it says which parameter a constant holds") from None
     return names
 
 

@@ -69,6 +69,14 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda m: (m / "metadata.json").write_text("[]"),
         "metadata.json: damaged (it must be a list of",
     ),
+    "deep-metadata": (
+        lambda m: (m / "metadata.json").write_text("[" * 10_000),
+        "metadata.json: damaged (maximum recur",
+    ),
+    "a-pipe-for-metadata": (
+        lambda m: ((m / "metadata.json").unlink(), os.mkfifo(m / "metadata.json")),
+        "metadata.json: damaged (a pipe or a device)",
+    ),
     "metadata-without-schema": (
         lambda m: (m / "metadata.json").write_text(json.dumps([{"outputSchema": []}])),
         "metadata.json: damaged (inputSchema must be a list of mappings)",
@@ -107,10 +115,10 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "empty-weights": (
         _cut("weights/weight.bin", 0),
-        "weights/weight.bin: cannot be read as a weight file (cannot mmap",
+        "weights/weight.bin: it is empty: an interrupted download or copy",
     ),
     "other-weights": (
-        lambda m: (m / "weights" / "weight.bin").write_bytes(bytes(5000)),
+        lambda m: (m / "weights" / "weight.bin").write_bytes(b"\1" * 5000),
         "weights/weight.bin: not a MIL blob storage file of version 2",
     ),
 }

@@ -1,5 +1,6 @@
 """Weight files: as Apple's own writer makes them, and refused where they are not what the program says."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -53,9 +54,18 @@ def test_what_is_no_weight_file_is_refused(tmp_path: Path) -> None:
     path.write_bytes(whole[:-1])
     with pytest.raises(BlobError, match=r"ends at 228, the file at 227"):
         BlobReader(path).read(offset)
-    for content, message in ((b"short", "not a MIL blob"), (bytes(64), "not a MIL blob"), (b"", "cannot be read")):
+    for content, message in (
+        (b"short", "not a MIL blob storage file of version 2"),
+        (b"\1" * 64, "not a MIL blob storage file of version 2"),
+        (bytes(64), "it begins with nothing but zeros"),
+        (b"", "it is empty: an interrupted download"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "it is a pointer of Git LFS, .* run `git lfs pull`"),
+    ):
         path.write_bytes(content)
         with pytest.raises(BlobError, match=message):
             BlobReader(path)
     with pytest.raises(BlobError, match="cannot be read"):
         BlobReader(tmp_path / "absent")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(BlobError, match="no regular file"):
+        BlobReader(tmp_path / "pipe")

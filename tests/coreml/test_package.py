@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sdbuild.coreml.package import PackageError, read_package, write_package
+from sdbuild.coreml.package import PackageError, read_package, read_parameters, write_package, write_parameters
 from sdbuild.coreml.proto import Model_pb2
 
 MODEL = "Data/com.apple.CoreML/model.mlmodel"
@@ -155,9 +155,23 @@ def test_items_that_are_neither_model_nor_weights_are_overlays(tmp_path: Path) -
     assert read_package(package).overlays == overlays
 
 
+@pytest.mark.parametrize("text", ["{", "[1]", '{"a": 5}', "[" * 10_000])
+def test_names_of_parameters_that_are_damaged_are_refused(text: str, tmp_path: Path) -> None:
+    package = read_package(write(tmp_path / "a.mlpackage"))
+    write_parameters(package, {"weight": "conv.weight"})
+    assert read_parameters(package) == {"weight": "conv.weight"}
+    (tmp_path / "a.parameters.json").write_text(text)
+    with pytest.raises(PackageError, match=r"a\.parameters\.json: damaged \("):
+        read_parameters(package)
+
+
 def test_a_damaged_model_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.mlpackage")
-    model = path / "Data/com.apple.CoreML/model.mlmodel"
+    model = path / MODEL
+    model.write_text("version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(PackageError, match=r"model\.mlmodel: it is a pointer of Git LFS, .* run `git lfs pull`"):
+        read_package(path)
+    model.write_bytes(spec().SerializeToString())
     model.write_bytes(model.read_bytes()[:-3])
     with pytest.raises(PackageError, match="damaged"):
         read_package(path)

@@ -30,6 +30,7 @@ from sdbuild.coreml.compiler.pipeline import find_pipeline, has_metadata
 from sdbuild.coreml.compiler.program import Main, find_main
 from sdbuild.coreml.compiler.weights import check_weights, place_weights
 from sdbuild.coreml.package import Package, read_package
+from sdbuild.errors import one_line
 
 __all__ = ["CompileError", "UnverifiedError", "compile_package"]
 
@@ -70,11 +71,11 @@ def compile_package(
             whole.rename(out)
     except UnverifiedError as error:
         raise UnverifiedError(
-            f"{package}: {error}: not verified against Apple's compiler, so the portable one refuses it; "
+            f"{package}: {one_line(str(error))}: not verified against Apple's compiler, so the portable one refuses it; "
             "on a Mac with Xcode: xcrun coremlcompiler compile PACKAGE FOLDER"
         ) from None
     except CompileError as error:
-        raise CompileError(f"{package}: {error}") from None
+        raise CompileError(f"{package}: {one_line(str(error))}") from None
     except OSError as error:
         place = f": {error.filename}" if error.filename else ""
         raise CompileError(f"{out}: cannot be made: {error.strerror}{place}") from None

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sdbuild.coreml.compiler import CompileError, compile_package
-from sdbuild.errors import UserError
+from sdbuild.errors import UserError, printable
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         build_info = None if options.build_info is None else dict(map(_entry, options.build_info))
         compile_package(options.package, options.out, build_info=build_info)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 1
     return 0
 

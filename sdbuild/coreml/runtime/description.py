@@ -83,7 +83,11 @@ def allowed_shapes(description: Any, function: Function) -> Mapping[str, Shapes]
         if names != sorted(actual):
             raise ModelError(f"its description names the {what} {names}, its program {sorted(actual)}")
     types = {value.name: value.type for value in function.inputs}
-    return {feature.name: _shapes(feature.type, types[feature.name]) for feature in description.input}
+    shapes = {feature.name: _shapes(feature.type, types[feature.name]) for feature in description.input}
+    for name, each in shapes.items():
+        if each.ranges and len(each.ranges) != len(types[name].shape):
+            raise ModelError(f"its description has the input {name} as {each}, its program as {types[name]}")
+    return shapes
 
 
 def _shapes(feature: Any, kind: TensorType) -> Shapes:

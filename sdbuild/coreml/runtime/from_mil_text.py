@@ -33,6 +33,7 @@ _TENSOR = re.compile(r"tensor<\s*(\w+)\s*,\s*\[([^\]]*)\]\s*>")
 _INTEGER = re.compile(r"[0-9]+")
 _PAYLOAD = re.compile(r"[^()\"]*")
 _NUMBER = re.compile(r"[^\[\],\s]+")
+_DIGITS = 20  # of the largest integer, 2**64 - 1
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
 _TRUTH = {"true": True, "false": False}
 
@@ -155,7 +156,20 @@ class _Parser:
             return TensorType(dtype, ())
         self._at = found.end()
         sizes = [size.strip() for size in found[2].split(",")] if found[2].strip() else []
-        return TensorType(found[1], tuple(int(size) if _INTEGER.fullmatch(size) else None for size in sizes))
+        return TensorType(found[1], tuple(self._size(size) for size in sizes))
+
+    def _size(self, text: str) -> int | None:
+        """A dimension; None for one that is not fixed."""
+        if text == "?":
+            return None
+        if not (text.isascii() and text.isdecimal()):
+            raise ModelError(f"{self._place()}: {text!r} is no size")
+        return self._integer(text)
+
+    def _integer(self, text: str) -> int:
+        if len(text) > _DIGITS:
+            raise ModelError(f"{self._place()}: a number of {len(text)} digits")
+        return int(text)
 
     def _constant(self) -> Constant:
         kind = self._type()
@@ -187,7 +201,7 @@ class _Parser:
             self._expect(")")
         if not isinstance(file, Immediate) or file.value != WEIGHT_FILE:
             raise UnsupportedError(f"{self._place()}: weights in a file other than {WEIGHT_FILE} are not supported")
-        return Stored(kind, int(offset))
+        return Stored(kind, self._integer(offset))
 
     def _values(self, payload: str, kind: TensorType) -> Array:
         if kind.dtype not in NUMPY_TYPES:

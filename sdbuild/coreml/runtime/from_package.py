@@ -102,6 +102,8 @@ def _type(proto: Any) -> TensorType:
     shape = tuple(
         int(each.constant.size) if each.WhichOneof("dimension") == "constant" else None for each in proto.dimensions
     )
+    if proto.dataType not in MIL_pb2.DataType.values():
+        raise UnsupportedError(f"the data type number {proto.dataType} is not supported")
     name = MIL_pb2.DataType.Name(proto.dataType)
     return TensorType(_SHORT.get(name, name.lower()), shape)
 

@@ -15,9 +15,10 @@ from sdbuild.coreml.runtime.from_mil_text import parse
 from sdbuild.coreml.runtime.from_package import read_function
 from sdbuild.coreml.runtime.fuse import fuse
 from sdbuild.coreml.runtime.plan import compile_function, tensor_inputs
-from sdbuild.coreml.runtime.program import Array, Function, TensorType
+from sdbuild.coreml.runtime.program import NUMPY_TYPES, SUB_BYTE_BITS, Array, Function, TensorType
 from sdbuild.coreml.runtime.storage import Precision, Storage
 from sdbuild.coreml.runtime.weights import WeightFile
+from sdbuild.errors import one_line
 
 
 class Model:
@@ -42,7 +43,7 @@ class Model:
             fused = fuse(function) if storage.precision == "float32" else function
             self._plan = compile_function(fused, file, storage, budget)
         except ModelError as error:
-            raise type(error)(f"{path}: {error}") from error
+            raise type(error)(f"{path}: {one_line(str(error))}") from error
         types = {value.name: value.type for value in function.inputs}
         for operation in function.block.operations:
             types.update((value.name, value.type) for value in operation.outputs)
@@ -77,7 +78,7 @@ class Model:
         try:
             results = self._plan.run(tensor_inputs(arrays, self._function, self._storage))
         except ModelError as error:
-            raise type(error)(f"{self.path}: {error}") from error
+            raise type(error)(f"{self.path}: {one_line(str(error))}") from error
         named = zip(self.outputs.items(), results, strict=True)
         return {name: self._storage.result(result, kind.dtype) for (name, kind), result in named}
 
@@ -113,7 +114,7 @@ def load(
         program, description, weights = (_compiled if compiled else _package)(path, function)
         shapes = allowed_shapes(description, program)
     except ModelError as error:
-        raise type(error)(f"{path}: {error}") from error
+        raise type(error)(f"{path}: {one_line(str(error))}") from error
     return Model(path, program, shapes, WeightFile(weights), storage, decoded_bytes)
 
 
@@ -136,6 +137,9 @@ def _compiled(path: Path, function: str | None) -> _Read:
             f"a compiled pipeline; only its ML Programs can be run, each by itself: {path / parts[0]}"
         )
     try:
+        for file in ("model.mil", "coremldata.bin"):
+            if (path / file).exists() and not (path / file).is_file():
+                raise ModelError(f"its {file} is not a regular file")
         text = (path / "model.mil").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ModelError(f"not a compiled ML Program: its model.mil cannot be read ({error})") from None
@@ -178,5 +182,11 @@ def _fits(array: Array, dtype: str) -> bool:
         return array.dtype.kind == "b"
     if array.dtype.kind not in "iu":
         return False
-    limits = np.iinfo(dtype)
-    return array.size == 0 or (int(array.min()) >= limits.min and int(array.max()) <= limits.max)
+    low, high = _limits(dtype)
+    return array.size == 0 or (int(array.min()) >= low and int(array.max()) <= high)
+
+
+def _limits(dtype: str) -> tuple[int, int]:
+    """The least and the greatest value of an integer type, those of fewer than eight bits included."""
+    bits = SUB_BYTE_BITS.get(dtype) or 8 * np.dtype(NUMPY_TYPES[dtype]).itemsize
+    return (0, 2**bits - 1) if dtype.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)

@@ -473,6 +473,14 @@ def new_opset(spec: Any) -> None:
         ),
         (lambda spec: block(spec).operations[-1].inputs.clear(), "the parameter x is missing"),
         (lambda spec: block(spec).outputs.append("nobody"), "its description names the outputs"),
+        (
+            lambda spec: spec.description.input[0].type.multiArrayType.shapeRange.sizeRanges.add(upperBound=9),
+            "its description has the input x as within [0..9], its program as fp32 [",
+        ),
+        (
+            lambda spec: setattr(stored(spec).type.tensorType, "dataType", 99),
+            "the data type number 99 is not supported",
+        ),
         (lambda spec: spec.description.input.add(name="more"), "its description names the inputs ['more', 'x']"),
     ],
 )
@@ -645,13 +653,16 @@ def test_a_text_cut_anywhere_is_an_error(end: int) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("uint4, [3]>([", "uint4, [³]>([", "line 7: these are not the values of a uint4 [?]"),
+        ("uint4, [3]>([", "uint4, [³]>([", "line 7: '³' is no size"),
         ("[1, 2, 15]", "[1, 2]", "line 7: these are not the values of a uint4 [3]"),
         ("bool(false)", "bool(0)", "line 8: these are not the values of a bool []"),
         ("string no", "state<int32> no", "model.mil"),
         ("@model_path/weights/weight.bin", "elsewhere.bin", "line 10: weights in a file other than"),
         ('a")];', 'a")] { };', "line 11: topk holds a block of operations"),
         ("-> (a, b);\n", "-> (a, b);\n func main<ios18>() {} -> ();\n", "the function 'main' is there twice"),
+        ("uint64(64)", f"uint64({'9' * 5000})", "line 10: a number of 5000 digits"),
+        ("[1, ?]> a", f"[1, {'9' * 5000}]> a", "line 11: a number of 5000 digits"),
+        ("[1, ?]> a", "[1, ²]> a", "line 11: '²' is no size"),
         ("func main", "func other", "the program has no function 'main' (it has: other)"),
     ],
 )
