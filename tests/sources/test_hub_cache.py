@@ -30,7 +30,8 @@ def cache(hub: HubServer) -> Path:
 
 
 @pytest.fixture
-def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+def offline(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cache.is_dir()  # filled first: offline it could not be
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
 
 
