@@ -80,3 +80,5 @@ VAE: dict[str, Any] = {
     "latent_channels": 4,
     "sample_size": 512,
 }
+"""But for ``scaling_factor``, which is the family's."""
+VAE_SCALES = {"sd1": 0.18215, "sd2": 0.18215, "sdxl": 0.13025}

@@ -19,7 +19,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from benchmarks.architectures import TEXT_ENCODERS, UNETS, VAE
+from benchmarks.architectures import TEXT_ENCODERS, UNETS, VAE, VAE_SCALES
 
 SHAPES = Path(__file__).resolve().parents[1] / "sdbuild/shapes/model"  # its tokenizer and schedule serve all
 
@@ -74,7 +74,8 @@ def make(family: str, folder: Path, unet: Mapping[str, Any] | None = None) -> Pa
     """
     if (folder / "model_index.json").exists():
         return folder
-    configs = {"unet": dict(unet)} if unet else TEXT_ENCODERS[family] | {"unet": UNETS[family], "vae": VAE}
+    vae = VAE | {"scaling_factor": VAE_SCALES[family]}
+    configs = {"unet": dict(unet)} if unet else TEXT_ENCODERS[family] | {"unet": UNETS[family], "vae": vae}
     for seed, (name, config) in enumerate(configs.items()):
         stem = "model" if name.startswith("text") else "diffusion_pytorch_model"
         write_weights(config, folder / name / f"{stem}.safetensors", seed)
