@@ -8,7 +8,7 @@ import signal
 from sdbuild.engine.process import Outcome
 from sdbuild.errors import NO_MEMORY, tells_of_no_memory
 from sdbuild.store import Store, Workplace, explain
-from sdbuild.store.errors import free_bytes
+from sdbuild.store.errors import free_bytes, lacks_files
 
 _LAST_LINES = 12
 _ABORTED = 127  # by the dynamic linker, where it can't go on
@@ -20,7 +20,8 @@ def failure_text(outcome: Outcome, work: Workplace, store: Store) -> str:
     if outcome.error is not None:
         return outcome.error
     free = free_bytes(store.root)
-    if free is not None and free < _FULL_BELOW and (full := explain(OSError(errno.ENOSPC, ""), store.root)):
+    full_up = lacks_files(store.root) or (free is not None and free < _FULL_BELOW)
+    if full_up and (full := explain(OSError(errno.ENOSPC, ""), store.root)):
         return str(full)
     log = work.keep_log()
     if outcome.status == -signal.SIGKILL:

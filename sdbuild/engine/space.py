@@ -39,6 +39,6 @@ def check_space(store: Store, graph: Graph, nodes: Iterable[Node]) -> None:
     need, free = disk_needed(graph, nodes), free_bytes(store.root)
     if free is not None and free < need:
         raise UserError(
-            f"the disk is too small: about {size(need)} needed in {store.root}, {size(free)} free. Make room (`doit gc` "
-            "removes what no recipe needs), or set SDBUILD_STORE to a folder on a larger disk"
+            f"the disk is too small: about {size(need)} needed in {store.root}, {size(free)} free. Make room "
+            "(`doit gc older=0d` removes what no recipe in use needs), or set SDBUILD_STORE to a folder on a larger disk"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +11,14 @@ from pathlib import Path
 
 from sdbuild.errors import UserError
 
-_FULL = {errno.ENOSPC, errno.EDQUOT}
+UNWRITABLE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+"""What the system says where this user may not write."""
+
 _ELSEWHERE = "set SDBUILD_STORE to a folder of your own"
+_MAKE_ROOM = (
+    "Make room (`doit gc older=0d` removes what no recipe in use needs), then run the same command again: finished stages "
+    "are kept"
+)
 
 
 class StoreError(UserError):
@@ -24,11 +31,19 @@ def explain(error: OSError, root: Path, instead: str = _ELSEWHERE) -> StoreError
     ``instead`` is what to do where this folder can't be had.
     """
     place = str(error.filename) if error.filename is not None else str(root)
-    if error.errno in _FULL:
+    if error.errno == errno.ENOSPC:
+        lack = "it takes no more files (its inodes are used up)" if lacks_files(root) else f"{free_text(root)} free"
+        return StoreError(f"the disk is full: {lack} where {root} lies. {_MAKE_ROOM}")
+    if error.errno == errno.EDQUOT:
         return StoreError(
-            f"the disk is full: {free_text(root)} free where {root} lies. Make room (`doit gc` removes what no "
-            "recipe needs), then run the same command again: finished stages are kept"
+            f"the disk is full: what this user may have of it, where {root} lies, is used up. {_MAKE_ROOM}"
         )
+    if error.errno == errno.EMFILE:
+        return StoreError(
+            "too many open files: allow this process more of them (ulimit -n 4096), or build fewer stages at once (-n 1)"
+        )
+    if error.errno == errno.ENFILE:
+        return StoreError("too many open files: the whole system may have no more of them; close other programs")
     if error.errno == errno.EFBIG:
         return StoreError(f"{place}: a file grew larger than this disk or this user's limit (ulimit -f) allows")
     if error.errno == errno.EROFS:
@@ -66,6 +81,15 @@ def free_bytes(path: Path) -> int | None:
         except OSError:
             continue
     return None
+
+
+def lacks_files(path: Path) -> bool:
+    """The disk has room for bytes, maybe, but for no more files."""
+    try:
+        disk = os.statvfs(path)
+    except OSError:
+        return False
+    return disk.f_files > 0 and disk.f_favail == 0  # Btrfs, which makes inodes as needed, says 0 of 0
 
 
 def free_text(path: Path) -> str:

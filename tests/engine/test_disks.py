@@ -31,6 +31,23 @@ def test_a_full_disk_ends_in_one_line_and_leaves_nothing_in_the_way(toy: Toy) ->
     assert first.startswith("error: trace:a: the disk is full: ") and not others
 
 
+@pytest.mark.skipif(not _mounts(), reason="needs mount namespaces (unshare -rm)")
+def test_a_disk_that_takes_no_more_files_is_told_as_such(toy: Toy) -> None:
+    toy.store.mkdir()
+    few_files = ("unshare", "-rm", "sh", "-c", _SMALL_DISK.replace("-o size", "-o nr_inodes"), "25", str(toy.store))
+    done = toy.build(prefix=few_files)
+    (message,) = done.stderr.splitlines()
+    assert done.returncode == 1
+    assert "the disk is full: it takes no more files (its inodes are used up) where " in message
+    assert "`doit gc older=0d`" in message and "free" not in message
+
+
+def test_too_few_open_files_are_told_as_such(toy: Toy) -> None:
+    failed = toy.build(prefix=("sh", "-c", 'ulimit -n 10; exec "$@"', "sh"))
+    (message,) = failed.stderr.splitlines()
+    assert failed.returncode == 1 and message.startswith("error: too many open files: allow this process more of them")
+
+
 @pytest.mark.parametrize("words", [(), ("-n", "2"), ("-c",)])
 def test_a_disk_too_small_is_refused_before_anything_runs(toy: Toy, words: tuple[str, ...]) -> None:
     failed = toy.build(*words, changes={"size": 1 << 50})

@@ -65,8 +65,10 @@ def test_places_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     ("number", "expected"),
     [
-        (errno.ENOSPC, r"^the disk is full: \d+ MB free where \S+ lies\. Make room \(`doit gc` .*are kept$"),
-        (errno.EDQUOT, "^the disk is full: "),
+        (errno.ENOSPC, r"^the disk is full: \d+ MB free where \S+ lies\. Make room \(`doit gc older=0d` .*are kept$"),
+        (errno.EDQUOT, "^the disk is full: what this user may have of it, .* is used up. Make room"),
+        (errno.EMFILE, r"^too many open files: allow this process more of them \(ulimit -n"),
+        (errno.ENFILE, "^too many open files: the whole system"),
         (errno.EROFS, "^/place: the disk is read-only; set SDBUILD_STORE to a folder of your own$"),
         (errno.EACCES, "^/place: no permission; give it to this user, or set SDBUILD_STORE"),
         (errno.EFBIG, "^/place: a file grew larger than"),
