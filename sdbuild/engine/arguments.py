@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from sdbuild.engine.quantities import seconds, size_bytes
 from sdbuild.errors import UserError, printable
 from sdbuild.generate.request import VARIABLES as DRAWING
 from sdbuild.plan import STAGES
@@ -16,7 +17,7 @@ COMMANDS = {
     "why": "say why a task would run, or why it ran last: the input or setting that changed",
     "validate": "check a recipe and say what it comes to",
     "list": "list the recipes that come with sdbuild, and these commands",
-    "gc": "remove from the store what no recipe in use needs",
+    "gc": "remove from the store what no recipe in use needs and no build has used for 30 days",
     "clean": "remove build/<recipe>/; the store keeps everything",
     "verify": "hold what a build makes of a recipe against PyTorch, stage by stage",
     "generate": "draw pictures with what a build put into build/<recipe>/",
@@ -30,6 +31,8 @@ VARIABLES = {
     "config": "the recipe: a path, or a name from `list` (without it: shapes)",
     "variant": "one variant of the recipe instead of all",
     "task": "a task of the recipe, such as convert:unet",
+    "older": "how long nothing may have used what is removed: 90m, 12h, 30d (the default), 2w; 0d counts nothing as used",
+    "max": "how large the store may be after it: 500MB, 20GB; what recipes in use need goes last",
     "dry": "dry=1 removes nothing, only tells",
     **DRAWING,
 }
@@ -41,7 +44,7 @@ TAKES = {
     "why": ("config", "variant", "task"),
     "validate": ("config",),
     "list": (),
-    "gc": ("dry",),
+    "gc": ("older", "max", "dry"),
     "clean": ("config", "variant"),
     "verify": ("config", "variant"),
     "generate": ("config", "variant", *DRAWING),
@@ -114,6 +117,9 @@ def check(words: Sequence[str], variables: Mapping[str, str]) -> None:
             raise unknown("variable", name, taken, f"`{' '.join(words) or 'build'}` {has}")
         if not value and name != "negative":
             raise UserError(f"{name}= is empty; {VARIABLES[name]}")
+    for name, read in (("older", seconds), ("max", size_bytes)):
+        if name in variables:
+            read(name, variables[name])
     if variables.get("dry", "1") not in ("0", "1"):
         raise UserError(f"dry={_safe(variables['dry'])}: write dry=1 to be told only, or leave it out")
 

@@ -1,4 +1,4 @@
-"""Commands that remove: results from the build folder, artifacts that no recipe needs from the store."""
+"""Commands that remove: results from the build folder, artifacts that are no longer needed from the store."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from pathlib import Path
 
 from sdbuild.engine.progress import size
 from sdbuild.engine.publish import folder_of, stale_folders, withdraw
+from sdbuild.engine.quantities import seconds, size_bytes
 from sdbuild.engine.request import graph_of, load
-from sdbuild.errors import UserError
+from sdbuild.errors import UserError, printable
 from sdbuild.recipe.problems import display
 from sdbuild.store import collect, explain, open_store
+
+_LISTED = 10  # recipes
 
 
 def clean(variables: Mapping[str, str], here: Path) -> None:
@@ -39,21 +42,40 @@ def clean(variables: Mapping[str, str], here: Path) -> None:
 
 
 def collect_garbage(variables: Mapping[str, str]) -> None:
-    """Remove what no recipe in use was last built from, or tell what would be removed. Raises UserError."""
+    """Remove what no recipe in use was last built from and no build has used for a while, or tell what would be removed.
+
+    Raises:
+        UserError: a value that cannot be, or a store in which nothing can be removed now.
+    """
     dry = variables.get("dry") == "1"
+    older = variables.get("older", "30d")
+    most = size_bytes("max", variables["max"]) if "max" in variables else None
     store = open_store()
-    found = collect(store, dry=dry)
+    found = collect(store, older=seconds("older", older), most=most, dry=dry)
     print(f"store {display(store.root)}: {size(found.kept_bytes + found.removed_bytes + found.leftover_bytes)}")
+    one = len(found.recipes) == 1
+    users = f"{_count(len(found.recipes), 'recipe')} in use {'needs' if one else 'need'}"
+    recent = f" and {found.recent} used within {older}" if found.recent else ""
+    print(f"  kept: {size(found.kept_bytes)}, {_count(found.needed, 'artifact')} that {users}{recent}")
+    for recipe in found.recipes[:_LISTED]:
+        print(f"    {printable(display(recipe))}")
+    if len(found.recipes) > _LISTED:
+        print(f"    and {len(found.recipes) - _LISTED} more")
+    if len(found.gone) > 1:
+        print(f"  {len(found.gone)} recipes built here, such as {printable(display(found.gone[0]))}, exist no more")
+    elif found.gone:
+        print(f"  {printable(display(found.gone[0]))}, built here, exists no more")
     print(
-        f"  kept: {size(found.kept_bytes)} in {found.kept} artifacts, which {_count(len(found.recipes), 'recipe')} in use need"
+        f"  {'would be removed' if dry else 'removed'}: {size(found.removed_bytes)}, {_count(found.unused, 'artifact')} "
+        f"that no recipe in use needs{', unused for ' + older if seconds('older', older) else ''}"
     )
-    for recipe in found.recipes:
-        print(f"    {display(recipe)}")
-    for recipe in found.gone:
-        print(f"    {display(recipe)} exists no more: what only it needed goes")
-    print(
-        f"  {'would be removed' if dry else 'removed'}: {size(found.removed_bytes)} in {_count(found.removed, 'artifact')}"
-    )
+    if found.over:
+        needed = f", {found.over_needed} of them needed by recipes in use" if found.over_needed else ""
+        print(f"    and, for max={variables['max']}, the {found.over} least recently used{needed}")
+    if found.held_bytes:
+        print(
+            f"    {size(found.held_bytes)} of it stay on the disk as results under build/, which `doit clean` removes"
+        )
     if found.leftover_bytes:
         print(f"  and {size(found.leftover_bytes)} that stopped or failed runs had left")
 

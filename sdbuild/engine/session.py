@@ -83,6 +83,7 @@ class Session:
         state = self._states[node] = examine(self.store, node, self._states)
         if isinstance(state, Ready):
             self.reused.add(self.graph.names[node])
+            self.store.note_use(state.artifact)
             return True
         self._reasons[node] = reason(self.store, self.graph, node, state, self._last(node))
         return False

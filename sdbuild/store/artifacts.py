@@ -11,16 +11,20 @@ The layout of a store::
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sdbuild.store.digest import Identity, hash_file, identity, part_digest, record_files, walk
-from sdbuild.store.errors import explained
+from sdbuild.store.errors import UNWRITABLE, explained
 from sdbuild.store.locks import Lock
 from sdbuild.store.stamp import Stamp, read_stamp
 from sdbuild.store.work import Workplace
+
+_NOTED_AFTER = 3600  # seconds; a build that runs nothing then writes nothing, but for once an hour
 
 
 @dataclass(frozen=True)
@@ -105,14 +109,31 @@ class Store:
         with explained(self.root):
             return read_stamp(self._stamp_path(stage, key))
 
+    def note_use(self, artifact: Artifact) -> None:
+        """A build uses it: its stamp's time says so, to the hour, and keeps it from being collected as garbage for a while."""
+        path = self._stamp_path(artifact.stamp.stage, artifact.stamp.key)
+        with suppress(OSError):  # a store that this user can't write, or a stamp that was just removed
+            if time.time() - path.stat().st_mtime > _NOTED_AFTER:
+                os.utime(path)
+
     def lock_path(self, name: str) -> Path:
         """The file to lock for a key, or for anything else that one process at a time may do."""
         return self.root / "locks" / name
 
-    def in_use(self, on_wait: Callable[[], None] = lambda: None) -> Lock:
-        """Held by every build while it runs: nothing is removed from the store meanwhile."""
+    def in_use(self, on_wait: Callable[[], None] = lambda: None) -> Lock | None:
+        """Held by every build while it runs: nothing is removed from the store meanwhile.
+
+        None where this user can neither lock the store nor, then, make anything in it. Such a build only reads, and looks at
+        each artifact when it comes to it: should the store's owner collect garbage at that moment, it ends with a message
+        that something is not there, and nothing wrong is left.
+        """
         with explained(self.root):
-            return Lock.take(self.lock_path("store"), shared=True, on_wait=on_wait)
+            try:
+                return Lock.take(self.lock_path("store"), shared=True, on_wait=on_wait)
+            except OSError as error:
+                if error.errno not in UNWRITABLE:
+                    raise
+                return None
 
     def _artifact_path(self, stage: str, key: str) -> Path:
         return self.root / "artifacts" / stage / key

@@ -50,7 +50,7 @@ def explain(error: OSError, root: Path, instead: str = _ELSEWHERE) -> StoreError
         return StoreError(f"{place}: the disk is read-only; {instead}")
     if error.errno in (errno.EACCES, errno.EPERM):
         return StoreError(f"{place}: no permission; give it to this user, or {instead}")
-    if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
+    if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ELOOP):
         return StoreError(f"{place}: a file is where a folder should be, or the other way round; {instead}")
     if error.errno in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
         return StoreError(f"{place}: this file system has no locks; {instead} on a local disk")
@@ -71,6 +71,16 @@ def explained(root: Path) -> Iterator[None]:
         if clear is None:
             raise
         raise clear from error
+
+
+@contextmanager
+def unless_unwritable() -> Iterator[None]:
+    """Do without what can't be written by this user: a store that is read-only serves what it has."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
 
 
 def free_bytes(path: Path) -> int | None:

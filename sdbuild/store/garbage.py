@@ -1,16 +1,30 @@
-"""Garbage collection: remove what no recipe that still exists was last built from."""
+"""Garbage collection: remove what no recipe in use needs and no build has used for a while.
+
+An artifact is kept for either of two reasons. A recipe that still exists was last built from it; or a build, of whatever
+recipe, used it not long ago: recipes are known by their paths, and in a store that several machines and checkouts share, a path
+that is not there may be somebody else's. When it was last used is the modification time of its stamp, see ``Store.note_use``; a
+build uses all that its results were made of.
+"""
 
 from __future__ import annotations
 
+import math
+import os
 import shutil
-from collections.abc import Iterable
+import stat
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence, Set
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from sdbuild.store.artifacts import Store
-from sdbuild.store.errors import StoreError, explained
+from sdbuild.store.errors import StoreError, explained, unless_unwritable
 from sdbuild.store.locks import Lock
 from sdbuild.store.records import Records
+
+_HOUR = 3600  # seconds; last uses are noted no finer
 
 
 @dataclass(frozen=True)
@@ -18,34 +32,65 @@ class Collection:
     """What was, or would be, removed and kept. Sizes are bytes on disk, hard links counted once."""
 
     recipes: tuple[Path, ...]
-    """In use: each still exists and was built."""
+    """In use: each still exists, or can't be looked for, and was built."""
     gone: tuple[Path, ...]
     """Built once; the file exists no more."""
-    kept: int
+    needed: int
+    """Artifacts that are kept because a recipe in use needs them."""
+    recent: int
+    """Others that are kept because a build used them not long ago."""
     kept_bytes: int
-    removed: int
+    unused: int
+    """Artifacts that are removed because neither holds, or because they are not whole."""
+    over: int
+    """Artifacts that are removed because the store would be too large with them."""
+    over_needed: int
+    """How many of those a recipe in use needs."""
     removed_bytes: int
+    held_bytes: int
+    """How many of the removed bytes stay on the disk, as hard links from outside hold them."""
     leftover_bytes: int
     """What stopped or failed runs had left."""
 
 
-def collect(store: Store, *, dry: bool) -> Collection:
-    """Remove artifacts that no recipe in use needs, and what stopped runs left; with ``dry`` only tell.
+@dataclass(frozen=True)
+class _Item:
+    """An artifact, or what lies in the place of one."""
+
+    name: tuple[str, str]
+    """Stage and key."""
+    paths: tuple[Path, ...]
+    """Its stamp, if it has one, comes first: once that is gone, there is no artifact."""
+    last_use: float | None
+    """Seconds since the epoch; None without a stamp."""
+    links: tuple[os.stat_result, ...]
+    """What its names lead to: a file may have several."""
+
+
+def collect(store: Store, *, older: float, most: float | None = None, dry: bool) -> Collection:
+    """Remove artifacts that no recipe in use needs and no build has used for ``older`` seconds, and what stopped runs left;
+    then others until at most ``most`` bytes remain, those last that recipes in use need.
+
+    The least recently used go first; of those used in the same hour, those that take the least time to make for their size.
+    With ``dry`` nothing is removed.
 
     Raises:
-        StoreError: a build is using the store.
+        StoreError: a build is using the store, or what recipes need can't be read: then nothing is removed.
     """
     with explained(store.root):
+        if dry:
+            with store.in_use() or nullcontext():
+                return _collect(store, older, most, dry=True)
         lock = Lock.try_take(store.lock_path("store"))
         if lock is None:
             raise StoreError(f"a build is running in the store {store.root}: collect garbage when it is done")
         with lock:
-            return _collect(store, dry=dry)
+            return _collect(store, older, most, dry=False)
 
 
 def sweep(store: Store) -> None:
     """Remove the work folders of runs that were killed. What they kept for a next attempt stays."""
-    with explained(store.root):
+    with explained(store.root), unless_unwritable():
         for folder in store.root.glob("work/*"):
             lock = Lock.try_take(store.lock_path(folder.name))
             if lock is not None:
@@ -53,54 +98,124 @@ def sweep(store: Store) -> None:
                     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _collect(store: Store, *, dry: bool) -> Collection:
-    recipes: list[Path] = []
-    gone: list[Path] = []
-    roots: set[str] = set()
-    for path, record in Records(store.root).all():
-        if record.recipe.is_file():
-            recipes.append(record.recipe)
-            roots.update(entry.key for tasks in record.builds.values() for entry in tasks.values())
-        else:
-            gone.append(record.recipe)
-            if not dry:
-                path.unlink()
-    keep: list[Path] = []
-    drop: list[Path] = []
-    for path in sorted(store.root.glob("artifacts/*/*")):
-        stamped = path.suffix == ".json" or path.with_name(f"{path.name}.json").is_file()
-        (keep if path.stem in roots and stamped else drop).append(path)
-    left = [folder for name in ("work", "partial", "logs") for folder in sorted(store.root.glob(f"{name}/*"))]
-    seen: set[tuple[int, int]] = set()
-    kept_bytes, removed_bytes, leftover_bytes = (_disk_usage(paths, seen) for paths in (keep, drop, left))
+def _collect(store: Store, older: float, most: float | None, *, dry: bool) -> Collection:
+    records = list(Records(store.root).all())
+    used = {record.recipe for _, record in records if _may_exist(record.recipe)}
+    needed = {name for _, record in records if record.recipe in used for name in record.names()}
+    now = time.time()
+    keep: list[_Item] = []
+    drop: list[_Item] = []
+    for item in _items(store.root):
+        whole = item.last_use is not None
+        (keep if whole and (item.name in needed or _age(item, now) < older) else drop).append(item)
+    unused = len(drop)
+    over = [] if most is None else _beyond(store, keep, most, needed)
+    if over:
+        names = {item.name for item in over}
+        keep = [item for item in keep if item.name not in names]
+        drop += over
+    left = [path for name in ("work", "partial", "logs") for path in sorted(store.root.glob(f"{name}/*"))]
+    leftovers = [found for path in left for found in _links(path)]
     if not dry:
-        for path in (*drop, *left):
+        for path in (*(path for item in drop for path in item.paths), *left):
             _remove(path)
+        recent = {item.name for item in keep} - needed
+        for path, record in records:
+            if record.recipe not in used and not record.names() & recent:
+                path.unlink()
+    kept_files, removed_files = _by_inode(keep), _by_inode(drop)
+    removed_files = {inode: found for inode, found in removed_files.items() if inode not in kept_files}
+    links = Counter(_inode(found) for item in drop for found in item.links)
     return Collection(
-        recipes=tuple(sorted(recipes)),
-        gone=tuple(sorted(gone)),
-        kept=sum(path.suffix != ".json" for path in keep),
-        kept_bytes=kept_bytes,
-        removed=sum(path.suffix != ".json" for path in drop),
-        removed_bytes=removed_bytes,
-        leftover_bytes=leftover_bytes,
+        recipes=tuple(sorted(used)),
+        gone=tuple(sorted(record.recipe for _, record in records if record.recipe not in used)),
+        needed=sum(item.name in needed for item in keep),
+        recent=sum(item.name not in needed for item in keep),
+        kept_bytes=_bytes(kept_files.values()),
+        unused=unused,
+        over=len(over),
+        over_needed=sum(item.name in needed for item in over),
+        removed_bytes=_bytes(removed_files.values()),
+        held_bytes=_bytes(found for inode, found in removed_files.items() if found.st_nlink > links[inode]),
+        leftover_bytes=_bytes({_inode(found): found for found in leftovers}.values()),
     )
 
 
-def _disk_usage(paths: Iterable[Path], seen: set[tuple[int, int]]) -> int:
-    """Bytes of files that were not yet ``seen``; what symlinks lead to is not counted."""
-    total = 0
-    for path in paths:
-        for file in (path, *path.rglob("*")):
-            stat = file.lstat()
-            if not file.is_dir() and (stat.st_dev, stat.st_ino) not in seen:
-                seen.add((stat.st_dev, stat.st_ino))
-                total += stat.st_size
-    return total
+def _may_exist(recipe: Path) -> bool:
+    """False only where it surely does not: what lies in another user's folder, say, may."""
+    try:
+        return stat.S_ISREG(recipe.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+
+
+def _age(item: _Item, now: float) -> float:
+    return max(0.0, now - item.last_use) if item.last_use is not None else math.inf
+
+
+def _items(root: Path) -> Iterator[_Item]:
+    """Everything below ``artifacts``."""
+    found: dict[tuple[str, str], list[Path]] = {}
+    for path in sorted(root.glob("artifacts/*/*"), key=lambda path: path.suffix != ".json"):
+        found.setdefault((path.parent.name, path.name.removesuffix(".json")), []).append(path)
+    for name, paths in sorted(found.items()):
+        stamped = paths[0].suffix == ".json"
+        links = [found for path in paths for found in _links(path)]
+        yield _Item(name, tuple(paths), links[0].st_mtime if stamped and links else None, tuple(links))
+
+
+def _links(path: Path) -> Iterator[os.stat_result]:
+    """The status of a file, or of every file below a folder; symlinks count as themselves."""
+    pending = [path]
+    while pending:
+        place = pending.pop()
+        try:
+            found = place.lstat()
+            if stat.S_ISDIR(found.st_mode):
+                pending += place.iterdir()
+            else:
+                yield found
+        except FileNotFoundError:  # in a dry run, builds go on meanwhile
+            continue
+
+
+def _beyond(store: Store, items: Sequence[_Item], most: float, needed: Set[tuple[str, str]]) -> list[_Item]:
+    """Those of the items to remove so that the rest has at most ``most`` bytes."""
+
+    def rank(item: _Item) -> tuple[bool, float, float]:
+        stamp = store.stamp(*item.name)
+        effort = stamp.seconds / max(stamp.size, 1) if stamp else 0.0
+        return item.name in needed, (item.last_use or 0.0) // _HOUR, effort
+
+    links = Counter(_inode(found) for item in items for found in item.links)
+    total = _bytes(_by_inode(items).values())
+    found: list[_Item] = []
+    for item in sorted(items, key=rank):
+        if total <= most:
+            break
+        found.append(item)
+        for file in item.links:
+            links[_inode(file)] -= 1
+            total -= file.st_size if links[_inode(file)] == 0 else 0
+    return found
+
+
+def _inode(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
+
+
+def _by_inode(items: Iterable[_Item]) -> dict[tuple[int, int], os.stat_result]:
+    return {_inode(found): found for item in items for found in item.links}
+
+
+def _bytes(files: Iterable[os.stat_result]) -> int:
+    return sum(found.st_size for found in files)
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
-        path.unlink()
+        path.unlink(missing_ok=True)

@@ -4,6 +4,7 @@ import pytest
 
 from sdbuild.engine.arguments import Options, parse
 from sdbuild.engine.dodo import own_arguments
+from sdbuild.engine.quantities import seconds, size_bytes
 from sdbuild.errors import UserError
 
 COMMANDS = "Commands: build, plan, why, validate, list, gc, clean, verify, generate"
@@ -23,12 +24,19 @@ BAD = {
     "convert:unet dry=1": "unknown variable 'dry'\n`convert:unet` takes config=, variant=",
     "why tsk=unet": "unknown variable 'tsk': did you mean 'task'?\n`why` takes config=, variant=, task=",
     "list config=x": "unknown variable 'config'\n`list` takes no variables",
-    "gc config=x": "unknown variable 'config'\n`gc` takes dry=",
+    "gc config=x": "unknown variable 'config'\n`gc` takes older=, max=, dry=",
     "validate variant=x": "unknown variable 'variant'\n`validate` takes config=",
     "build =x": "unknown variable ''\n`build` takes config=, variant=",
     "build config=": "config= is empty; the recipe: a path, or a name from `list` (without it: shapes)",
     "build config=a config=b": "config= is given twice",
     "gc dry=yes": "dry=yes: write dry=1 to be told only, or leave it out",
+    "gc older=30": "older=30: write a number and its unit, minutes, hours, days or weeks: 90m, 12h, 30d, 2w",
+    "gc older=-1d": "older=-1d: write a number and its unit, minutes, hours, days or weeks: 90m, 12h, 30d, 2w",
+    "gc older=٣d": "older=٣d: write a number and its unit, minutes, hours, days or weeks: 90m, 12h, 30d, 2w",
+    "gc older=1y": "older=1y: write a number and its unit, minutes, hours, days or weeks: 90m, 12h, 30d, 2w",
+    "gc max=20": "max=20: write a number and its unit, kB, MB, GB or TB: 500MB, 20GB",
+    "gc max=": "max= is empty; how large the store may be after it: 500MB, 20GB; what recipes in use need goes last",
+    f"gc max={'9' * 400}GB": f"max={'9' * 40}: write a number and its unit, kB, MB, GB or TB: 500MB, 20GB",
     "build -n": "-n : say how many stages may run at once, such as -n 2",
     "build -n 0": "-n 0: say how many stages may run at once, such as -n 2",
     "build -n two": "-n two: say how many stages may run at once, such as -n 2",
@@ -47,6 +55,19 @@ def test_bad_command_lines(line: str) -> None:
     with pytest.raises(UserError) as error:
         parse(line.split())
     assert str(error.value) == BAD[line]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("90m", 5400), ("12h", 43200), ("30d", 2592000), ("1.5D", 129600), ("2w", 1209600), ("0d", 0)],
+)
+def test_lengths_of_time(text: str, expected: float) -> None:
+    assert seconds("older", text) == expected
+
+
+@pytest.mark.parametrize(("text", "expected"), [("500MB", 5e8), ("20gb", 2e10), ("0.5 TB", 5e11), ("0kB", 0)])
+def test_sizes(text: str, expected: float) -> None:
+    assert size_bytes("max", text) == expected
 
 
 def test_good_command_lines() -> None:

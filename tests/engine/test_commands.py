@@ -126,15 +126,46 @@ def test_damage_is_told_and_where(sdbuild: COMMAND, here: Path) -> None:
 def test_what_the_collector_removed_is_told(sdbuild: COMMAND, here: Path) -> None:
     build(here)
     recipe = (here / "mine.yaml").rename(here / "renamed.yaml")
-    told = sdbuild("gc dry=1")[1]
-    assert "would be removed" in told and "mine.yaml exists no more" in told
+    told = sdbuild("gc dry=1 older=0d")[1]
+    assert "would be removed: " in told and "  mine.yaml, built here, exists no more\n" in told
     assert "0 of 15" in sdbuild("plan config=renamed")[1]
     recipe.rename(here / "mine.yaml")
-    assert "kept: " in sdbuild("gc")[1]
+    assert (
+        "15 artifacts that 1 recipe in use needs\n    mine.yaml\n  removed: 0 B, 0 artifacts"
+        in sdbuild("gc older=0d")[1]
+    )
     assert "0 of 15" in sdbuild("plan config=mine")[1]
     (here / "mine.yaml").rename(here / "renamed.yaml")
-    assert "removed: " in sdbuild("gc")[1]
+    assert "0 artifacts that 0 recipes in use need and 15 used within 30d\n" in sdbuild("gc")[1]
+    assert "0 of 15" in sdbuild("plan config=renamed")[1]
+    told = sdbuild("gc older=0d")[1]
+    assert (
+        "removed: " in told and " of it stay on the disk as results under build/, which `doit clean` removes\n" in told
+    )
     assert "15 of 15" in sdbuild("plan config=renamed")[1]
+
+
+def test_the_collector_makes_the_store_as_small_as_asked(sdbuild: COMMAND, here: Path) -> None:
+    build(here)
+    told = sdbuild("gc max=0kB")[1]
+    assert "    and, for max=0kB, the 15 least recently used, 15 of them needed by recipes in use\n" in told
+    assert "15 of 15" in sdbuild("plan config=mine")[1]
+
+
+def test_a_record_that_cant_be_read_stops_the_collector_and_no_build(sdbuild: COMMAND, here: Path) -> None:
+    build(here)
+    (record,) = (here.parent / "store/builds").glob("*.json")
+    record.write_text("{")
+    (here / "mine.yaml").rename(here / "renamed.yaml")
+    assert sdbuild("gc older=0d") == (
+        1,
+        "",
+        f"error: {record}: damaged, or not a record of a build, so nothing is removed; build its recipe again, or remove the "
+        "file if that is no more\n",
+    )
+    (here / "renamed.yaml").rename(here / "mine.yaml")
+    assert build(here) == []
+    assert "15 artifacts that 1 recipe in use needs" in sdbuild("gc older=0d")[1]
 
 
 def test_clean_removes_results_and_only_those(sdbuild: COMMAND, here: Path) -> None:
