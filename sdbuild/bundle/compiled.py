@@ -19,6 +19,7 @@ from sdbuild.bundle.violation import Violation
 from sdbuild.coreml.blob import BlobError, BlobReader
 from sdbuild.coreml.proto import Model_pb2
 from sdbuild.errors import one_line
+from sdbuild.standins import stand_in_at
 
 _T = TypeVar("_T")
 
@@ -74,11 +75,19 @@ def read_compiled(path: Path, name: str) -> tuple[Compiled | None, list[Violatio
         return None, [Violation(name, "not a folder", _NOT_LOADED, "put the compiled model itself there")]
     violations: list[Violation] = []
 
-    def report(file: str, what: str) -> None:
+    def report(file: str, what: str, remedy: str = "compile the package again") -> None:
         why = _MISLED if file == "metadata.json" else _NOT_LOADED
-        violations.append(Violation(f"{name}/{file}", one_line(what), why, "compile the package again"))
+        violations.append(Violation(f"{name}/{file}", one_line(what), why, remedy))
+
+    def is_itself(file: str) -> bool:
+        wrong = stand_in_at(path / file)
+        if wrong is not None:
+            report(file, wrong.what, wrong.remedy)
+        return wrong is None
 
     def read(file: str, parse: Callable[[Path], _T]) -> _T | None:
+        if not is_itself(file):
+            return None
         try:
             if (path / file).exists() and not ((path / file).is_file() or (path / file).is_dir()):
                 raise ValueError("a pipe or a device")
@@ -96,7 +105,7 @@ def read_compiled(path: Path, name: str) -> tuple[Compiled | None, list[Violatio
     program = read("model.mil", _program)
     if program is not None:
         for file, offsets in sorted(program.blobs.items()):
-            if what := _weights_problem(path / file, offsets):
+            if is_itself(file) and (what := _weights_problem(path / file, offsets)):
                 report(file, what)
     if ports is None:
         return None, violations

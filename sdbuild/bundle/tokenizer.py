@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sdbuild.bundle.violation import Violation
 from sdbuild.errors import UserError
+from sdbuild.standins import ENOUGH, stand_in
 
 VOCABULARY, MERGES = "vocab.json", "merges.txt"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -51,12 +52,16 @@ def check_tokenizer(folder: Path, present: Collection[str], tokens: Sequence[str
         for name in (VOCABULARY, MERGES)
         if name not in present
     ]
-    vocabulary = None
-    if VOCABULARY in present:
-        vocabulary, found = _check_vocabulary((folder / VOCABULARY).read_bytes(), tokens)
+    texts, vocabulary = {name: (folder / name).read_bytes() for name in (VOCABULARY, MERGES) if name in present}, None
+    for name in list(texts):
+        if wrong := stand_in(texts[name][:ENOUGH]):
+            violations.append(Violation(name, wrong.what, "the app does not start", wrong.remedy))
+            del texts[name]
+    if VOCABULARY in texts:
+        vocabulary, found = _check_vocabulary(texts[VOCABULARY], tokens)
         violations += found
-    if MERGES in present:
-        violations += _check_merges((folder / MERGES).read_bytes(), vocabulary)
+    if MERGES in texts:
+        violations += _check_merges(texts[MERGES], vocabulary)
     return violations
 
 

@@ -21,7 +21,7 @@ from google.protobuf.message import DecodeError
 
 from sdbuild.coreml.proto import Model_pb2
 from sdbuild.errors import UserError
-from sdbuild.standins import ENOUGH, stand_in
+from sdbuild.standins import ENOUGH, stand_in, stand_in_at
 
 _DATA = Path("Data/com.apple.CoreML")
 _PARAMETERS = ".parameters.json"
@@ -102,6 +102,8 @@ def _manifest(path: Path) -> tuple[str, list[str]]:
     try:
         if file.stat().st_size > _MANIFEST_LIMIT:
             raise ValueError(f"larger than {_MANIFEST_LIMIT} bytes")
+        if instead := stand_in_at(file):
+            raise PackageError(f"{file}: it {instead}")
         manifest = json.loads(file.read_text(encoding="utf-8"))
         entries = manifest["itemInfoEntries"]
         items = [entry["path"] for entry in entries.values()]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sdbuild.errors import UserError
+from sdbuild.standins import ENOUGH, stand_in, stand_in_at
 
 _PIPELINES = ("sd1", "sd2", "sdxl")
 _SCHEMA = 1
@@ -85,12 +86,16 @@ def read_bundle(folder: Path) -> Bundle:
     """
     path = folder / "manifest.json"
     try:
-        manifest = json.loads(path.read_bytes())
+        content = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{folder}: no bundle there (it has no manifest.json); run `doit build` first") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
+    if wrong := stand_in(content[:ENOUGH]):
+        raise UserError(f"{path}: it {wrong}")
+    try:
+        manifest = json.loads(content)
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: damaged, it is not JSON ({error}); run `doit build` again") from None
     fields = _Fields(path, manifest)
     if fields.get(int, "schema") != _SCHEMA:
@@ -148,5 +153,7 @@ def _check_files(resources: Path, fields: _Fields) -> None:
             found = path.stat().st_size
         except OSError:
             raise UserError(f"{path}: missing; run `doit build` again") from None
+        if found != size and (wrong := stand_in_at(path)):
+            raise UserError(f"{path}: it {wrong}")
         if found != size:
             raise UserError(f"{path}: {found} bytes long, {size} when it was built; run `doit build` again")

@@ -16,7 +16,8 @@ from sdbuild.bundle.manifest import tree_digest
 from sdbuild.errors import UserError
 from sdbuild.generate.bundle import GUIDANCE, STEPS, Bundle, read_bundle
 from sdbuild.generate.options import PREDICTIONS
-from sdbuild.generate.places import POINTER, find_place
+from sdbuild.generate.places import find_place
+from sdbuild.standins import stand_in_at
 
 _SUFFIX = ".mlmodelc"
 _SCALES = {"sd1": 0.18215, "sd2": 0.18215, "sdxl": 0.13025}
@@ -84,7 +85,7 @@ def read_foreign(resources: Path, prediction_type: str | None, vae_scale: float 
         UserError: models are missing, damaged, or of a pipeline that is not drawn with; or the prediction is not said.
     """
     names = sorted(each.name.removesuffix(_SUFFIX) for each in resources.glob(f"*{_SUFFIX}") if each.is_dir())
-    _refuse_pointers(resources)
+    _refuse_stand_ins(resources)
     unet = _unet(resources, names)
     for name in ("TextEncoder", "TextEncoder2") if unet.xl else ("TextEncoder",):
         if name not in names:
@@ -179,10 +180,11 @@ def _open(resources: Path, name: str) -> Compiled:
     return model
 
 
-def _refuse_pointers(resources: Path) -> None:
-    for path in sorted(resources.rglob("*")):
-        if path.is_file() and path.stat().st_size < 1024 and path.read_bytes().startswith(POINTER):
-            raise UserError(f"{path}: a pointer of Git LFS and not the file itself: run git lfs pull in its repository")
+def _refuse_stand_ins(resources: Path) -> None:
+    """All files of the models at once, before the large ones are read: of a clone without Git LFS most are pointers."""
+    for path in sorted(path for folder in resources.glob(f"*{_SUFFIX}") for path in folder.rglob("*")):
+        if not path.name.startswith(".") and (wrong := stand_in_at(path)):
+            raise UserError(f"{path}: it {wrong}")
 
 
 def _digests(resources: Path) -> dict[str, dict[str, Any]]:

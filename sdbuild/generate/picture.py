@@ -11,6 +11,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from sdbuild.errors import UserError
+from sdbuild.standins import ENOUGH, stand_in
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -95,7 +96,9 @@ def read_image(path: Path, height: int, width: int) -> Start:
         with Image.open(path) as image:
             upright = _in_rgb(ImageOps.exif_transpose(image), path)
     except UnidentifiedImageError:
-        raise UserError(f"image={path}: not a picture in a format that Pillow reads") from None
+        wrong = stand_in(content[:ENOUGH])
+        what = f"it {wrong}" if wrong else "not a picture in a format that Pillow reads"
+        raise UserError(f"image={path}: {what}") from None
     except OSError as error:
         raise UserError(f"image={path}: cannot be read ({error.strerror or error})") from None
     except (ValueError, SyntaxError, Image.DecompressionBombError) as error:

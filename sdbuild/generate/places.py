@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from sdbuild.errors import UserError
+from sdbuild.standins import stand_in_at
 
 _MODELS = ("Unet", "UnetChunk1", "TextEncoder", "TextEncoder2", "VAEDecoder", "MultiModalDiffusionTransformer")
 _DEPTH = 5  # the hub's cache: snapshots/<commit>/original/compiled
 _LAYOUT = frozenset({"Resources", "compiled", "original", "split_einsum", "split_einsum_v2"})
 _MAX_ENTRIES = 100_000
 _BLOCK = 1 << 20
-POINTER = b"version https://git-lfs.github.com/spec/"
-"""How a file begins that ``git clone`` leaves in place of a large one where Git LFS is not installed."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +37,8 @@ def find_place(path: Path) -> Place:
         unpacked = _unpack(path)
         return Place(_only(path, Path(unpacked.name)), unpacked)
     if path.is_file():
-        with path.open("rb") as file:
-            if file.read(len(POINTER)) == POINTER:
-                raise UserError(
-                    f"{path}: a pointer of Git LFS and not the file itself: run git lfs pull in its repository"
-                )
+        if wrong := stand_in_at(path):
+            raise UserError(f"{path}: it {wrong}")
         raise UserError(f"{path}: no bundle there (a file that is no zip, or not a whole one); run `doit build` first")
     return Place(_only(path, path))
 
@@ -113,9 +109,7 @@ def _unpack(path: Path) -> "tempfile.TemporaryDirectory[str]":
                     shutil.copyfileobj(source, file, _BLOCK)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         folder.cleanup()
-        raise UserError(
-            f"{path}: a damaged zip, or of a kind that can't be read ({error}); download it again"
-        ) from None
+        raise UserError(f"{path}: a damaged zip, or of a kind that can't be read ({error}); get it again") from None
     except OSError as error:
         folder.cleanup()
         raise UserError(f"{path}: cannot be unpacked ({error.strerror or error})") from None

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sdbuild.errors import UserError
 from sdbuild.generate.options import PREDICTIONS, Options, check_seed, check_text
+from sdbuild.standins import ENOUGH, stand_in
 
 VARIABLES: Mapping[str, str] = {
     "bundle": "what to draw with instead of a recipe's results: a folder or a zip, of anybody's",
@@ -111,7 +112,10 @@ def _prompts(variables: Mapping[str, str], here: Path) -> tuple[str, ...]:
         )
     path = here / variables["prompts"]
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+        content = path.read_bytes()
+        if content and (wrong := stand_in(content[:ENOUGH])):
+            raise UserError(f"prompts={path}: it {wrong}")
+        lines = [line.strip() for line in content.decode("utf-8-sig").splitlines()]
     except OSError as error:
         raise UserError(f"prompts={path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:

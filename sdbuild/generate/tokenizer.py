@@ -13,6 +13,7 @@ from pathlib import Path
 import regex
 
 from sdbuild.errors import UserError
+from sdbuild.standins import ENOUGH, stand_in
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 PADDING = {"TextEncoder": END, "TextEncoder2": "!"}
@@ -132,6 +133,9 @@ def _read_merges(path: Path) -> dict[tuple[str, str], int]:
 
 def _bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); build the bundle again") from None
+    if wrong := stand_in(content[:ENOUGH]):
+        raise UserError(f"{path}: it {wrong}")
+    return content

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from sdbuild.recipe.problems import Problem, RecipeError, Span, display, report, suggestion
+from sdbuild.standins import ENOUGH, stand_in
 
 DEFAULT_RECIPE = "shapes"
 _SUFFIXES = (".yaml", ".yml")
@@ -87,6 +88,8 @@ def read_text(path: Path) -> str:
         raise RecipeError(f"{name} can't be read: {reason}") from None
     if len(data) > _MAX_BYTES:
         raise RecipeError(f"{name} is larger than {_MAX_BYTES // 1024} KB: not a recipe or a family")
+    if data and (wrong := stand_in(data[:ENOUGH])):
+        raise RecipeError(f"{name} {wrong}")
     return _decode(data, name)
 
 

@@ -67,7 +67,7 @@ def read_header(name: str, size: int, read: Callable[[int], bytes]) -> dict[str,
             raise _DamagedError("its header breaks off")
         return _placed(_parsed(text), _LENGTH + length, size)
     except _DamagedError as error:
-        raise UserError(f"{name}: not a safetensors file, or damaged ({error}); download it again") from None
+        raise UserError(f"{name}: not a safetensors file, or damaged ({error}); get it again") from None
 
 
 def header_of(file: Path) -> dict[str, Entry]:

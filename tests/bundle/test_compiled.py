@@ -115,7 +115,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "empty-weights": (
         _cut("weights/weight.bin", 0),
-        "weights/weight.bin: it is empty: an interrupted download or copy",
+        "weights/weight.bin: is empty, left by an interrupted download or copy",
     ),
     "other-weights": (
         lambda m: (m / "weights" / "weight.bin").write_bytes(b"\1" * 5000),

@@ -58,7 +58,7 @@ def test_what_is_no_weight_file_is_refused(tmp_path: Path) -> None:
         (b"short", "not a MIL blob storage file of version 2"),
         (b"\1" * 64, "not a MIL blob storage file of version 2"),
         (bytes(64), "it begins with nothing but zeros"),
-        (b"", "it is empty: an interrupted download"),
+        (b"", "it is empty, left by an interrupted download"),
         (b"version https://git-lfs.github.com/spec/v1\n", "it is a pointer of Git LFS, .* run `git lfs pull`"),
     ):
         path.write_bytes(content)

@@ -81,7 +81,7 @@ def test_files_that_are_not_what_was_built(copy: Path, tmp_path: Path) -> None:
 
 
 def test_nothing_built_yet(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("no zip")
     for name in ("none", ".", "file"):
         with pytest.raises(UserError, match=r"no bundle there .* run `doit build` first"):
             Pipeline.open(tmp_path / name)

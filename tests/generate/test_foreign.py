@@ -136,7 +136,7 @@ def test_what_is_there_instead_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"packages that are not compiled \(Unet.mlpackage\)"):
         find_place(tmp_path / "one")
     (tmp_path / "two").mkdir()
-    (tmp_path / "two" / "model_compiled.zip").touch()
+    (tmp_path / "two" / "model_compiled.zip").write_bytes(b"PK\3\4")
     with pytest.raises(UserError, match=r"no bundle there, but zips \(model_compiled.zip\): name one"):
         find_place(tmp_path / "two")
     with pytest.raises(UserError, match="no zip, or not a whole one"):
@@ -217,10 +217,10 @@ def test_pointers_and_damage(apples: Path) -> None:
     weights = apples / "Unet.mlmodelc" / "weights" / "weight.bin"
     weights.unlink()
     weights.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
-    with pytest.raises(UserError, match=r"weight.bin: a pointer of Git LFS .* run git lfs pull"):
+    with pytest.raises(UserError, match=r"weight.bin: it is a pointer of Git LFS, .* run `git lfs pull`"):
         Pipeline.open(apples, **SAID)
     weights.unlink()
-    (apples / "Unet.mlmodelc" / "coremldata.bin").write_bytes(b"\0" * 40)
+    (apples / "Unet.mlmodelc" / "coremldata.bin").write_bytes(b"\1" * 40)
     with pytest.raises(UserError, match=r"Unet.mlmodelc/coremldata.bin: damaged"):
         Pipeline.open(apples, **SAID)
 

@@ -173,8 +173,8 @@ def test_tensors_without_plain_content(tmp_path: Path) -> None:
             "is a pointer of Git LFS, .* run `git lfs pull`",
         ),
         (b"\n <!DOCTYPE html><html><body>Sign in</body></html>", "is a web page, such as a login or an error"),
-        (b"", "is empty: an interrupted download or copy"),
-        (b"\0" * 4096, "begins with nothing but zeros: an interrupted download"),
+        (b"", "is empty, left by an interrupted download or copy: get it again"),
+        (b"\0" * 4096, "begins with nothing but zeros, left by an interrupted download: get it again"),
         (b"Entry not found", r'is text \("Entry not found"\), such as a server\'s error'),
     ],
 )

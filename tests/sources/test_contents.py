@@ -53,7 +53,7 @@ def told(changed: dict[str, bytes], folder: Path) -> str:
             "is a pointer of Git LFS, not the file that it stands for: run `git lfs pull` in the folder it was cloned to",
         ),
         (PAGE, "is a web page, such as a login or an error, saved under this name: download the file itself"),
-        (b"", "is empty: an interrupted download or copy. Get it again"),
+        (b"", "is empty, left by an interrupted download or copy: get it again"),
     ],
 )
 def test_something_else_in_the_place_of_a_file(path: str, content: bytes, what: str, tmp_path: Path) -> None:

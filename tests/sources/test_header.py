@@ -103,7 +103,7 @@ def test_every_type_of_the_format(dtype: str, tmp_path: Path) -> None:
 def test_what_is_no_header(content: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / "m.safetensors").write_bytes(content)
     with pytest.raises(
-        UserError, match=rf"m\.safetensors: not a safetensors file, or damaged \({message}.*download it"
+        UserError, match=rf"m\.safetensors: not a safetensors file, or damaged \({message}.*get it again"
     ):
         header_of(tmp_path / "m.safetensors")
 

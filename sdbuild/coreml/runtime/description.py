@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 from sdbuild.coreml.proto import Model_pb2
 from sdbuild.coreml.runtime.errors import ModelError
 from sdbuild.coreml.runtime.program import Function, TensorType
+from sdbuild.standins import ENOUGH, stand_in
 
 _DESCRIPTION_AT = 0x4B
 """Where ``coremldata.bin`` of a compiled ML Program holds the description: its length (u64), then the message."""
@@ -49,6 +50,8 @@ def read_compiled(path: Path) -> Any:
     description = Model_pb2.ModelDescription()
     try:
         data = file.read_bytes()
+        if wrong := stand_in(data[:ENOUGH]):
+            raise ModelError(f"its {file.name} {wrong}")
         (size,) = struct.unpack_from("<Q", data, _DESCRIPTION_AT)
         start = _DESCRIPTION_AT + 8
         if start + size > len(data):

@@ -19,6 +19,7 @@ from sdbuild.coreml.runtime.program import NUMPY_TYPES, SUB_BYTE_BITS, Array, Fu
 from sdbuild.coreml.runtime.storage import Precision, Storage
 from sdbuild.coreml.runtime.weights import WeightFile
 from sdbuild.errors import one_line
+from sdbuild.standins import stand_in_at
 
 
 class Model:
@@ -140,6 +141,8 @@ def _compiled(path: Path, function: str | None) -> _Read:
         for file in ("model.mil", "coremldata.bin"):
             if (path / file).exists() and not (path / file).is_file():
                 raise ModelError(f"its {file} is not a regular file")
+            if wrong := stand_in_at(path / file):
+                raise ModelError(f"its {file} {wrong}")
         text = (path / "model.mil").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ModelError(f"not a compiled ML Program: its model.mil cannot be read ({error})") from None
