@@ -14,15 +14,16 @@ from typing import Any
 
 import yaml
 
+from sdbuild.bounded_yaml import MAX_DEPTH, TOO_DEEP, BoundedLoader
 from sdbuild.recipe.problems import Problem, Span
 from sdbuild.recipe.syntax import syntax_problem
 
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, where PyYAML was built with it
+_LOADER = getattr(yaml, "CSafeLoader", BoundedLoader)  # libyaml's, where PyYAML was built with it
 _RESOLVER: Any = yaml.SafeLoader("")  # which plain scalar is a number, a boolean, nothing or text, by YAML 1.1
 _TAG = "tag:yaml.org,2002:"
 _DECIMAL = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})")
 _FLOAT = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
-_MAX_DEPTH = 30
+_MOST_PROBLEMS = 1_000  # that are collected
 _MAX_VALUES = 20_000  # after aliases are followed, so that a few lines can't stand for millions of values
 
 Location = tuple[str | int, ...]
@@ -170,14 +171,15 @@ class _Builder:
         return tree
 
     def _say(self, span: Span, message: str, *notes: str) -> None:
-        self.problems.append(Problem(span, message, notes))
+        if len(self.problems) < _MOST_PROBLEMS:
+            self.problems.append(Problem(span, message, notes))
 
     def _node(self, event: Any, depth: int) -> Tree:
         span = _span(event)
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event, span)
-        if depth > _MAX_DEPTH:
-            raise _TooMuchError(span, f"nested more than {_MAX_DEPTH} levels deep")
+        if depth > MAX_DEPTH:
+            raise _TooMuchError(span, TOO_DEEP)
         if event.anchor is not None:
             self.anchors[event.anchor] = None
         tree: Tree

@@ -15,6 +15,10 @@ _EXCERPT = 110  # characters of a source line that are shown
 _WRAP = 100  # columns a list of allowed values may take
 
 
+SHOWN = 50
+"""Problems of one file that are shown: with more, it is the wrong file, or one key is wrong everywhere."""
+
+
 @dataclass(frozen=True, order=True, slots=True)
 class Span:
     """A stretch of one source line. `line` and `column` count characters from 0; `width` is at least 1."""
@@ -102,9 +106,10 @@ def render(problem: Problem, name: str, lines: Sequence[str]) -> str:
 def report(problems: Iterable[Problem], name: str, lines: Sequence[str]) -> RecipeError:
     """One error that tells every problem of a file, in the order of the file."""
     ordered = sorted(set(problems))
-    blocks = [render(problem, name, lines) for problem in ordered]
-    if len(blocks) > 1:
-        blocks.append(f"{len(blocks)} problems in {printable(name)}")
+    blocks = [render(problem, name, lines) for problem in ordered[:SHOWN]]
+    if len(ordered) > 1:
+        many = f"more than {SHOWN} problems in {printable(name)}; these are {SHOWN} of them"
+        blocks.append(many if len(ordered) > SHOWN else f"{len(ordered)} problems in {printable(name)}")
     return RecipeError.of("\n\n".join(blocks), ordered)
 
 
@@ -118,13 +123,13 @@ def display(path: Path) -> str:
 
 def _excerpt(line: str, column: int, width: int) -> tuple[str, int, int]:
     """The part of a long line around the caret, with the caret's place in it."""
-    line = "".join(c if c.isprintable() else " " for c in line)
     start = 0
     if len(line) > _EXCERPT:
         start = max(0, min(column - _EXCERPT // 2, len(line) - _EXCERPT))
         head, tail = "…" if start else "", "…" if start + _EXCERPT < len(line) else ""
         line = head + line[start : start + _EXCERPT] + tail
         start -= len(head)
+    line = "".join(c if c.isprintable() else " " for c in line)
     column = min(column - start, len(line))
     return line, column, min(width, max(1, len(line) - column))
 

@@ -6,6 +6,7 @@ import re
 
 import yaml
 
+from sdbuild.bounded_yaml import TOO_DEEP, BoundedLoader, TooLongError
 from sdbuild.recipe.problems import Problem, Span
 
 # (part of the parser's message, what to say, what to do, whether to point at where the construct began)
@@ -48,11 +49,17 @@ _KNOWN = (
 )
 
 
+class _Brief(BoundedLoader):
+    most_tokens = 4_000  # the longest recipe in configs/ has 300
+
+
 def syntax_problem(error: yaml.YAMLError, text: str) -> Problem:
     """The parser's error as one problem. The Python parser is asked again: libyaml's messages say less."""
     try:
-        for _ in yaml.parse(text, Loader=yaml.SafeLoader):
+        for _ in yaml.parse(text, Loader=_Brief):
             pass
+    except TooLongError:
+        return _problem(error)
     except yaml.YAMLError as clearer:
         return _problem(clearer)
     return _problem(error)  # only libyaml objects
@@ -62,6 +69,8 @@ def _problem(error: yaml.YAMLError) -> Problem:
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     begun = getattr(error, "context_mark", None) or mark
     said = str(getattr(error, "problem", None) or error)
+    if said == TOO_DEEP:
+        return Problem(_at(mark), said)
     for part, message, advice, at_start in _KNOWN:
         if part in said:
             return Problem(_at(begun if at_start else mark), message, (advice,))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -12,10 +13,12 @@ from pydantic_core import ErrorDetails
 
 from sdbuild.recipe.document import Location, Mapping, Scalar, Tree, describe, nearest, parse, plain
 from sdbuild.recipe.files import read_text, split_lines
-from sdbuild.recipe.problems import Problem, Span, allowed, display, report, suggestion
+from sdbuild.recipe.problems import SHOWN, Problem, Span, allowed, display, report, suggestion
 from sdbuild.recipe.steps import NOT_YET
 
 M = TypeVar("M", bound=BaseModel)
+
+_EXPLAINED = 2 * SHOWN  # errors; the search for what was meant takes milliseconds for each
 
 _EXPECTED = {
     "string_type": "text",
@@ -71,7 +74,7 @@ def validate(model: type[M], tree: Mapping) -> tuple[M | None, list[Problem], se
         return model.model_validate(plain(tree)), [], set()
     except ValidationError as error:
         details = error.errors(include_url=False)
-    problems = [problem for detail in details for problem in _explain(model, tree, detail)]
+    problems = [problem for detail in details[:_EXPLAINED] for problem in _explain(model, tree, detail)]
     return None, problems, {str(detail["loc"][0]) for detail in details if detail["loc"]}
 
 
@@ -112,7 +115,7 @@ def _unknown_key(model: type[BaseModel], span: Span, location: Location) -> Prob
     key = str(location[-1])
     _, levels = _walk(model, location[:-1])
     names = [name for level in levels for name in _names(level)]
-    elsewhere = [place for name, place in _places(model, ()) if name == key and place]
+    elsewhere = [place for name, place in _all_places(model) if name == key and place]
     if later := NOT_YET.get((key,)):
         notes: tuple[str, ...] = (later,)
     elif elsewhere:
@@ -188,6 +191,11 @@ def _literals(annotation: Any) -> Iterator[object]:
             yield part
         elif part is not type(None):
             yield from _literals(part)
+
+
+@cache
+def _all_places(model: type[BaseModel]) -> tuple[tuple[str, str], ...]:
+    return tuple(_places(model, ()))
 
 
 def _places(model: type[BaseModel], path: tuple[str, ...]) -> Iterator[tuple[str, str]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from sdbuild.bounded_yaml import BoundedLoader
 from sdbuild.sources.base import Source
 
 CARD = "README.md"
@@ -47,8 +48,8 @@ def _metadata(source: Source, warn: Callable[[str], None]) -> dict[str, Any]:
     try:
         if len(found[1]) > _MOST_METADATA:
             raise ValueError("too long")
-        metadata = yaml.safe_load(found[1])
-    except (yaml.YAMLError, ValueError, RecursionError):
+        metadata = yaml.load(found[1], Loader=BoundedLoader)
+    except (yaml.YAMLError, ValueError, ArithmeticError, LookupError, AttributeError):  # `!!bool x` and its like
         warn(
             f"{source.name}: the lines between --- in {CARD} can't be read as YAML, so the models carry no license and author "
             "of it; mend them, or write license and author under `model:`"

@@ -119,8 +119,8 @@ def test_installed_wheel_carries_recipes_and_families(tmp_path: Path) -> None:
     package = tmp_path / "sdbuild"
     installed = Path(sys.modules["sdbuild"].__path__[0])
     shutil.copytree(installed / "recipe", package / "recipe", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("__init__.py", "errors.py", "families.py"):
-        shutil.copy(installed / name, package)
+    for module in installed.glob("*.py"):
+        shutil.copy(module, package)
     shutil.copytree(configs_folder(), package / "_data" / "configs")
     shutil.copytree(pipelines_folder(), package / "_data" / "pipelines")
     code = (

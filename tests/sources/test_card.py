@@ -44,7 +44,16 @@ def test_a_folder_has_what_its_card_says_and_nothing_of_its_name(
     assert read_card(source, pytest.fail) == expected
 
 
-@pytest.mark.parametrize("metadata", ["a: [", "a: " + "[" * 5000, "a: b\n" * 10_000])
+MERGED = (
+    "".join(f"a{i}: &a{i} {{{', '.join(f'b{i * 40 + j}: c' for j in range(40))}}}\n" for i in range(30))
+    + f"all: {{<<: [{', '.join(f'*a{i}' for i in range(30))}]}}\n"
+)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    ["a: [", "a: " + "[" * 5000, "a: b\n" * 10_000, MERGED, "a: !!bool x", "a: !!int ''", "a: !!timestamp x"],
+)
 def test_a_card_that_cant_be_read_is_told_and_stops_nothing(metadata: str, tmp_path: Path) -> None:
     source = FolderSource(write({"README.md": f"---\n{metadata}\n---\n".encode()}, tmp_path), "./model")
     warnings: list[str] = []
