@@ -17,8 +17,9 @@ from pathlib import Path
 
 from sdbuild.errors import UserError
 from sdbuild.plan import Build, Node
-from sdbuild.store import Artifact, explain
+from sdbuild.store import Artifact, Lock, Store, explain
 from sdbuild.store.digest import walk
+from sdbuild.store.errors import UNWRITABLE, explained
 
 PACKAGES = "packages"
 MANIFEST = "manifest.json"
@@ -82,8 +83,7 @@ def publish(result: Result) -> None:
     try:
         _publish(result)
     except OSError as error:
-        clear = explain(error, result.folder, "build from a folder of your own")
-        raise UserError(f"the results can't be written: {clear or error}") from error
+        raise _unwritten(error, result.folder) from error
 
 
 def _publish(result: Result) -> None:
@@ -146,9 +146,29 @@ def _is_ours(folder: Path) -> bool:
     return isinstance(manifest, dict) and {"schema", "pipeline", "sha256"} <= manifest.keys()
 
 
-def lock_name(folder: Path) -> str:
-    """The lock of a build's folder in the store: two builds may want to write there at once."""
-    return f"results-{hashlib.sha256(str(folder).encode()).hexdigest()[:24]}"
+def lock_results(store: Store, folder: Path, here: Path) -> Lock:
+    """Two builds may want to write a folder at once: the lock for it, in the store or, where that takes none, in ``build``.
+
+    Raises:
+        UserError: neither takes it.
+    """
+    name = f"results-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:24]}"
+    with explained(store.root):
+        try:
+            return Lock.take(store.lock_path(name))
+        except OSError as error:
+            if error.errno not in UNWRITABLE:
+                raise
+    try:
+        return Lock.take(here / "build" / f".{name}")
+    except OSError as error:
+        raise _unwritten(error, folder) from error
+
+
+def _unwritten(error: OSError, folder: Path) -> UserError:
+    return UserError(
+        f"the results can't be written: {explain(error, folder, 'build from a folder of your own') or error}"
+    )
 
 
 def _same(found: os.stat_result, wanted: os.stat_result) -> bool:

@@ -14,14 +14,14 @@ from sdbuild.engine import progress
 from sdbuild.engine.environment import stage_environment
 from sdbuild.engine.failures import failure_text
 from sdbuild.engine.process import RUNNING, run_stage
-from sdbuild.engine.publish import is_published, lock_name, publish, result_of, stale_folders, withdraw
+from sdbuild.engine.publish import is_published, lock_results, publish, result_of, stale_folders, withdraw
 from sdbuild.engine.space import check_space, surely_due
 from sdbuild.engine.survey import Due, Ready, State, due_nodes, examine, reason, survey
 from sdbuild.errors import UserError
 from sdbuild.plan import Build, Graph, Node
 from sdbuild.plan.stages import FETCHING
 from sdbuild.store import Artifact, BuildRecord, Entry, Lock, Records, Store, Workplace, sweep
-from sdbuild.store.errors import explained
+from sdbuild.store.errors import explained, not_writable
 
 
 class Session:
@@ -93,9 +93,12 @@ class Session:
         due = self._states[node]
         assert isinstance(due, Due), "doit runs a task when its inputs are done"
         with explained(self.store.root):
-            path = self.store.lock_path(due.key)
             name = self.graph.names[node]
-            with Lock.take(path, on_wait=lambda: self._say(f"{name}: another build is at it; waiting")) as lock:
+            if self._in_use is None:
+                raise not_writable(self.store.root, name)
+            with self.store.making(
+                due.key, name, lambda: self._say(f"{name}: another build is at it; waiting")
+            ) as lock:
                 found = self.store.look(node.stage.name, due.key)
                 if isinstance(found, Artifact):
                     self._ready(node, due.key, found)
@@ -178,7 +181,7 @@ class Session:
     def show(self, build: Build) -> None:
         """Put its results into the build folder. Raises UserError."""
         result = result_of(build, self.artifacts(), self.here)
-        with explained(self.store.root), Lock.take(self.store.lock_path(lock_name(result.folder))):
+        with lock_results(self.store, result.folder, self.here):
             if not is_published(result):
                 publish(result)
                 self.published = True

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sdbuild.store.digest import Identity, hash_file, identity, part_digest, record_files, walk
-from sdbuild.store.errors import UNWRITABLE, explained
+from sdbuild.store.errors import UNWRITABLE, explained, not_writable
 from sdbuild.store.locks import Lock
 from sdbuild.store.stamp import Stamp, read_stamp
 from sdbuild.store.work import Workplace
@@ -134,6 +134,15 @@ class Store:
                 if error.errno not in UNWRITABLE:
                     raise
                 return None
+
+    def making(self, key: str, what: str, on_wait: Callable[[], None]) -> Lock:
+        """Held by whoever makes ``what``, the artifact under ``key``. Raises StoreError where this user can't make it."""
+        try:
+            return Lock.take(self.lock_path(key), on_wait=on_wait)
+        except OSError as error:
+            if error.errno not in UNWRITABLE:
+                raise
+            raise not_writable(self.root, what) from error
 
     def _artifact_path(self, stage: str, key: str) -> Path:
         return self.root / "artifacts" / stage / key

@@ -61,6 +61,14 @@ def explain(error: OSError, root: Path, instead: str = _ELSEWHERE) -> StoreError
     return None
 
 
+def not_writable(root: Path, what: str) -> StoreError:
+    """The error for ``what`` that has to be made, in a store where this user can make nothing."""
+    return StoreError(
+        f"the store {root} is read-only, or this user has no permission to write there, and {what} has to be made: "
+        f"give it to this user, or {_ELSEWHERE}"
+    )
+
+
 @contextmanager
 def explained(root: Path) -> Iterator[None]:
     """Raise StoreError instead of an OSError that `explain` knows."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sdbuild.store.artifacts import Store
 from sdbuild.store.errors import StoreError, explained
+from sdbuild.store.trust import check_trust
 
 VARIABLE = "SDBUILD_STORE"
 
@@ -18,17 +19,18 @@ def open_store() -> Store:
     Recipes and clones share it.
 
     Raises:
-        StoreError: it can't be made, listed or is something else.
+        StoreError: it can't be made, listed, is something else, or others may write there.
     """
     root = location()
     if not root.name:
         raise StoreError(f"{VARIABLE}={root}: name a folder for the store, not the root of the disk")
     with explained(root):
         try:
-            root.mkdir(parents=True, exist_ok=True)
+            root.mkdir(mode=0o700, parents=True, exist_ok=True)
         except FileNotFoundError:  # its parent is a place that takes no folders, such as /proc
             raise StoreError(f"{root}: no folder can be made there; set {VARIABLE} to one that can") from None
         next(root.iterdir(), None)
+        check_trust(root)
     return Store(root)
 
 

@@ -37,7 +37,7 @@ class Lock:
     def _take(cls, path: Path, shared: bool, flags: int) -> Lock | None:
         path.parent.mkdir(parents=True, exist_ok=True)
         while True:
-            descriptor = os.open(path, (os.O_RDONLY if shared else os.O_RDWR) | os.O_CREAT, 0o644)
+            descriptor = os.open(path, (os.O_RDONLY if shared else os.O_RDWR) | os.O_CREAT, 0o666)
             try:
                 fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | flags)
                 # Whoever held it before may have removed the file: then what was locked here is no longer in the folder.

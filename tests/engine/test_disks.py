@@ -8,7 +8,7 @@ import pytest
 
 from tests.engine.conftest import Toy
 
-_SMALL_DISK = 'mount -t tmpfs -o size="$0" none "$1" && shift && exec "$@"'
+_SMALL_DISK = 'mount -t tmpfs -o mode=700,size="$0" none "$1" && shift && exec "$@"'
 
 
 def _mounts() -> bool:
@@ -34,7 +34,7 @@ def test_a_full_disk_ends_in_one_line_and_leaves_nothing_in_the_way(toy: Toy) ->
 @pytest.mark.skipif(not _mounts(), reason="needs mount namespaces (unshare -rm)")
 def test_a_disk_that_takes_no_more_files_is_told_as_such(toy: Toy) -> None:
     toy.store.mkdir()
-    few_files = ("unshare", "-rm", "sh", "-c", _SMALL_DISK.replace("-o size", "-o nr_inodes"), "25", str(toy.store))
+    few_files = ("unshare", "-rm", "sh", "-c", _SMALL_DISK.replace("size", "nr_inodes"), "25", str(toy.store))
     done = toy.build(prefix=few_files)
     (message,) = done.stderr.splitlines()
     assert done.returncode == 1
@@ -114,7 +114,8 @@ def test_a_store_without_permissions(toy: Toy, mode: int) -> None:
     finally:
         toy.store.chmod(0o700)
     assert failed.returncode == 1
-    assert failed.stderr.startswith(f"error: {toy.store}") and "no permission" in failed.stderr
+    assert failed.stderr.startswith("error: ") and f"{toy.store}" in failed.stderr
+    assert "no permission" in failed.stderr and "set SDBUILD_STORE to a folder of your own" in failed.stderr
     assert len(failed.stderr.splitlines()) == 1
 
 
