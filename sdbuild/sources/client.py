@@ -11,11 +11,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from sdbuild import __version__
-from sdbuild.sources.base import SourceError
+from sdbuild.sources.base import SourceError, shown
 from sdbuild.sources.least_rate import WINDOW, Connections, LeastRate
 
 T = TypeVar("T")
@@ -26,6 +27,7 @@ WAITS = (1.0, 2.0, 4.0, 8.0, 8.0)
 _PASSING = (408, 429, 500, 502, 503, 504)
 _LONGEST_WAIT = 300.0  # the hub counts requests in windows of five minutes
 _MOST_REDIRECTS = 10
+_LONGEST_HEADER = 1000
 _TELLING = ("x-error-code", "x-error-message", "retry-after", "ratelimit", "ratelimit-policy")
 
 
@@ -50,6 +52,7 @@ class Answer:
         return bytes(body)
 
 
+_NO_COOKIES = DefaultCookiePolicy(allowed_domains=())
 _LOOK = "check HF_ENDPOINT and the proxy settings"
 
 
@@ -62,7 +65,7 @@ class HubClient:
         from huggingface_hub.utils import logging
 
         logging.set_verbosity_error()  # its warnings quote what servers send, which may be the token sent to them
-        self.endpoint: str = (endpoint or constants.ENDPOINT).rstrip("/")
+        self.endpoint: str = _checked(endpoint or constants.ENDPOINT)
         self.token_demanded = False
         self._timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT
         self.window = max(window, self._timeout)
@@ -108,7 +111,7 @@ class HubClient:
 
     def _follow(self, path: str, start: int) -> Any:
         """The response at the end of the redirects."""
-        from huggingface_hub.utils import get_session
+        from huggingface_hub.utils import get_session, httpx
 
         headers = {"user-agent": f"sdbuild/{__version__}", "accept-encoding": "identity"}
         if start:
@@ -117,16 +120,22 @@ class HubClient:
             headers["authorization"] = f"Bearer {self._token}"
         options = {"headers": headers, "timeout": self._timeout, "extensions": {"trace": self._connections.trace}}
         session = get_session()
-        request = session.build_request("GET", self.endpoint + path, **options)
-        for _ in range(_MOST_REDIRECTS):
-            response = session.send(request, stream=True, follow_redirects=False)
-            if response.status_code // 100 != 3:
-                return response
-            response.close()
-            request = response.next_request
-            if request is None:
-                break
-        raise OddAnswerError(f"redirects to nowhere; {_LOOK}")
+        session.cookies.jar.set_policy(_NO_COOKIES)  # who sets one that can't be sent would end all requests
+        how = "is no name of a host"
+        try:
+            request = session.build_request("GET", self.endpoint + path, **options)
+            for _ in range(_MOST_REDIRECTS):
+                response = session.send(request, stream=True, follow_redirects=False)
+                if response.status_code // 100 != 3:
+                    return response
+                how = "redirects to nowhere"
+                response.close()
+                request = response.next_request
+                if request is None:
+                    break
+        except (UnicodeError, httpx.InvalidURL):  # names that nobody can look up
+            pass
+        raise OddAnswerError(f"{how}; {_LOOK}")
 
     def is_of_hub(self, response: Any) -> bool:
         """Whether it comes from where the token may go: not from a host that it was redirected to."""
@@ -182,16 +191,35 @@ class HubClient:
         return token is not None
 
 
+def _checked(endpoint: str) -> str:
+    """The address of a hub, without a slash at its end. Raises SourceError: it is none."""
+    try:
+        parts = urlsplit(endpoint)
+        right = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        right = False
+    if not right:
+        raise SourceError(
+            f"HF_ENDPOINT is {shown(endpoint)}: write an address of http or https, such as https://huggingface.co"
+        )
+    return endpoint.rstrip("/")
+
+
 def _raise_for_status(response: Any) -> None:
     """Raise what huggingface_hub makes of an error, or OddAnswerError."""
     from huggingface_hub.utils import hf_raise_for_status, httpx
 
     if response.status_code >= 400:
-        told = {name: response.headers[name] for name in _TELLING if name in response.headers}
+        told = {name: value for name in _TELLING if _is_plain(value := response.headers.get(name, ""))}
         hf_raise_for_status(httpx.Response(response.status_code, headers=told, request=response.request))
     packed = response.headers.get("content-encoding", "identity")
     if packed.lower() != "identity":
         raise OddAnswerError(f"answers with a packed body, which was not asked for; {_LOOK}")
+
+
+def _is_plain(value: str) -> bool:
+    """Whether a header can be given on: the library can't encode others, nor read numbers of thousands of digits."""
+    return value.isascii() and len(value) <= _LONGEST_HEADER
 
 
 def _counted(response: Any, rate: LeastRate) -> Iterator[bytes]:

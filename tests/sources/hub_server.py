@@ -40,6 +40,7 @@ class Fault:
     cut_after: int | None = None  # breaks the connection after so many bytes of the body
     hang_after: int | None = None  # sends no more after so many bytes, until `HubServer.release`
     body: bytes | None = None  # sends these bytes instead
+    raw: bytes | None = None  # sends these bytes instead of status, headers and body
     no_ranges: bool = False
     drip: str = ""  # sends its "headers" or "body" a byte every 50 ms, until `HubServer.release`
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -75,7 +76,7 @@ class HubServer:
         self.release = threading.Event()
         self._lock = threading.Lock()
         self._servers = {name: self._serve(name) for name in ("hub", "cdn")}
-        self.endpoint = self._address("hub")
+        self.endpoint = self.address("hub")
 
     def add(self, name: str, files: Mapping[str, bytes], refs: tuple[str, ...] = ("main",), **options: Any) -> str:
         """Commit files to a model, and let the refs point there; returns the commit."""
@@ -105,7 +106,8 @@ class HubServer:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         return server
 
-    def _address(self, name: str) -> str:
+    def address(self, name: str) -> str:
+        """Of the hub or the content network, "hub" or "cdn"."""
         return f"http://127.0.0.1:{self._servers[name].server_port}"
 
     def fault(self, path: str) -> Fault | None:
@@ -157,14 +159,14 @@ class HubServer:
         headers = {"X-Repo-Commit": commit, "Accept-Ranges": "bytes"}
         if not path.endswith(_LARGE):
             return Answer(200, body, headers | {"ETag": f'"{git_sha1(body)}"'})
-        location = f"{self._address('cdn')}/{sha256(body)}/{name}/{path}?Signature=of-the-network"
+        location = f"{self.address('cdn')}/{sha256(body)}/{name}/{path}?Signature=of-the-network"
         linked = {"X-Linked-Etag": f'"{sha256(body)}"', "X-Linked-Size": str(len(body)), "Location": location}
         return Answer(302, b"", headers | linked | {"ETag": f'"{sha256(body)}"'})
 
     def content(self, path: str) -> bytes | None:
         """What the content network has under a path."""
-        digest, owner, model, rest = path.removeprefix("/").split("/", 3)
-        commits = self.repositories[f"{owner}/{model}"].commits.values()
+        digest, owner, model, rest = (path.removeprefix("/").split("/", 3) + [""] * 3)[:4]
+        commits = self.repositories.get(f"{owner}/{model}", Repository()).commits.values()
         return next((files[rest] for files in commits if sha256(files.get(rest, b"")) == digest), None)
 
 
@@ -217,6 +219,11 @@ class _Handler(BaseHTTPRequestHandler):
             path = unquote(url.path)
             fault = self.hub.fault(path)
             answer = self.hub.answer(self.command, url.path, parse_qs(url.query), token)
+        if fault is not None and fault.raw is not None:
+            self.hub.log.append(Request(self.server_name, self.command, path, None, token, 0, len(fault.raw)))
+            self.close_connection = True
+            self.wfile.write(fault.raw)
+            return
         if fault is not None and fault.status is not None:
             answer = Answer(fault.status, json.dumps({"error": f"fault; you sent {token}"}).encode(), fault.headers)
         elif fault is not None and fault.body is not None:

@@ -141,12 +141,36 @@ def test_nobody_listens() -> None:
     )
 
 
-def test_an_endpoint_that_is_no_address() -> None:
+@pytest.mark.parametrize(
+    "endpoint", ["hub.local", "ftp://hub", "http://", "http://[::1", "http://hub:x", "http://hub:99999"]
+)
+def test_an_endpoint_that_is_no_address(endpoint: str) -> None:
     with pytest.raises(SourceError) as failure:
-        HubSource(NAME, None, HubClient("hub.local")).read(CONFIG)
+        HubClient(endpoint)
     assert str(failure.value) == (
-        f"{NAME}: hub.local can't be asked (UnsupportedProtocol); check HF_ENDPOINT and the proxy settings"
+        f"HF_ENDPOINT is {endpoint}: write an address of http or https, such as https://huggingface.co"
     )
+
+
+@pytest.mark.parametrize("host", ["a" * 64, "x..y", "\u0663"])
+def test_an_endpoint_whose_host_has_no_name(host: str) -> None:
+    with pytest.raises(SourceError, match=f"{NAME}: {host} is no name of a host; check HF_ENDPOINT"):
+        HubSource(NAME, None, HubClient(f"http://{host}")).read(CONFIG)
+
+
+def test_cookies_are_not_kept(hub: HubServer, client: HubClient) -> None:
+    hub.add(NAME, FILES)
+    hub.faults[f"/api/models/{NAME}/revision/main"] = Fault(body=b"{}", headers={"Set-Cookie": "a=\xff"}, times=1)
+    assert "does not answer as the hub does" in message_of(client)
+    assert HubSource(NAME, None, client).read(CONFIG) == FILES[CONFIG]
+
+
+@pytest.mark.parametrize("value", ["\xff", "9" * 5000])
+def test_headers_that_are_none(hub: HubServer, client: HubClient, value: str) -> None:
+    hub.add(NAME, FILES)
+    headers = {"X-Error-Message": value, "Retry-After": value, "RateLimit": f'"api";r=0;t={value}'}
+    hub.faults[f"/api/models/{NAME}/revision/main"] = Fault(status=429, headers=headers)
+    assert "has had too many requests from here" in message_of(client)
 
 
 def test_the_network_vanishes_in_the_middle(hub: HubServer, client: HubClient, output: Path, scratch: Path) -> None:
