@@ -44,12 +44,13 @@ def make(package: Path, name: str, _output: Path) -> None:
 
     from sdbuild.coreml.convert import Metadata, Port, convert
     from sdbuild.modeling.components import PREFIX, Shape, build
-    from sdbuild.modeling.tracing import load_trace, trace
+    from sdbuild.modeling.graph_file import read_graph
+    from sdbuild.modeling.tracing import trace
 
     kind, config = MODELS[name]
     component = build(kind, config, Shape(512, 512, 2))
     shapes = {key: tuple(value.shape) for key, value in component.module.model.state_dict().items()}
-    trace(component, package.with_name("graph.pt2"))
+    trace(component, package.with_name("graph.json"))
 
     def weight(key: str) -> np.ndarray:
         random = np.random.default_rng(zlib.crc32(key.encode()))
@@ -57,7 +58,7 @@ def make(package: Path, name: str, _output: Path) -> None:
         return (random.standard_normal(shapes[key], np.float32) * np.float32(width)).astype(np.float16)
 
     convert(
-        load_trace(package.with_name("graph.pt2")),
+        read_graph(package.with_name("graph.json")),
         weight,
         package,
         inputs=[Port(each, "float16") for each in INPUTS[: len(component.arguments)]],

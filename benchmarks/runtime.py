@@ -26,7 +26,8 @@ from sdbuild.coreml.compiler import compile_package
 from sdbuild.coreml.convert import Metadata, Port, convert
 from sdbuild.coreml.runtime import load
 from sdbuild.modeling.components import PREFIX, Shape, build
-from sdbuild.modeling.tracing import load_trace, trace
+from sdbuild.modeling.graph_file import read_graph
+from sdbuild.modeling.tracing import trace
 
 SHAPES = Path(__file__).parents[1] / "sdbuild/shapes/model/unet/config.json"
 BLOCKS = {
@@ -54,11 +55,11 @@ def original(name: str) -> UNet2DConditionModel:
 def make(name: str, folder: Path) -> None:
     """Write the compiled model into ``folder``."""
     size = CONFIGS[name]["sample_size"]
-    trace(build("unet", CONFIGS[name], Shape(8 * size, 8 * size, 2)), folder / "graph.pt2")
+    trace(build("unet", CONFIGS[name], Shape(8 * size, 8 * size, 2)), folder / "graph.json")
     state = original(name).state_dict()
     inputs = [Port(each, "float16") for each in ("sample", "timestep", "encoder_hidden_states")]
     convert(
-        load_trace(folder / "graph.pt2"),
+        read_graph(folder / "graph.json"),
         lambda key: state[key].numpy(),
         folder / "u.mlpackage",
         inputs=inputs,

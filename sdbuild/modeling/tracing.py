@@ -1,4 +1,4 @@
-"""Trace a component with ``torch.export``, and keep the program as a file of the same bytes each time."""
+"""Trace a component with ``torch.export``; which of the module's parameters the graph takes."""
 
 from pathlib import Path
 
@@ -6,14 +6,15 @@ import torch
 
 from sdbuild.errors import UserError, tells_of_no_memory
 from sdbuild.modeling.components import Component
+from sdbuild.modeling.graph_file import Traced, write_graph
 from sdbuild.modeling.library import one_line
 
 
 def trace(component: Component, path: Path) -> int:
-    """Trace without weights and save to ``path`` (``.pt2``); returns the number of nodes.
+    """Trace without weights and write the graph to ``path`` (see `graph_file`); returns the number of nodes.
 
-    The program refers to parameters by name; what depends on this machine or checkout (stack traces, module objects'
-    sources) is left out, so that the file depends on the architecture alone.
+    The graph refers to parameters by name; what depends on this machine or checkout is left out, so that the file depends on
+    the architecture alone.
 
     Raises:
         UserError: layers whose shapes do not fit each other.
@@ -28,27 +29,19 @@ def trace(component: Component, path: Path) -> int:
             f"trace: a model of this config.json can't be run: {one_line(error)}; name another source or, if the library "
             "draws with it, report a fault of sdbuild"
         ) from error
-    for node in exported.graph.nodes:
-        node.meta = {"val": node.meta["val"]} if "val" in node.meta else {}
-    torch.export.save(exported, path)
+    write_graph(exported, path)
     return len(exported.graph.nodes)
 
 
-def load_trace(path: Path) -> torch.export.ExportedProgram:
-    """Load a program that `trace` saved."""
-    return torch.export.load(path)
-
-
-def parameters_of(exported: torch.export.ExportedProgram, prefix: str) -> tuple[dict[str, tuple[int, ...]], set[str]]:
+def parameters_of(traced: Traced, prefix: str) -> tuple[dict[str, tuple[int, ...]], set[str]]:
     """The shape of each parameter of the module that was traced, by name without ``prefix``, and the names of those that the
-    program uses: a VAE's halves are traced with the whole VAE at hand.
+    graph uses: a VAE's halves are traced with the whole VAE at hand.
     """
-    signature = exported.graph_signature
-    lifted = signature.inputs_to_parameters | signature.inputs_to_buffers
+    lifted = {spec.arg.name: spec.target for spec in traced.graph_signature.input_specs if spec.target}
     used = {
         lifted[node.name]
-        for node in exported.graph.nodes
+        for node in traced.graph.nodes
         if node.op == "placeholder" and node.name in lifted and node.users
     }
-    shapes = {name.removeprefix(prefix): tuple(tensor.shape) for name, tensor in exported.state_dict.items()}
+    shapes = {name.removeprefix(prefix): shape for name, shape in traced.parameters.items()}
     return shapes, {bare for name in used if (bare := name.removeprefix(prefix)) in shapes}

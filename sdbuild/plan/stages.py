@@ -6,7 +6,7 @@ from sdbuild.plan.graph import Stage
 
 CONFIG = Stage("config", 4, "read the model's configuration, tokenizer and list of files")
 DOWNLOAD = Stage("download", 1, "fetch the weight files")
-TRACE = Stage("trace", 2, "trace the architecture, without weights", ("torch", "diffusers", "transformers"))
+TRACE = Stage("trace", 3, "trace the architecture, without weights", ("torch", "diffusers", "transformers"))
 CONVERT = Stage("convert", 5, "write an ML Program with the weights", ("torch", "numpy"))
 COMPRESS = Stage("compress", 2, "compress the weights", ("numpy", "numba"))
 CHUNK = Stage("chunk", 2, "cut the package in two")

@@ -5,7 +5,8 @@ import json
 from sdbuild.coreml.convert import Metadata, Port, convert
 from sdbuild.modeling.checkpoint import Checkpoint, weight_files
 from sdbuild.modeling.components import PREFIX
-from sdbuild.modeling.tracing import load_trace, parameters_of
+from sdbuild.modeling.graph_file import read_graph
+from sdbuild.modeling.tracing import parameters_of
 from sdbuild.sources.base import shown
 from sdbuild.stages import Job
 
@@ -19,15 +20,15 @@ def run(job: Job) -> None:
     """
     parameters = job.parameters
     card = json.loads(job.inputs["card"].read_text(encoding="utf-8"))
-    exported = load_trace(job.inputs["trace"] / "graph.pt2")
+    traced = read_graph(job.inputs["trace"] / "graph.json")
     checkpoint = Checkpoint(weight_files(job.inputs["weights"]))
-    if marks := checkpoint.check(*parameters_of(exported, PREFIX)):
+    if marks := checkpoint.check(*parameters_of(traced, PREFIX)):
         job.warn(
             f"the weights of {parameters['package']} hold {', '.join(map(shown, marks))}, without a number inside: marks that "
             "sdbuild doesn't know, so that what they say is not heeded"
         )
     convert(
-        exported,
+        traced,
         checkpoint.load,
         job.output / f"{parameters['package']}.mlpackage",
         inputs=[Port(**port) for port in parameters["inputs"]],

@@ -1,4 +1,4 @@
-"""trace: a component's architecture, from its configuration alone, as a ``torch.export`` program."""
+"""trace: a component's architecture, from its configuration alone, as a graph of ATen operations."""
 
 from sdbuild.modeling.checkpoint import read_config
 from sdbuild.modeling.components import Shape, build
@@ -8,7 +8,7 @@ from sdbuild.stages import Job
 
 
 def run(job: Job) -> None:
-    """Write ``graph.pt2``.
+    """Write ``graph.json``.
 
     Parameters: ``kind``, and what applies of ``height``, ``width``, ``batch``, ``tokens``, ``vae_factor``, ``vae_scale``,
     ``attention``.
@@ -18,4 +18,4 @@ def run(job: Job) -> None:
     kind = parameters.pop("kind")
     if kind.startswith("unet"):
         check_resolution(config, parameters["vae_factor"], parameters["width"], parameters["height"])
-    trace(build(kind, config, Shape(**parameters)), job.output / "graph.pt2")
+    trace(build(kind, config, Shape(**parameters)), job.output / "graph.json")

@@ -11,7 +11,7 @@ _FILES = {
     "bundle": ["manifest.json", "Resources/vocab.json"],
     "config": [],
     "download": ["model.safetensors"],
-    "trace": ["graph.pt2"],
+    "trace": ["graph.json"],
 }
 
 

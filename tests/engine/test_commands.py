@@ -117,10 +117,10 @@ def test_a_second_recipe_of_the_same_model_downloads_nothing(sdbuild: COMMAND, h
 
 def test_damage_is_told_and_where(sdbuild: COMMAND, here: Path) -> None:
     build(here)
-    victim = next((here.parent / "store/artifacts/trace").glob("*/graph.pt2"))
+    victim = next((here.parent / "store/artifacts/trace").glob("*/graph.json"))
     victim.write_text("damaged")
     (told,) = sdbuild("why config=mine")[1].splitlines()[:1]
-    assert "would run: its artifact in the store is damaged: graph.pt2 has 7 bytes instead of " in told
+    assert "would run: its artifact in the store is damaged: graph.json has 7 bytes instead of " in told
 
 
 def test_what_the_collector_removed_is_told(sdbuild: COMMAND, here: Path) -> None:

@@ -16,7 +16,8 @@ from sdbuild.coreml.compiler import compile_package
 from sdbuild.coreml.convert import Metadata, Port, convert
 from sdbuild.modeling.checkpoint import Checkpoint, read_config
 from sdbuild.modeling.components import PREFIX, Shape, build
-from sdbuild.modeling.tracing import load_trace, trace
+from sdbuild.modeling.graph_file import read_graph
+from sdbuild.modeling.tracing import trace
 from sdbuild.recipe import load_family
 from tests.architectures import CHECKER, TEXT, TEXT_XL, UNET_XL, VAE, make
 
@@ -123,10 +124,10 @@ def _package(path: Path, pipeline: str, component: Component, shape: Shape) -> A
     family = load_family(pipeline).components.values()
     (ports,) = [known for known in family if known.swift_name == component.name]
     path.parent.mkdir(exist_ok=True)
-    graph = path.with_suffix(".pt2")
+    graph = path.with_suffix(".json")
     trace(build(component.kind, component.config, shape), graph)
     return convert(
-        load_trace(graph),
+        read_graph(graph),
         lambda name: np.asarray(component.weights(name)),
         path,
         inputs=[_port(port) for port in ports.inputs],

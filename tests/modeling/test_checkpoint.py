@@ -106,6 +106,15 @@ def test_pickled_weights_load_as_weights_only(tmp_path: Path) -> None:
     )
 
 
+def test_an_environment_that_asks_torch_to_trust_pickles_is_not_heeded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    torch.save({"a": PurePosixPath("x")}, tmp_path / "m.bin")
+    with pytest.raises(UserError, match=r"it needs pathlib\.PurePosixPath"):
+        Checkpoint(weight_files(tmp_path))
+
+
 def test_pickles_of_before_torch_1_6(tmp_path: Path) -> None:
     torch.save({"a": torch.ones(2)}, tmp_path / "m.bin", _use_new_zipfile_serialization=False)
     np.testing.assert_array_equal(Checkpoint(weight_files(tmp_path)).load("a"), [1, 1])

@@ -69,7 +69,7 @@ def built(family: str, texts: dict[str, str], place: Path | None = None) -> str:
             config: dict[str, Any] = json.loads(texts[f"{folder}/config.json"])
             component = build(kind, config, SHAPE)
             if place is not None and config != original:
-                trace(component, place / "graph.pt2")
+                trace(component, place / "graph.json")
     except UserError as error:
         return _printable([str(error)])
     return ""

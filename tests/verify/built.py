@@ -16,7 +16,8 @@ from sdbuild.coreml.package import read_package
 from sdbuild.coreml.rewrite import LookupTable, Weight, rewrite
 from sdbuild.modeling.checkpoint import Checkpoint, weight_files
 from sdbuild.modeling.components import PREFIX, Shape, build
-from sdbuild.modeling.tracing import load_trace, trace
+from sdbuild.modeling.graph_file import read_graph
+from sdbuild.modeling.tracing import trace
 from sdbuild.verify import Drawing, Subject
 from tests.architectures import make
 
@@ -67,10 +68,10 @@ def built(
     folder.mkdir(parents=True)
     inputs, outputs = PORTS[source.kind]
     model = folder / "Model.mlpackage"
-    trace(build(source.kind, json.loads(source.config.read_text()), shape), folder / "graph.pt2")
+    trace(build(source.kind, json.loads(source.config.read_text()), shape), folder / "graph.json")
     dtype = "float32" if source.kind.startswith("clip") else "float16"
     convert(
-        load_trace(folder / "graph.pt2"),
+        read_graph(folder / "graph.json"),
         Checkpoint(weight_files(source.weights)).load,
         model,
         inputs=[Port(port, dtype) for port in inputs],

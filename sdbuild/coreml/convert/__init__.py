@@ -1,6 +1,6 @@
 """A traced graph and a checkpoint in, an ``.mlpackage`` out.
 
-The graph is a ``torch.export`` program traced without weights; the weights go from the checkpoint to the package one
+The graph is one of ``torch.export``, traced without weights; the weights go from the checkpoint to the package one
 tensor at a time. What a model takes and gives (names, shapes, data types, descriptions) comes as `Port` lists.
 """
 
@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from sdbuild.coreml.convert import ops_attention, ops_gather, ops_math, ops_nn, ops_tensor
 from sdbuild.coreml.convert.builder import FLOAT16, FLOAT32, Builder, LoadWeight
 from sdbuild.coreml.convert.lowering import lower_graph
 from sdbuild.coreml.convert.normalize import normalize
+from sdbuild.coreml.convert.program import Program
 from sdbuild.coreml.convert.weights import write_weights
 from sdbuild.coreml.package import Package, write_package, write_parameters
 from sdbuild.coreml.proto import FeatureTypes_pb2, Model_pb2
@@ -47,7 +46,7 @@ class Metadata:
 
 
 def convert(
-    exported: torch.export.ExportedProgram,
+    exported: Program,
     load: LoadWeight,
     path: Path,
     *,

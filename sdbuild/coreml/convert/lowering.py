@@ -25,6 +25,7 @@ from sdbuild.coreml.convert.builder import (
     Value,
     Weight,
 )
+from sdbuild.coreml.convert.program import Program
 from sdbuild.coreml.convert.weights import read_weight
 from sdbuild.errors import UserError
 
@@ -37,6 +38,15 @@ LOWERINGS: dict[str, Lower] = {}
 _SKIPPED = frozenset({"aten._assert_tensor_metadata.default", "aten.sym_constrain_range_for_size.default"})
 _FOLDED = frozenset({"aten.div.Tensor", "aten.expand.default", "aten.linalg_vector_norm.default", "aten.neg.default"})
 """What is computed of weights alone, all of them small: a safety checker's concepts brought to length one."""
+_COMPUTED = frozenset({
+    "add", "arange", "bitwise_and", "bitwise_not", "bitwise_or", "clone", "cos", "cumsum", "detach", "div", "eq", "exp",
+    "expand", "eye", "fill", "full", "full_like", "ge", "gt", "le", "lift_fresh_copy", "linspace", "log", "logical_and",
+    "logical_not", "logical_or", "lt", "masked_fill", "mul", "ne", "neg", "new_full", "new_ones", "new_zeros", "ones",
+    "ones_like", "permute", "pow", "repeat", "reshape", "rsub", "scalar_tensor", "select", "sin", "slice", "sqrt", "squeeze",
+    "stack", "sub", "to", "transpose", "tril", "triu", "unsqueeze", "view", "where", "zeros", "zeros_like",
+})  # fmt: skip
+"""What is computed of constants alone beside what can be lowered, in whatever overload: masks, positions, frequencies. Nothing
+else: a graph is a file, and there are ATen operations that read and write others."""
 _FOLD_LIMIT = 1 << 22
 """Elements of the largest constant that is computed ahead; a mask of 77×77 tokens is far below."""
 
@@ -95,9 +105,7 @@ class Context:
         return self.builder.op(kind, name, bound, self.shape if shape is None else shape, dtype)
 
 
-def lower_graph(
-    exported: torch.export.ExportedProgram, builder: Builder, inputs: Mapping[str, int], prefix: str
-) -> list[Value]:
+def lower_graph(exported: Program, builder: Builder, inputs: Mapping[str, int], prefix: str) -> list[Value]:
     """Lower every node; returns the values of the graph's outputs.
 
     Args:
@@ -188,8 +196,10 @@ def _promise(node: Node, arguments: list[Any]) -> Callable[[LoadWeight], Array]:
 
 
 def _fold(node: Node, arguments: list[Any], keywords: dict[str, Any]) -> Array | None:
-    """Compute a node of known arguments with torch on the CPU; None where the result would be large."""
-    value = node.meta["val"]
+    """Compute a node of known arguments with torch on the CPU; None where it is another's affair or the result is large."""
+    value, target = node.meta["val"], str(node.target)
+    if target not in LOWERINGS and target.split(".")[1] not in _COMPUTED:
+        return None
     if not isinstance(value, torch.Tensor) or value.numel() > _FOLD_LIMIT:
         return None
     result = node.target(*[_to_torch(a) for a in arguments], **{k: _to_torch(a) for k, a in keywords.items()})  # type: ignore[operator]

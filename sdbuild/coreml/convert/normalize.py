@@ -18,6 +18,8 @@ from typing import Any
 import torch
 from torch.fx import Graph, Node
 
+from sdbuild.coreml.convert.program import Program
+
 _PERMUTE = torch.ops.aten.permute.default
 _LAYER_NORM = torch.ops.aten.layer_norm.default
 _TRANSPOSE = torch.ops.aten.transpose.int
@@ -29,7 +31,7 @@ _MULTIPLY = torch.ops.aten.mul.Tensor
 _VIEW = torch.ops.aten.view.default
 
 
-def normalize(exported: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
+def normalize(exported: Program) -> Program:
     """Rewrite the program's graph in place, and return the program."""
     graph = exported.graph
     _merge_equal(graph)

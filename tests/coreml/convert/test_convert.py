@@ -15,7 +15,8 @@ from sdbuild.coreml.proto import FeatureTypes_pb2
 from sdbuild.coreml.runtime import load
 from sdbuild.errors import UserError
 from sdbuild.modeling.components import PREFIX, Component, Shape, build
-from sdbuild.modeling.tracing import load_trace, trace
+from sdbuild.modeling.graph_file import read_graph
+from sdbuild.modeling.tracing import trace
 from tests.architectures import CHECKER, CONFIGS, UNET, UNET_2, make
 
 ARRAY = FeatureTypes_pb2.ArrayFeatureType
@@ -59,11 +60,11 @@ def convert_component(
 ) -> tuple[Package, Component, torch.nn.Module]:
     model = make(kind, config) if model is None else model
     component = build(kind, config, shape)
-    trace(component, path / "graph.pt2")
+    trace(component, path / "graph.json")
     state = state or model.state_dict()
     dtype = "float32" if kind.startswith("clip") else precision
     package = convert(
-        load_trace(path / "graph.pt2"),
+        read_graph(path / "graph.json"),
         lambda name: state[name].numpy(),
         path / "model.mlpackage",
         inputs=[Port(name, dtype, f"the {name}") for name in INPUTS[kind]],
@@ -232,7 +233,7 @@ def test_the_same_bytes_whatever_the_hash_seed(tmp_path: Path) -> None:
     second, _, _ = convert_component(tmp_path / _made(tmp_path, "b"), "unet", UNET)
     for file in ("Manifest.json", "Data/com.apple.CoreML/model.mlmodel", "Data/com.apple.CoreML/weights/weight.bin"):
         assert (first.path / file).read_bytes() == (second.path / file).read_bytes()
-    assert (tmp_path / "a/graph.pt2").read_bytes() == (tmp_path / "b/graph.pt2").read_bytes()
+    assert (tmp_path / "a/graph.json").read_bytes() == (tmp_path / "b/graph.json").read_bytes()
 
 
 def test_a_weight_of_another_shape_is_named(tmp_path: Path) -> None:
@@ -261,9 +262,9 @@ def test_an_unknown_operation_is_named(tmp_path: Path) -> None:
 
 def _convert_with(path: Path, name: str, tensor: torch.Tensor) -> None:
     state = make("unet", UNET).state_dict() | {name: tensor}
-    trace(build("unet", UNET, SHAPE), path / "graph.pt2")
+    trace(build("unet", UNET, SHAPE), path / "graph.json")
     convert(
-        load_trace(path / "graph.pt2"), lambda key: state[key].numpy(), path / "m.mlpackage",
+        read_graph(path / "graph.json"), lambda key: state[key].numpy(), path / "m.mlpackage",
         inputs=[Port(key, "float16") for key in INPUTS["unet"]], outputs=[Port("noise_pred", "float32")],
         opset="CoreML6", precision="float16", metadata=Metadata(), prefix=PREFIX,
     )  # fmt: skip

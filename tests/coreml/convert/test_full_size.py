@@ -11,7 +11,8 @@ from sdbuild.coreml.convert.builder import FLOAT16, Builder
 from sdbuild.coreml.convert.lowering import lower_graph
 from sdbuild.coreml.convert.normalize import normalize
 from sdbuild.modeling.components import PREFIX, Shape, build
-from sdbuild.modeling.tracing import load_trace, trace
+from sdbuild.modeling.graph_file import read_graph
+from sdbuild.modeling.tracing import trace
 
 pytestmark = pytest.mark.slow
 
@@ -83,10 +84,10 @@ def test_as_the_reference(
     kind = "unet_xl" if family == "sdxl" else "unet"
     component = build(kind, config, Shape(512, 512, 2, attention=attention))
     assert sum(tensor.numel() for tensor in component.module.parameters()) == parameters
-    trace(component, tmp_path / "graph.pt2")
+    trace(component, tmp_path / "graph.json")
     builder = Builder("CoreML6", FLOAT16)
     inputs = dict.fromkeys(NAMES[: len(component.arguments)], FLOAT16)
-    lower_graph(normalize(load_trace(tmp_path / "graph.pt2")), builder, inputs, PREFIX)
+    lower_graph(normalize(read_graph(tmp_path / "graph.json")), builder, inputs, PREFIX)
     found = Counter(operation.type for operation in builder.operations)
     expected = LAYERS["sdxl" if family == "sdxl" else "sd15"] | attentions
     assert {name: found[name] for name in expected} == expected
