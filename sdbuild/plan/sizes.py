@@ -64,6 +64,6 @@ class Estimates:
         if source.kind == "hub":
             return 1
         if folder not in self._scales:
-            ratio = weight_bytes_of(source, folder) / self._nominal(folder)
+            ratio = weight_bytes_of(source, folder, self._recipe.model.variant) / self._nominal(folder)
             self._scales[folder] = 1 if _USUAL[0] <= ratio <= _USUAL[1] else ratio
         return self._scales[folder]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -81,18 +83,30 @@ def origin(source: Source) -> dict[str, str]:
     return {source.kind: "" if source.kind == "local" else source.id}
 
 
-def weight_bytes_of(source: Source, folder: str) -> int:
-    """Bytes of the weight files in a folder of a local source: of one format and precision, as a build takes them."""
+def weight_bytes_of(source: Source, folder: str, variant: str | None = None) -> int:
+    """Bytes of the weight files in a folder of a local source: of one format and variant, as a build takes them."""
     root = local_folder(source)
     place = root / folder if (root / folder).is_dir() else root
     try:
         sizes = {file.name: file.stat().st_size for file in place.iterdir() if file.is_file()}
     except OSError as error:
         raise UserError(f"{error.filename}: the model's files can't be read: {error.strerror}") from None
-    for suffix in (".fp16.safetensors", ".safetensors", ".bin"):
-        if found := [size for name, size in sizes.items() if name.endswith(suffix)]:
-            return sum(found)
-    return 0
+    sets: dict[tuple[str, str], int] = defaultdict(int)
+    for name, size in sizes.items():
+        if match := _WEIGHTS.fullmatch(name):
+            sets[match["suffix"], match["variant"] or match["old"] or _PLAIN] += size
+    formats = ("safetensors", "bin")
+    wanted = [(suffix, variant) for suffix in formats if variant is not None]
+    usual = [(suffix, each) for suffix in formats for each in ("fp16", _PLAIN)]
+    return next((sets[each] for each in (*wanted, *usual) if each in sets), 0)
+
+
+_PLAIN = "plain"
+_WEIGHTS = re.compile(
+    r"(?:diffusion_pytorch_model|pytorch_model|model)(?:\.(?P<variant>[\w-]+?))?(?:-\d{5}-of-\d{5})?(?:\.(?P<old>[\w-]+))?"
+    r"\.(?P<suffix>safetensors|bin)"
+)
+"""A file of weights, or a part of one; older diffusers put the variant behind the part's number."""
 
 
 def sources(recipe: Recipe) -> dict[str, Source]:

@@ -190,6 +190,22 @@ def test_expected_sizes_follow_bits_and_the_real_size_of_local_models(tmp_path: 
     assert tiny.builds[0].expected[tiny.tasks["download:unet"]].disk == 0
 
 
+@pytest.mark.parametrize(
+    ("variant", "size"), [(None, 3), ("fp16", 3), ("plain", 11), ("non_ema", 700), ("fp32", 13000), ("bf16", 3)]
+)
+def test_expected_sizes_are_those_of_the_variant(variant: str | None, size: int, tmp_path: Path) -> None:
+    unet = local_model(tmp_path / "model") / "unet"
+    (unet / "diffusion_pytorch_model.safetensors").write_bytes(bytes(11))
+    (unet / "diffusion_pytorch_model.non_ema.safetensors").write_bytes(bytes(700))
+    (unet / "diffusion_pytorch_model.bin").write_bytes(bytes(17))
+    for number, (new, old) in enumerate(((1, 5000), (2, 8000)), start=1):
+        part = f"-{number:05}-of-00002"
+        (unet / f"diffusion_pytorch_model.fp16{part}.safetensors").write_bytes(bytes(new))
+        (unet / f"diffusion_pytorch_model{part}.fp32.safetensors").write_bytes(bytes(old))
+    found = graph(tmp_path, model={"source": "./model"} | ({"variant": variant} if variant else {}))
+    assert found.builds[0].expected[found.tasks["download:unet"]].size == size
+
+
 def test_a_model_that_cant_be_read_is_the_users_to_mend(tmp_path: Path) -> None:
     model = local_model(tmp_path / "model")
     graph(tmp_path, model={"source": "./model"})
