@@ -1,5 +1,7 @@
 """Where a bundle lies: a folder of ``doit build``, a Resources folder, a repository as on the hub, or a zip of these."""
 
+import fcntl
+import os
 import shutil
 import stat
 import tempfile
@@ -17,6 +19,7 @@ _DEPTH = 5  # the hub's cache: snapshots/<commit>/original/compiled
 _LAYOUT = frozenset({"Resources", "compiled", "original", "split_einsum", "split_einsum_v2"})
 _MAX_ENTRIES = 100_000
 _BLOCK = 1 << 20
+_SCRATCH, _LOCK = "sdbuild-unpacked-", "lock"
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ def find_place(path: Path) -> Place:
     """
     if path.is_file() and zipfile.is_zipfile(path):
         unpacked = _unpack(path)
-        return Place(_only(path, Path(unpacked.name)), unpacked)
+        return Place(_only(path, unpacked.files), unpacked)
     if path.is_file():
         if wrong := stand_in_at(path):
             raise UserError(f"{path}: it {wrong}")
@@ -90,9 +93,39 @@ def _bundles(folder: Path, depth: int) -> Iterator[Path]:
                 yield from _bundles(each, depth - 1)
 
 
-def _unpack(path: Path) -> "tempfile.TemporaryDirectory[str]":
-    """The files of a zip in a folder that is removed with what is returned, or with this process."""
-    folder = tempfile.TemporaryDirectory(prefix="sdbuild-")
+class _Scratch(tempfile.TemporaryDirectory[str]):
+    """A folder that is removed with this object, or with its process; after one that was killed, by the next process.
+
+    Whoever uses it holds a lock in it, which ends with the process however that ends.
+    """
+
+    def __init__(self) -> None:
+        for left in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*"):
+            _remove_abandoned(left)
+        super().__init__(prefix=_SCRATCH)
+        self._lock = (Path(self.name) / _LOCK).open("w")
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self.files = Path(self.name) / "files"
+        self.files.mkdir()
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove a folder of this user's that nobody holds; one that was just made, and has no lock yet, is left alone."""
+    try:
+        if folder.lstat().st_uid == os.getuid():
+            with (folder / _LOCK).open("r+") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+    except OSError:  # held, or not of this kind
+        pass
+
+
+def _unpack(path: Path) -> _Scratch:
+    """The files of a zip."""
+    try:
+        folder = _Scratch()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be unpacked ({error.strerror or error})") from None
     try:
         with zipfile.ZipFile(path) as archive:
             entries = _checked(path, archive.infolist())
@@ -103,7 +136,7 @@ def _unpack(path: Path) -> "tempfile.TemporaryDirectory[str]":
                     "another place with the variable TMPDIR"
                 )
             for name, entry in entries.items():
-                target = Path(folder.name) / name
+                target = folder.files / name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with archive.open(entry) as source, target.open("xb") as file:
                     shutil.copyfileobj(source, file, _BLOCK)

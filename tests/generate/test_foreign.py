@@ -2,11 +2,13 @@
 
 import contextlib
 import json
+import os
 import shutil
 import stat
 import struct
 import subprocess
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -81,6 +83,38 @@ def test_chunks_batch_and_a_zip_of_them(chunked: Path, tmp_path: Path) -> None:
     assert pipeline.generate(CIRCLE, **options).metadata["recipe"] == "someone_model_split_einsum_compiled"
     del pipeline
     assert not place.exists()
+
+
+def test_a_zip_that_a_killed_process_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next one removes it, and nothing that a living process has."""
+    (tmp_path / "a" / "Unet.mlmodelc").mkdir(parents=True)
+    (tmp_path / "a" / "Unet.mlmodelc" / "model.mil").write_text("program")
+    path, temporary = zipped(tmp_path / "a", tmp_path / "a.zip"), tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    for other in ("sdbuild-unpacked-other", "else"):
+        (temporary / other).mkdir()
+    command = (
+        "import sys; from pathlib import Path; from sdbuild.generate.places import find_place\n"
+        "place = find_place(Path(sys.argv[1])); print(place.folder, flush=True); input()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", command, path],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"TMPDIR": str(temporary)},
+    ) as process:
+        assert process.stdout is not None
+        unpacked = Path(process.stdout.readline().strip())
+        first = find_place(path)
+        assert (unpacked / "Unet.mlmodelc" / "model.mil").is_file() and first.folder.is_dir()
+        process.kill()
+    assert unpacked.is_dir()
+    second = find_place(path)
+    assert not unpacked.exists() and first.folder.is_dir() and second.folder.is_dir()
+    del first, second
+    assert sorted(each.name for each in temporary.iterdir()) == ["else", "sdbuild-unpacked-other"]
 
 
 def test_sdxl_with_sizes_in_one_row(large: Path, tmp_path: Path) -> None:
