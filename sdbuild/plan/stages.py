@@ -11,8 +11,8 @@ CONVERT = Stage("convert", 5, "write an ML Program with the weights", ("torch", 
 COMPRESS = Stage("compress", 2, "compress the weights", ("numpy", "numba"))
 CHUNK = Stage("chunk", 2, "cut the package in two")
 COMPILE = Stage("compile", 1, "compile the package to what apps load")
-VERIFY = Stage("verify", 2, "hold every stage's artifact against PyTorch", ("torch", "diffusers", "transformers"))
-BUNDLE = Stage("bundle", 2, "put Resources together and check them")
+VERIFY = Stage("verify", 3, "hold every stage's artifact against PyTorch", ("torch", "diffusers", "transformers"))
+BUNDLE = Stage("bundle", 3, "put Resources together and check them")
 
 STAGES = {stage.name: stage for stage in (CONFIG, DOWNLOAD, TRACE, CONVERT, COMPRESS, CHUNK, COMPILE, VERIFY, BUNDLE)}
 """In the order they run."""

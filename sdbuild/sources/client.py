@@ -185,7 +185,7 @@ class HubClient:
             ) from None
         if token is not None and not re.fullmatch(r"[\x21-\x7e]+", token):
             raise SourceError(
-                "the hub's token holds a blank or a character that no token has: copy it into HF_TOKEN anew"
+                "the hub's token holds a blank or a character that no token has: copy it into HF_TOKEN again"
             )
         self._token = token
         return token is not None

@@ -70,14 +70,23 @@ def resolve_scheduler(source: str, config: Config, index: Config) -> Schedule:
         SourceError: flow matching, EDM, or anything else that is not known to be noise on DDPM's schedule; ``source`` is for
             messages.
     """
-    kind = _class(config, index)
-    _refuse_others(source, kind, config)
+    own, named = config.get("_class_name") or None, _named(index)
+    kind = named or own  # diffusers makes the class that model_index.json names, of whatever configuration
+    for each in (own, named):
+        if each is not None or kind is None:
+            _refuse_others(source, each, config)
     _check_words(source, config)
     _check_numbers(source, config)
     settled = {key: value for key, value in config.items() if key != "_class_name"}
     settled |= {"_class_name": kind} if kind else {}
     settled.setdefault("prediction_type", _PREDICTIONS[0])
-    return Schedule(settled, _notes(settled))
+    notes = _notes(settled)
+    if own is not None and own != kind:
+        notes = (
+            f"scheduler_config.json names {own}, and model_index.json {kind}: taken is {kind}, as in diffusers",
+            *notes,
+        )
+    return Schedule(settled, notes)
 
 
 def with_markers(config: Config, markers: Collection[str]) -> Schedule:
@@ -97,10 +106,10 @@ def with_markers(config: Config, markers: Collection[str]) -> Schedule:
     return Schedule(settled, (*notes, *(_notes(settled) if notes else ())))
 
 
-def _class(config: Config, index: Config) -> Any:
+def _named(index: Config) -> Any:
+    """The scheduler's class in ``model_index.json``."""
     entry = index.get("scheduler")
-    named = entry[1] if isinstance(entry, list) and len(entry) == 2 else None
-    return config.get("_class_name") or named
+    return (entry[1] or None) if isinstance(entry, list) and len(entry) == 2 else None
 
 
 def _refuse_others(source: str, kind: Any, config: Config) -> None:

@@ -9,7 +9,7 @@ from sdbuild.bundle.assemble import assemble
 from sdbuild.bundle.contract import ContractError, Expectations, check_resources
 from sdbuild.bundle.manifest import Facts, make_manifest, tree_digest, write_manifest
 from sdbuild.bundle.zip import write_zip
-from sdbuild.sources.markers import markers_in
+from sdbuild.modeling.markers import markers_in
 from sdbuild.sources.schedulers import with_markers
 from sdbuild.stages import Job
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from sdbuild.modeling.checkpoint import read_config
-from sdbuild.sources.markers import markers_in
+from sdbuild.modeling.markers import markers_in
 from sdbuild.sources.schedulers import with_markers
 from sdbuild.stages import Job, packages_in
 from sdbuild.verify import Drawing, Subject, verify

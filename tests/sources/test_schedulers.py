@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import save_file
 
 from sdbuild.errors import UserError
-from sdbuild.sources.markers import markers_in
+from sdbuild.modeling.markers import markers_in
 from sdbuild.sources.schedulers import Schedule, resolve_scheduler, with_markers
 from sdbuild.stages import Job, config
 from tests.sources.make_models import as_json, sd1, sdxl, write
@@ -36,7 +37,9 @@ def surveyed(folder: Path, files: dict[str, bytes], pipeline: str = "sd1", **mod
 
 
 def with_scheduler(**changes: Any) -> dict[str, bytes]:
-    return sdxl() | {"scheduler/scheduler_config.json": as_json(PLAIN | changes)}
+    scheduler = PLAIN | changes
+    index = {"scheduler": ["diffusers", scheduler["_class_name"]]}
+    return sdxl(index=index) | {"scheduler/scheduler_config.json": as_json(scheduler)}
 
 
 def test_what_the_swift_package_does_is_no_news(tmp_path: Path) -> None:
@@ -107,7 +110,8 @@ def test_a_class_that_only_the_index_names(tmp_path: Path) -> None:
 def test_marks_beside_the_weights_go_before_the_configuration(tmp_path: Path) -> None:
     tensors = {"conv_in.weight": np.zeros(2, np.float32), "v_pred": np.zeros(0, np.float32), "model.ztsnr": np.zeros(0)}
     save_file(tensors, tmp_path / "one.safetensors")
-    (tmp_path / "damaged.safetensors").write_bytes(b"\1")
+    for name in ("damaged.safetensors", "damaged.bin"):
+        (tmp_path / name).write_bytes(b"\1")
     assert markers_in(tmp_path) == {"v_pred", "ztsnr"}
     given = PLAIN | {"prediction_type": "epsilon", "timestep_spacing": "trailing"}
     schedule = with_markers(given, markers_in(tmp_path))
@@ -119,6 +123,26 @@ def test_marks_beside_the_weights_go_before_the_configuration(tmp_path: Path) ->
     assert second.endswith("by the mark ztsnr beside the UNet's weights")
     assert "The app must bring a scheduler" in third
     assert with_markers(schedule.config, markers_in(tmp_path)) == Schedule(schedule.config, ())
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_marks_in_pickles(zipped: bool, tmp_path: Path) -> None:
+    tensors = {"conv_in.weight": torch.zeros(2), "v_pred": torch.zeros(0), "ztsnr": torch.zeros(0)}
+    torch.save({"state_dict": tensors}, tmp_path / "one.bin", _use_new_zipfile_serialization=zipped)
+    assert markers_in(tmp_path) == {"v_pred", "ztsnr"}
+
+
+def test_a_class_that_contradicts_the_index(tmp_path: Path) -> None:
+    """diffusers makes the one that model_index.json names."""
+    index = {"scheduler": ["diffusers", "LCMScheduler"]}
+    schedule = resolve_scheduler("./model", {"_class_name": "DDIMScheduler"}, index)
+    assert schedule.config["_class_name"] == "LCMScheduler"
+    assert schedule.notes == (
+        "scheduler_config.json names DDIMScheduler, and model_index.json LCMScheduler: taken is LCMScheduler, as in diffusers",
+    )
+    for own, named in (("FlowMatchEulerDiscreteScheduler", "DDIMScheduler"), ("DDIMScheduler", "EDMEulerScheduler")):
+        with pytest.raises(UserError, match=r"means (flow matching|EDM)"):
+            resolve_scheduler("./model", {"_class_name": own}, {"scheduler": ["diffusers", named]})
 
 
 def test_zero_terminal_snr_of_a_class_without_it() -> None:
@@ -154,7 +178,9 @@ def test_a_named_vae_of_another_space_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_scale_of_the_models_own_is_built_in(tmp_path: Path) -> None:
-    files = sd1(vae={"scaling_factor": 0.25, "shift_factor": 0.5})
+    files = sd1(
+        vae={"scaling_factor": 0.25, "shift_factor": 0.5}, index={"scheduler": ["diffusers", PLAIN["_class_name"]]}
+    )
     files["scheduler/scheduler_config.json"] = as_json(PLAIN)
     output, (warning,) = surveyed(tmp_path, files)
     assert "the VAE has scaling_factor 0.25 and shift_factor 0.5" in warning
