@@ -312,7 +312,7 @@ def test_a_token_that_is_none_is_refused_without_telling_it(
     hub.add(NAME, FILES, gated=True)
     monkeypatch.setenv("HF_TOKEN", token)
     text = message_of(client)
-    assert text == "the hub's token holds a blank or a character that no token has: copy it into HF_TOKEN anew"
+    assert text == "the hub's token holds a blank or a character that no token has: copy it into HF_TOKEN again"
 
 
 def test_a_token_file_that_is_none(hub: HubServer, client: HubClient) -> None:
