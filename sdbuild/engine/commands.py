@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from sdbuild.engine import drawing, removing, telling
+from sdbuild.engine import checking, drawing, removing, telling
 from sdbuild.engine.arguments import Arguments
 
 
@@ -17,6 +17,7 @@ def command(word: str, arguments: Arguments, here: Path) -> Callable[[], None]:
         "why": lambda: telling.tell_why(variables, here),
         "validate": lambda: telling.tell_valid(variables, here),
         "list": telling.tell_all,
+        "check": checking.check_store,
         "gc": lambda: removing.collect_garbage(variables),
         "clean": lambda: removing.clean(variables, here),
         "generate": lambda: drawing.draw(variables, here),

@@ -26,6 +26,8 @@ class Outcome:
     """0, an exit status, or the negative number of the signal that killed it."""
     error: str | None
     """What it had to say to the user."""
+    damaged: str | None = None
+    """What is damaged of its inputs, which are condemned."""
 
 
 class _Running:
@@ -91,8 +93,8 @@ def run_stage(
         os.close(read_end)
         read_end = -1
         try:
-            error = _listen(process, news, warn)
-            return Outcome(process.wait(), error)
+            error, damaged = _listen(process, news, warn)
+            return Outcome(process.wait(), error, damaged)
         finally:
             if process.poll() is None:
                 _kill(process)
@@ -104,9 +106,9 @@ def run_stage(
                 os.close(end)
 
 
-def _listen(process: subprocess.Popen[str], news: News, warn: Warn) -> str | None:
-    """Pass on the news of a process until it closes its end; what it reports as an error, if it does."""
-    error = None
+def _listen(process: subprocess.Popen[str], news: News, warn: Warn) -> tuple[str | None, str | None]:
+    """Pass on the news of a process until it closes its end; what it reports as an error and as damaged, if it does."""
+    error = damaged = None
     assert process.stdout is not None
     with process.stdout as lines:
         for line in lines:
@@ -119,7 +121,8 @@ def _listen(process: subprocess.Popen[str], news: News, warn: Warn) -> str | Non
             if "warning" in message:
                 warn(message["warning"])
             error = message.get("error", error)
-    return error
+            damaged = message.get("damaged", damaged)
+    return error, damaged
 
 
 def _kill(process: subprocess.Popen[str]) -> None:

@@ -19,9 +19,14 @@ from sdbuild.engine.space import check_space, surely_due
 from sdbuild.engine.survey import Due, Ready, State, due_nodes, examine, reason, survey
 from sdbuild.errors import UserError
 from sdbuild.plan import Build, Graph, Node
+from sdbuild.plan.sources import outside_files
 from sdbuild.plan.stages import FETCHING
 from sdbuild.store import Artifact, BuildRecord, Entry, Lock, Records, Store, Workplace, sweep
 from sdbuild.store.errors import explained, not_writable
+
+
+class _DamagedInputsError(Exception):
+    """What a stage reads is not what was made; it is condemned."""
 
 
 class Session:
@@ -50,6 +55,7 @@ class Session:
         self._lock = threading.RLock()
         self._asked: frozenset[str] = frozenset()
         self._space_known = False
+        self._damage_seen = False
         self._display: progress.Display | None = None
         self._in_use: Lock | None = None
 
@@ -61,6 +67,9 @@ class Session:
 
     def finish(self) -> None:
         """Write down what was found or made, and remove results of variants that are no more. Raises UserError."""
+        for build in self.shown if self._damage_seen else ():  # others' damage may be theirs, by hard links
+            self._restore(build.result)
+            self.show(build)
         self.note(self._states)
         if self._whole and len(self.shown) == len(self.graph.builds):
             for folder in stale_folders(self.graph.builds, self.here):
@@ -88,8 +97,11 @@ class Session:
         self._reasons[node] = reason(self.store, self.graph, node, state, self._last(node))
         return False
 
-    def run(self, node: Node) -> None:
-        """Make its artifact, unless another build has meanwhile. Raises UserError."""
+    def run(self, node: Node, *, again: bool = True) -> None:
+        """Make its artifact, unless another build has meanwhile; once ``again`` where its inputs prove damaged.
+
+        Raises UserError.
+        """
         due = self._states[node]
         assert isinstance(due, Due), "doit runs a task when its inputs are done"
         with explained(self.store.root):
@@ -103,8 +115,26 @@ class Session:
                 if isinstance(found, Artifact):
                     self._ready(node, due.key, found)
                     self.reused.add(name)
-                else:
+                    return
+                try:
                     self._make(node, due, lock)
+                    return
+                except _DamagedInputsError as error:
+                    if not again:
+                        raise UserError(f"{name}: {error}; it was damaged as soon as it was made again") from None
+                    self._damage_seen = True
+                    self._say(f"{name}: damaged in the store, and made again: {error}")
+        for item in node.inputs:  # without its lock: theirs are taken one by one
+            self._restore(item.node)
+        if not self.is_done(node):  # its key is another one where they came to other content
+            self.run(node, again=False)
+
+    def _restore(self, node: Node) -> None:
+        """Make again what is damaged of a node and of all it is made of. Raises UserError."""
+        for item in node.inputs:
+            self._restore(item.node)
+        if not self.is_done(node):
+            self.run(node)
 
     def _make(self, node: Node, due: Due, lock: Lock) -> None:
         name = self.graph.names[node]
@@ -126,6 +156,8 @@ class Session:
             )
             if RUNNING.stopped:
                 raise SystemExit
+            if outcome.damaged is not None:
+                raise _DamagedInputsError(outcome.damaged)
             if outcome.status != 0:
                 why = failure_text(outcome, work, self.store)
                 raise UserError(f"{name}: {why.removeprefix(f'{node.stage.name}: ')}")
@@ -136,7 +168,7 @@ class Session:
             self.ran.append(name)
             took = progress.seconds(time.monotonic() - started)
             display.end(name, f"{name}: {took}, {progress.size(made.stamp.size)}")
-        except (UserError, OSError):
+        except (UserError, OSError, _DamagedInputsError):
             display.end(name, f"{name}: failed after {progress.seconds(time.monotonic() - started)}")
             raise
         finally:
@@ -157,6 +189,7 @@ class Session:
             "ingredients": due.ingredients,
             "parameters": node.settings,
             "inputs": inputs,
+            "outside": outside_files(node.settings),
             "made_for": f"{self.graph.users[node][0].recipe}: {self.graph.names[node]}",
         }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,19 @@ def source_parameters(source: Source, files: LocalFiles, folders: Iterable[str])
     present = {folder if (root / folder).is_dir() else "" for folder in folders}
     given = {"kind": source.kind, "id": source.id, "files": files.of(source, present)}
     return given | {"path": str(root)} if source.kind == "local" else given
+
+
+def outside_files(parameters: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
+    """The files of the user's that a stage with these parameters may read: path → size and modification time in ns, as they
+    are in its key.
+    """
+    found = {}
+    for given in parameters.values():
+        if isinstance(given, dict) and given.get("kind") == "local":
+            for path, state in given["files"].items():
+                size, _, time = state.partition(":")
+                found[f"{given['path']}/{path}"] = int(size), int(time)
+    return found
 
 
 def local_folder(source: Source) -> Path:

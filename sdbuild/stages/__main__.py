@@ -23,7 +23,8 @@ from typing import Any
 
 from sdbuild.errors import NO_MEMORY, UserError, tells_of_no_memory
 from sdbuild.stages import Job
-from sdbuild.store import Artifact, Stamp, Store, Workplace, explain
+from sdbuild.stages.inputs import DamagedInputError, Inputs
+from sdbuild.store import Stamp, Store, Workplace, explain
 
 _NEWS_INTERVAL = 0.1  # seconds
 
@@ -37,8 +38,15 @@ def main(job_file: str) -> int:
     store = Store(Path(job["store"]))
     work = Workplace(store.root, job["key"])
     try:
-        _run(job, work, news)
-        _commit(job, store, work, time.monotonic() - started)
+        inputs = Inputs(store, job)
+        try:
+            _run(job, work, news)
+        finally:  # whatever came of it: of damaged inputs nothing that it says counts
+            inputs.check()
+        _commit(job, inputs, store, work, time.monotonic() - started)
+    except DamagedInputError as error:
+        news.send(damaged=str(error))
+        return 1
     except UserError as error:
         news.send(error=str(error))
         return 1
@@ -71,12 +79,11 @@ def _run(job: dict[str, Any], work: Workplace, news: _News) -> None:
     run(Job(job["parameters"], inputs, work.output, work.scratch, news.progress, lambda text: news.send(warning=text)))
 
 
-def _commit(job: dict[str, Any], store: Store, work: Workplace, seconds: float) -> None:
+def _commit(job: dict[str, Any], inputs: Inputs, store: Store, work: Workplace, seconds: float) -> None:
+    work.seal()
     known = {}
-    for item in job["inputs"]:
-        artifact = store.look(item["stage"], item["key"])
-        if isinstance(artifact, Artifact):
-            known.update(artifact.known_digests())
+    for artifact in inputs.artifacts:
+        known.update(artifact.known_digests())
     stamp = Stamp.of(
         work.output,
         known,

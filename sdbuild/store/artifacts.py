@@ -2,8 +2,9 @@
 
 The layout of a store::
 
-    artifacts/<stage>/<key>/         what the stage wrote
+    artifacts/<stage>/<key>/         what the stage wrote, its files read-only
     artifacts/<stage>/<key>.json     its stamp, written last: without it there is no artifact
+    artifacts/<stage>/<key>.damaged  instead of the stamp, when other bytes were found in it: what is wrong
     work/<key>/                      an artifact being made
     partial/<key>/                   what a stage keeps for its next attempt
     locks/ logs/ builds/             see ``locks``, ``work`` and ``records``
@@ -13,15 +14,17 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from sdbuild.errors import printable
 from sdbuild.store.digest import Identity, hash_file, identity, part_digest, record_files, walk
 from sdbuild.store.errors import UNWRITABLE, explained, not_writable
 from sdbuild.store.locks import Lock
-from sdbuild.store.stamp import Stamp, read_stamp
+from sdbuild.store.stamp import Stamp, read_stamp, write_atomically
+from sdbuild.store.sync import sync_folder, sync_tree
 from sdbuild.store.work import Workplace
 
 _NOTED_AFTER = 3600  # seconds; a build that runs nothing then writes nothing, but for once an hour
@@ -80,7 +83,7 @@ class Store:
             stamp_path = self._stamp_path(stage, key)
             stamp = read_stamp(stamp_path)
             if stamp is None or stamp.key != key:
-                return Absent()
+                return Absent(self._found_damage(stage, key))
             path = self._artifact_path(stage, key)
             damage = _check(path, stamp)
             if damage is None:
@@ -94,15 +97,36 @@ class Store:
             return Artifact(path, stamp)
 
     def commit(self, work: Workplace, stamp: Stamp) -> Artifact:
-        """Take the output of ``work``, which ``stamp`` describes, in among the artifacts."""
+        """Take the output of ``work``, which ``stamp`` describes, in among the artifacts.
+
+        It is on the disk when this returns; at no moment, not even with the power gone, is there a stamp beside less.
+        """
         path, stamp_path = self._artifact_path(stamp.stage, stamp.key), self._stamp_path(stamp.stage, stamp.key)
         path.parent.mkdir(parents=True, exist_ok=True)
+        sync_tree(work.output)
         stamp_path.unlink(missing_ok=True)
         if path.exists():
             path.rename(work.discarded)
         work.output.rename(path)
+        sync_folder(path.parent)
         stamp.write(stamp_path)
+        self._damage_path(stamp.stage, stamp.key).unlink(missing_ok=True)
         return Artifact(path, stamp)
+
+    def condemn(self, artifact: Artifact, damage: str) -> None:
+        """Note that an artifact is not what was made, so that it is made again. Raises OSError where that can't be noted."""
+        stage, key = artifact.stamp.stage, artifact.stamp.key
+        write_atomically(self._damage_path(stage, key), f"{damage}\n")
+        self._stamp_path(stage, key).unlink(missing_ok=True)
+
+    def artifacts(self) -> Iterator[Artifact]:
+        """All that have a stamp, whether or not they are still whole, in no particular order. Raises StoreError."""
+        with explained(self.root):
+            paths = list(self.root.glob("artifacts/*/*.json"))
+        for path in paths:
+            stamp = read_stamp(path)
+            if stamp is not None and (stamp.stage, stamp.key) == (path.parent.name, path.stem):
+                yield Artifact(path.with_suffix(""), stamp)
 
     def stamp(self, stage: str, key: str) -> Stamp | None:
         """What was noted about an artifact, whether or not it is still whole."""
@@ -149,6 +173,15 @@ class Store:
 
     def _stamp_path(self, stage: str, key: str) -> Path:
         return self.root / "artifacts" / stage / f"{key}.json"
+
+    def _damage_path(self, stage: str, key: str) -> Path:
+        return self.root / "artifacts" / stage / f"{key}.damaged"
+
+    def _found_damage(self, stage: str, key: str) -> str:
+        try:
+            return printable(self._damage_path(stage, key).read_text(encoding="utf-8").strip())
+        except (OSError, ValueError):
+            return ""
 
 
 def _check(path: Path, stamp: Stamp) -> str | None:

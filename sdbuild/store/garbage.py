@@ -159,7 +159,7 @@ def _items(root: Path) -> Iterator[_Item]:
     """Everything below ``artifacts``."""
     found: dict[tuple[str, str], list[Path]] = {}
     for path in sorted(root.glob("artifacts/*/*"), key=lambda path: path.suffix != ".json"):
-        found.setdefault((path.parent.name, path.name.removesuffix(".json")), []).append(path)
+        found.setdefault((path.parent.name, path.name.removesuffix(".json").removesuffix(".damaged")), []).append(path)
     for name, paths in sorted(found.items()):
         stamped = paths[0].suffix == ".json"
         links = [found for path in paths for found in _links(path)]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from sdbuild.store.digest import FileRecord, Identity, record_files
+from sdbuild.store.sync import sync_file, sync_folder
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -42,38 +44,65 @@ class Stamp:
         return cls(files=record_files(folder, known), **about)
 
     def write(self, path: Path) -> None:
-        """Write to ``path`` so that a reader finds all of it or none."""
+        """Write to ``path`` so that a reader finds all of it or none, even after a loss of power."""
         data = {"format": _FORMAT, **asdict(self)}
-        write_atomically(path, json.dumps(data, indent=1, sort_keys=True) + "\n")
+        write_atomically(
+            path, json.dumps({**data, "digest": _digest(data)}, indent=1, sort_keys=True) + "\n", sync=True
+        )
 
 
 def read_stamp(path: Path) -> Stamp | None:
-    """The stamp at ``path``; None when there is none that can be understood."""
+    """The stamp at ``path``; None when there is none, or one that is not as it was written.
+
+    It carries a digest of its own, and lets no file lie outside the artifact.
+    """
     try:
         data = json.loads(path.read_bytes())
-        if data["format"] != _FORMAT:
+        if data["format"] != _FORMAT or data.pop("digest") != _digest(data):
             return None
-        files = tuple(FileRecord(**file) for file in data["files"])
         return Stamp(
-            stage=data["stage"],
-            key=data["key"],
-            ingredients=data["ingredients"],
-            files=files,
-            seconds=data["seconds"],
-            peak_bytes=data["peak_bytes"],
-            made_for=data["made_for"],
+            stage=_be(data["stage"], str),
+            key=_be(data["key"], str),
+            ingredients=_be(data["ingredients"], dict),
+            files=tuple(_file(file) for file in _be(data["files"], list)),
+            seconds=_be(data["seconds"], float | int),
+            peak_bytes=_be(data["peak_bytes"], int),
+            made_for=_be(data["made_for"], str),
         )
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a file by another with this text, as one step."""
+def _digest(data: Mapping[str, Any]) -> str:
+    """SHA-256 of everything else in a stamp."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _be(value: Any, kind: Any) -> Any:
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise TypeError
+    return value
+
+
+def _file(data: Any) -> FileRecord:
+    path, digest = _be(data["path"], str), _be(data["sha256"], str)
+    parts = PurePosixPath(path).parts
+    if not parts or path.startswith("/") or ".." in parts or "\0" in path:
+        raise ValueError
+    return FileRecord(path, _be(data["size"], int), _be(data["mtime_ns"], int), digest)
+
+
+def write_atomically(path: Path, text: str, *, sync: bool = False) -> None:
+    """Replace a file by another with this text, as one step; with ``sync`` it is on the disk when this returns."""
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         new.write_text(text, encoding="utf-8")
+        if sync:
+            sync_file(new)
         new.replace(path)
+        if sync:
+            sync_folder(path.parent)
     except BaseException:
         new.unlink(missing_ok=True)
         raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -26,6 +27,13 @@ class Workplace:
         self.remove()
         self.output.mkdir(parents=True)
         self.scratch.mkdir(parents=True, exist_ok=True)
+
+    def seal(self) -> None:
+        """Make the files of the output read-only: results are hard links to them, and an edit there would change all."""
+        for path in self.output.rglob("*"):
+            if path.is_file() and not path.is_symlink():
+                with suppress(OSError):  # a file system without modes
+                    path.chmod(path.stat().st_mode & 0o7555)
 
     def keep_log(self) -> Path:
         """Move the log to where it outlives the work folder."""

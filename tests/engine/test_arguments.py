@@ -7,7 +7,7 @@ from sdbuild.engine.dodo import own_arguments
 from sdbuild.engine.quantities import seconds, size_bytes
 from sdbuild.errors import UserError
 
-COMMANDS = "Commands: build, plan, why, validate, list, gc, clean, verify, generate"
+COMMANDS = "Commands: build, plan, why, validate, list, check, gc, clean, verify, generate"
 OPTIONS = "Options: -n N (stages at once), -c (go on after a failure)"
 
 BAD = {

@@ -2,13 +2,17 @@
 
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from sdbuild.errors import NO_MEMORY
+from sdbuild.engine.checking import check_store
+from sdbuild.errors import NO_MEMORY, UserError
 from sdbuild.store.digest import tree_digest
 from tests.engine.conftest import Toy
+from tests.engine.toy import NODES
 
 
 def test_a_damaged_artifact_is_noticed_and_made_again(toy: Toy) -> None:
@@ -28,10 +32,12 @@ def _remove(file: Path, stamp: Path) -> None:
 
 
 def _truncate(file: Path, stamp: Path) -> None:
+    file.chmod(0o644)
     os.truncate(file, 3)
 
 
 def _edit(file: Path, stamp: Path) -> None:
+    file.chmod(0o644)
     text = file.read_text()
     file.write_text(text[:-1] + "?")
 
@@ -46,6 +52,122 @@ def _lose_stamp(file: Path, stamp: Path) -> None:
 
 def _garble_stamp(file: Path, stamp: Path) -> None:
     stamp.write_text(stamp.read_text()[:50])
+
+
+def _flip(file: Path) -> None:
+    """Change one byte and nothing that a look at the file would show."""
+    stat, content = file.stat(), file.read_bytes()
+    file.chmod(0o644)
+    file.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    file.chmod(stat.st_mode)
+
+
+def _folder(toy: Toy, stage: str) -> Path:
+    (found,) = (path for path in (toy.store / "artifacts" / stage).iterdir() if path.is_dir())
+    return found
+
+
+def test_what_kept_size_and_time_is_noticed_by_the_stage_that_reads_it(
+    make_toy: Callable[[str], Toy], capfd: pytest.CaptureFixture[str]
+) -> None:
+    toy, undisturbed = make_toy("toy"), make_toy("undisturbed")
+    assert toy.run() == 0
+    _flip(_folder(toy, "convert") / "A.mlpackage/weights/weight.bin")
+    assert (toy.run(), len(toy.ran())) == (0, NODES)  # nothing reads it
+    other = {"compress:a@x": {"text": "other"}}
+    assert (toy.run(changes=other), undisturbed.run(changes=other)) == (0, 0)
+    assert toy.ran() == ["bundle@x", "compile:a@x", "compress:a@x", "compress:a@x", "convert:a"]
+    assert (
+        "compress:a@x: damaged in the store, and made again: convert: A.mlpackage/weights/weight.bin was changed"
+        in (capfd.readouterr().out)
+    )
+    assert tree_digest(toy.results) == tree_digest(undisturbed.results)
+
+
+def test_hard_links_share_the_damage_and_are_all_made_again(make_toy: Callable[[str], Toy]) -> None:
+    toy, undisturbed = make_toy("toy"), make_toy("undisturbed")
+    links = {"bundle": {"links": {"Resources/vocab.json": "tokenizer"}}}
+    other = links | {"compress:a@y": {"text": "other"}}
+    assert toy.run(changes=links) == 0
+    toy.ran()
+    file = _folder(toy, "config") / "tokenizer/vocab.json"
+    assert file.samefile(toy.results / "x/Resources/vocab.json")
+    _flip(file)
+    assert (toy.run(changes=other), undisturbed.run(changes=other)) == (0, 0)
+    assert toy.ran() == ["bundle@x", "bundle@y", "bundle@y", "compile:a@y", "compress:a@y", "config"]
+    assert tree_digest(toy.results) == tree_digest(undisturbed.results)
+
+
+def test_check_reads_every_byte(toy: Toy, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("SDBUILD_STORE", str(toy.store))
+    assert toy.run() == 0
+    toy.ran()
+    before = tree_digest(toy.results)
+    capfd.readouterr()
+    check_store()
+    assert f"{NODES} artifacts in {toy.store}" in capfd.readouterr().out
+    _flip(_folder(toy, "convert") / "A.mlpackage/weights/weight.bin")
+    (_folder(toy, "trace") / "graph").unlink()
+    _folder(toy, "config").with_suffix(".json").write_text("{}")
+    with pytest.raises(UserError, match="the next build") as told:
+        check_store()
+    assert "\n1 artifact in " in capfd.readouterr().out
+    first, *rest = str(told.value).splitlines()
+    assert first.startswith(f"2 of {NODES - 1} artifacts in {toy.store} damaged; the next build that needs them makes")
+    assert [line.split("): ")[1] for line in rest] == [
+        "A.mlpackage/weights/weight.bin was changed",
+        "graph is missing",
+    ]
+    assert (toy.run(), toy.ran()) == (0, ["config", "convert:a", "trace:a"])
+    assert tree_digest(toy.results) == before
+    check_store()
+
+
+def test_an_edit_of_results_fails_aloud(toy: Toy) -> None:
+    assert toy.run() == 0
+    files = [path for path in (*toy.results.rglob("*"), *toy.store.glob("artifacts/*/*/**/*")) if path.is_file()]
+    assert files and not any(file.stat().st_mode & 0o222 for file in files)
+    assert toy.run(changes={"variants": ["y"]}) == 0  # and what is no more wanted can be removed
+
+
+def _of_mine(file: Path) -> dict[str, Any]:
+    stat = file.stat()
+    state = {file.name: f"{stat.st_size}:{stat.st_mtime_ns}"}
+    return {"source": {"kind": "local", "path": str(file.parent), "files": state}}
+
+
+def test_a_local_model_that_changes_while_it_is_read_is_not_built_from(
+    toy: Toy, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(bytes(range(100)))
+    changes = {"config": _of_mine(weights)}
+    refused = f"error: config: {weights} changed while it was built from"
+    assert toy.run("config", changes={"config": changes["config"] | {"meddle": [str(weights)]}}) == 1
+    assert capfd.readouterr().err.startswith(refused)
+    weights.write_bytes(bytes(99))  # after the key was computed
+    assert toy.run("config", changes=changes) == 1
+    assert capfd.readouterr().err.startswith(refused)
+    assert not list(toy.store.glob("artifacts/*/*"))
+    assert toy.run("config", changes={"config": _of_mine(weights)}) == 0
+
+
+def test_a_local_model_behind_a_link_is_watched_as_well(
+    toy: Toy, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(bytes(range(100)))
+    linked = {"trace:a": {"symlinks": {"weights": str(weights)}}}
+    assert toy.run(changes=linked | {"convert:a": {"meddle": [str(weights)]}}) == 1
+    assert capfd.readouterr().err.startswith(f"error: convert:a: {weights} changed while it was built from")
+    assert not list(toy.store.glob("artifacts/convert/*"))
+    assert toy.run(changes=linked) == 0
+    toy.ran()
+    # With size and time kept, and back when it is read: its bytes are other ones.
+    _flip(weights)
+    assert toy.run(changes=linked | {"convert:a": {"text": "other"}}) == 0
+    assert [name for name in toy.ran() if name[-1] == "a"] == ["convert:a", "convert:a", "trace:a"]
 
 
 def test_a_copied_store_is_as_good_as_the_original(toy: Toy) -> None:
@@ -69,7 +191,7 @@ def test_results_are_kept_as_they_should_be_and_nothing_else_is_touched(toy: Toy
         lambda: subprocess.run(["rm", "-r", toy.results / "y/packages"], check=True),
         lambda: subprocess.run(["mv", toy.results / "y/Resources", toy.results / "y/.sdbuild-old"], check=True),
         lambda: (toy.results / "x/manifest.json").rename(toy.results / "x/Resources/manifest.json"),
-        lambda: model.write_text("edited through the link, so in the store too"),
+        lambda: (model.chmod(0o644), model.write_text("edited through the link, so in the store too")),
     ):
         damage()
         mine.write_text("mine")

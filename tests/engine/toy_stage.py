@@ -32,6 +32,21 @@ def run(job: Job) -> None:
         text = f"{name} {path} {job.parameters['text']}\n{read}"
         manifest = {"schema": 1, "pipeline": "toy", "sha256": text}
         target.write_text(json.dumps(manifest) if path == "manifest.json" else text)
+    for path, role in job.parameters.get("links", {}).items():  # as bundles have hard links to compiled models
+        job.output.joinpath(path).unlink()
+        os.link(next(iter(_files(job.inputs[role]))), job.output / path)
+    for path, place in job.parameters.get("symlinks", {}).items():  # as downloads of a local folder lead there
+        job.output.joinpath(path).symlink_to(place)
+    for place in job.parameters.get("meddle", []):
+        meddle(Path(place))
+
+
+def meddle(file: Path) -> None:
+    """Write other bytes and the old ones again, so that size, time and content are as before."""
+    before, stat = file.read_bytes(), file.stat()
+    for content in (before[::-1], before):
+        file.write_bytes(content)
+        os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 
 def _files(path: Path) -> list[Path]:

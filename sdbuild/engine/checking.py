@@ -1,0 +1,90 @@
+"""The command ``check``: every byte of the store compared with what was noted when it was made."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import defaultdict
+from contextlib import nullcontext
+from pathlib import Path
+
+from sdbuild.engine.progress import make_display, size
+from sdbuild.errors import UserError
+from sdbuild.recipe.problems import display
+from sdbuild.store import Artifact, Store, open_store
+from sdbuild.store.integrity import Damage, condemn, find_damage
+
+_MOST = 20  # artifacts named
+
+
+def check_store() -> None:
+    """Read all artifacts; those that are damaged are made again by the next build that needs them.
+
+    What links lead to, the user's own models, is left out: they may change, and builds compare them with care.
+
+    Raises:
+        UserError: some are damaged.
+    """
+    store = open_store()
+    with store.in_use() or nullcontext():
+        artifacts = sorted(store.artifacts(), key=lambda artifact: artifact.path)
+        unknown = len(list(store.root.glob("artifacts/*/*.json"))) - len(artifacts)
+        damages = _read(artifacts)
+        noted = _condemn(store, damages) if damages else True
+    where, total = display(store.root), size(sum(_bytes(artifact) for artifact in artifacts))
+    if unknown:
+        print(
+            f"{_count(unknown)} in {where} with a stamp that this version of sdbuild can't read: builds make it again"
+        )
+    if not damages:
+        print(f"{_count(len(artifacts))} in {where}, {total}: every byte is as it was made")
+        return
+    wrong: dict[Path, list[Damage]] = defaultdict(list)
+    for damage in damages:
+        wrong[damage.artifact.path].append(damage)
+    lines = [
+        f"\n  {found[0].artifact.stamp.stage} {path.name[:12]} ({found[0].artifact.stamp.made_for}): {found[0]}"
+        + (f", and {len(found) - 1} more" if len(found) > 1 else "")
+        for path, found in sorted(wrong.items())[:_MOST]
+    ]
+    more = f"\n  and {len(wrong) - _MOST} more" if len(wrong) > _MOST else ""
+    then = (
+        "the next build that needs them makes them again"
+        if noted
+        else "nothing may be written there, so builds don't know: its owner should run `check`"
+    )
+    raise UserError(
+        f"{len(wrong)} of {_count(len(artifacts))} in {where} damaged; {then}. If it goes on, test the disk and the memory of "
+        f"this machine{''.join(lines)}{more}"
+    )
+
+
+def _read(artifacts: list[Artifact]) -> list[Damage]:
+    shown = make_display(sys.stdout)
+    try:
+        shown.start("check", "read the store")
+        return find_damage(
+            ((artifact, None) for artifact in artifacts),
+            linked=False,
+            jobs=os.cpu_count() or 1,
+            progress=lambda done, total: shown.news("check", done, total, "B"),
+        )
+    finally:
+        shown.close()
+
+
+def _condemn(store: Store, damages: list[Damage]) -> bool:
+    """Whether it could be noted."""
+    try:
+        condemn(store, damages)
+    except OSError:
+        return False
+    return True
+
+
+def _bytes(artifact: Artifact) -> int:
+    return sum(file.size for file in artifact.stamp.files if not (artifact.path / file.path).is_symlink())
+
+
+def _count(number: int) -> str:
+    return f"{number} artifact{'' if number == 1 else 's'}"

@@ -1,0 +1,103 @@
+"""What a stage reads, watched while it reads: nothing is committed that was made of other bytes than the key says."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+from sdbuild.errors import UserError
+from sdbuild.store import Artifact, Store
+from sdbuild.store.integrity import Damage, condemn, find_damage
+
+_State = tuple[int, ...]
+
+
+class DamagedInputError(Exception):
+    """Artifacts that the stage reads are not what was made; they are condemned, and can be made again."""
+
+
+class Inputs:
+    """The artifacts that a job names, and the files of the user's that it reads.
+
+    Artifacts are compared with their stamps by a thread, byte by byte, beside the stage, which is faster than before it: what
+    one reads the other finds in the system's cache. Files outside the store may change at any time; of these the status is
+    compared before and after, with the time of its own last change, which nobody can put back.
+    """
+
+    def __init__(self, store: Store, job: Mapping[str, Any]) -> None:
+        """Begin to read. Raises DamagedInputError and UserError for what can be seen at once."""
+        self._store = store
+        self.artifacts: list[Artifact] = []
+        """Each once."""
+        parts: list[tuple[Artifact, str | None]] = []
+        for item in job["inputs"]:
+            found = store.look(item["stage"], item["key"])
+            if not isinstance(found, Artifact):
+                raise DamagedInputError(f"{item['stage']}: {found.damage or 'gone'}")
+            subpath = os.path.relpath(item["path"], found.path)
+            parts.append((found, None if subpath == "." else subpath))
+        self.artifacts = list({artifact.path: artifact for artifact, _ in parts}.values())
+        self._outside = {path: _state(path) for path in map(Path, job["outside"])}
+        for text, (size, time) in job["outside"].items():
+            state = self._outside[Path(text)]
+            if state is None or state[2:4] != (size, time):
+                raise _changed(Path(text))
+        for artifact in self.artifacts:
+            for file in artifact.stamp.files:
+                place = artifact.path / file.path
+                if place.is_symlink():
+                    self._outside[place.resolve()] = _state(place)
+        self._damages: list[Damage] = []
+        self._error: BaseException | None = None
+        self._reader = Thread(target=self._read, args=(parts,), daemon=True)
+        self._reader.start()
+
+    def _read(self, parts: list[tuple[Artifact, str | None]]) -> None:
+        try:
+            self._damages = find_damage(parts)
+        except BaseException as error:
+            self._error = error
+
+    def check(self) -> None:
+        """Wait for the reader.
+
+        Raises:
+            UserError: a file outside the store changed meanwhile; or an artifact is damaged and can't be replaced.
+            DamagedInputError: artifacts were damaged.
+        """
+        self._reader.join()
+        for path, before in self._outside.items():
+            if before is None or _state(path) != before:
+                raise _changed(path)
+        if self._error is not None:
+            raise self._error
+        if not self._damages:
+            return
+        what = "; ".join(f"{damage.artifact.stamp.stage}: {damage}" for damage in self._damages[:3])
+        try:
+            condemn(self._store, self._damages)
+        except OSError as error:
+            raise UserError(
+                f"damaged in the store: {what}. It can't be made again there ({error.strerror}): its owner may run "
+                "`doit check`, or set SDBUILD_STORE to a folder of your own"
+            ) from error
+        raise DamagedInputError(what)
+
+
+def _state(path: Path) -> _State | None:
+    """What changes with a file's content or place; None when it is gone."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+
+
+def _changed(path: Path) -> UserError:
+    return UserError(
+        f"{path} changed while it was built from, so nothing was kept of this stage; run the same command again when nothing "
+        "writes to it"
+    )

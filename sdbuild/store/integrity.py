@@ -1,0 +1,132 @@
+"""Whether the bytes in the store are still those that were put there.
+
+A look at sizes and times, as every build takes it, does not see what kept both: a flipped bit, an edit with the time put
+back. Files with hard links in several artifacts are read once, and what is wrong with one is wrong with all.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sdbuild.store.artifacts import Artifact, Store
+from sdbuild.store.digest import FileRecord, hash_file
+
+_Inode = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A file that is not as its artifact's stamp says."""
+
+    artifact: Artifact
+    path: str
+    """Of the file, relative to the artifact."""
+    what: str
+    """Such as "was changed"."""
+    inode: _Inode | None = None
+    """Of a file that is there."""
+
+    def __str__(self) -> str:
+        """A phrase for people."""
+        return f"{self.path} {self.what}"
+
+
+@dataclass
+class _File:
+    """One file on the disk, whatever the number of its names."""
+
+    place: Path
+    records: list[tuple[Artifact, FileRecord]] = field(default_factory=list)
+
+
+def find_damage(
+    parts: Iterable[tuple[Artifact, str | None]],
+    *,
+    linked: bool = True,
+    jobs: int = 1,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Damage]:
+    """Read artifacts, or a file or folder of each, and compare them with their stamps, in the order given.
+
+    Args:
+        parts: artifacts, each with a path in it, or None for all of it.
+        linked: read also what symlinks lead to, files of the user's outside the store.
+        jobs: threads; hashing lets go of Python's lock.
+        progress: called with (bytes read, bytes to read).
+    """
+    found: list[Damage] = []
+    files: dict[_Inode, _File] = {}
+    for artifact, subpath in parts:
+        for record in artifact.stamp.files:
+            if subpath and record.path != subpath and not record.path.startswith(f"{subpath}/"):
+                continue
+            place = artifact.path / record.path
+            if not linked and place.is_symlink():
+                continue
+            try:
+                stat = place.stat()
+            except OSError as error:
+                found.append(Damage(artifact, record.path, _missing(error)))
+                continue
+            inode = stat.st_dev, stat.st_ino
+            files.setdefault(inode, _File(place)).records.append((artifact, record))
+    sizes = {inode: file.records[0][1].size for inode, file in files.items()}
+    total, done = sum(sizes.values()), 0
+
+    def digest(file: _File) -> str | OSError:
+        try:
+            return hash_file(file.place)
+        except OSError as error:
+            return error
+
+    with ThreadPoolExecutor(jobs) as pool:
+        for (inode, file), seen in zip(files.items(), pool.map(digest, files.values()), strict=True):
+            done += sizes[inode]
+            progress(done, total)
+            for artifact, record in file.records:
+                if isinstance(seen, OSError):
+                    found.append(Damage(artifact, record.path, _missing(seen), inode))
+                elif seen != record.sha256:
+                    found.append(Damage(artifact, record.path, "was changed", inode))
+    return found
+
+
+def condemn(store: Store, damages: Iterable[Damage]) -> list[Artifact]:
+    """Note of the artifacts damaged, and of all others that share a damaged file, that they must be made again.
+
+    Returns them. Raises OSError where that can't be noted, in a store of another user's.
+    """
+    wrong: dict[Path, tuple[Artifact, list[str]]] = {}
+    inodes: dict[str, set[_Inode]] = defaultdict(set)
+    for damage in damages:
+        wrong.setdefault(damage.artifact.path, (damage.artifact, []))[1].append(str(damage))
+        if damage.inode is not None:
+            (expected,) = (file.sha256 for file in damage.artifact.stamp.files if file.path == damage.path)
+            inodes[expected].add(damage.inode)
+    for artifact in store.artifacts() if inodes else ():
+        for file in artifact.stamp.files:
+            if artifact.path not in wrong and _inode(artifact.path / file.path) in inodes.get(file.sha256, ()):
+                wrong[artifact.path] = (artifact, [f"{file.path} was changed"])
+    for artifact, texts in wrong.values():
+        store.condemn(artifact, ", ".join(texts[:_MOST]) + (f" and {len(texts) - _MOST} more" if texts[_MOST:] else ""))
+    return [artifact for artifact, _ in wrong.values()]
+
+
+_MOST = 3  # files named
+
+
+def _inode(path: Path) -> _Inode | None:
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino
+
+
+def _missing(error: OSError) -> str:
+    return "is missing" if isinstance(error, FileNotFoundError) else f"can't be read ({os.strerror(error.errno or 0)})"
