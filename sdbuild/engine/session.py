@@ -15,8 +15,9 @@ from sdbuild.engine.environment import stage_environment
 from sdbuild.engine.failures import failure_text
 from sdbuild.engine.process import RUNNING, run_stage
 from sdbuild.engine.publish import is_published, lock_results, publish, result_of, stale_folders, withdraw
+from sdbuild.engine.reasons import Reasons
 from sdbuild.engine.space import check_space, surely_due
-from sdbuild.engine.survey import Due, Ready, State, due_nodes, examine, reason, survey
+from sdbuild.engine.survey import Due, Ready, State, due_nodes, examine, survey
 from sdbuild.errors import UserError
 from sdbuild.plan import Build, Graph, Node
 from sdbuild.plan.sources import outside_files
@@ -52,6 +53,7 @@ class Session:
         self._records = Records(store.root)
         self._states: dict[Node, State] = {}
         self._reasons: dict[Node, str] = {}
+        self._why = Reasons(store, graph)
         self._lock = threading.RLock()
         self._asked: frozenset[str] = frozenset()
         self._space_known = False
@@ -94,7 +96,7 @@ class Session:
             self.reused.add(self.graph.names[node])
             self.store.note_use(state.artifact)
             return True
-        self._reasons[node] = reason(self.store, self.graph, node, state, self._last(node))
+        self._reasons[node] = self._why.of(node, state, self._last(node))
         return False
 
     def run(self, node: Node, *, again: bool = True) -> None:

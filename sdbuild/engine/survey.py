@@ -1,4 +1,4 @@
-"""How tasks stand: whether their artifact is in the store, and if not, why not."""
+"""How tasks stand: whether their artifact is in the store."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sdbuild.errors import UserError
-from sdbuild.plan import Graph, Node, difference, ingredients, key_of
-from sdbuild.store import Absent, Artifact, Entry, Store
-
-_TOLD = 4  # differences
+from sdbuild.plan import Graph, Node, ingredients, key_of
+from sdbuild.store import Absent, Artifact, Store
 
 
 @dataclass(frozen=True)
@@ -76,28 +74,3 @@ def survey(store: Store, graph: Graph) -> dict[Node, State]:
 def due_nodes(graph: Graph, states: Mapping[Node, State]) -> list[Node]:
     """The tasks without an artifact, in the order of the graph."""
     return [node for node in graph.tasks.values() if not isinstance(states[node], Ready)]
-
-
-def reason(store: Store, graph: Graph, node: Node, state: State, last: Entry | None) -> str:
-    """Why a task that is not Ready would run, in one phrase. ``last`` is its entry in the record of its recipe."""
-    if isinstance(state, Ready):
-        return "up to date"
-    if isinstance(state, Waiting):
-        names = [graph.names[item] for item in state.inputs]
-        return f"after {', '.join(names[:3])}{' and others' if len(names) > 3 else ''}"
-    if state.damage:
-        return f"its artifact in the store is damaged: {state.damage}"
-    if last is None:
-        return "first build"
-    if last.key == state.key:
-        return "its artifact is no longer in the store"
-    before = store.stamp(last.stage, last.key)
-    if before is None:
-        return "what it was last built from is no longer in the store"
-    producers = {item.role: graph.names[item.node] for item in node.inputs}
-    found = [
-        f"its input {producers[one.name]} changed" if one.kind == "input" and one.name in producers else str(one)
-        for one in difference(before.ingredients, state.ingredients)
-    ]
-    more = [f"{len(found) - _TOLD} more"] if len(found) > _TOLD else []
-    return "; ".join((*found[:_TOLD], *more))

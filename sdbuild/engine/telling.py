@@ -8,10 +8,11 @@ from pathlib import Path
 from sdbuild.engine.arguments import COMMANDS, TAKES, VARIABLES
 from sdbuild.engine.progress import size
 from sdbuild.engine.publish import folder_of, is_published, result_of
+from sdbuild.engine.reasons import Reasons
 from sdbuild.engine.request import find_task, graph_of, load
 from sdbuild.engine.space import disk_needed, surely_due
 from sdbuild.engine.summary import table
-from sdbuild.engine.survey import Ready, State, Waiting, due_nodes, reason, survey
+from sdbuild.engine.survey import Ready, State, Waiting, due_nodes, survey
 from sdbuild.plan import Graph, Node
 from sdbuild.recipe import load_recipe
 from sdbuild.recipe.files import configs_folder, names_in
@@ -31,10 +32,8 @@ def tell_plan(variables: Mapping[str, str], here: Path) -> None:
     due = due_nodes(graph, states)
     print(f"{request.recipes[0].name} ({display(request.path)}): {len(due)} of {len(graph.tasks)} tasks would run")
     if due:
-        rows = [
-            (graph.names[node], reason(store, graph, node, states[node], last.get(node)), node.stage.title)
-            for node in due
-        ]
+        reasons = Reasons(store, graph)
+        rows = [(graph.names[node], reasons.of(node, states[node], last.get(node)), node.stage.title) for node in due]
         print(table([("task", "why", "what"), *rows[:_MANY]]))
         if len(rows) > _MANY:
             print(f"  and {len(rows) - _MANY} more")
@@ -99,14 +98,16 @@ def tell_why(variables: Mapping[str, str], here: Path) -> None:
     store = open_store()
     states = survey(store, graph)
     last = _last_entries(store, graph)
-    nodes = wanted or due_nodes(graph, states)
+    nodes, reasons = wanted or due_nodes(graph, states), Reasons(store, graph)
     if not nodes:
         print(f"{request.recipes[0].name}: nothing would run; every artifact is there")
     for node in nodes:
-        _explain(store, graph, states, last, node)
+        _explain(reasons, graph, states, last, node)
 
 
-def _explain(store: Store, graph: Graph, states: Mapping[Node, State], last: Mapping[Node, Entry], node: Node) -> None:
+def _explain(
+    reasons: Reasons, graph: Graph, states: Mapping[Node, State], last: Mapping[Node, Entry], node: Node
+) -> None:
     name, state = graph.names[node], states[node]
     if isinstance(state, Ready):
         print(f"{name}: up to date, its artifact is {state.key[:12]}")
@@ -116,7 +117,7 @@ def _explain(store: Store, graph: Graph, states: Mapping[Node, State], last: Map
         elif made_for := state.artifact.stamp.made_for:
             print(f"  first made for {made_for}")
         return
-    print(f"{name}: would run: {reason(store, graph, node, state, last.get(node))}")
+    print(f"{name}: would run: {reasons.of(node, state, last.get(node))}")
     told: set[Node] = set()
     pending = list(state.inputs) if isinstance(state, Waiting) else []
     while pending:
@@ -128,7 +129,7 @@ def _explain(store: Store, graph: Graph, states: Mapping[Node, State], last: Map
         if isinstance(found, Waiting):
             pending += found.inputs
         else:
-            print(f"  {graph.names[cause]}: {reason(store, graph, cause, found, last.get(cause))}")
+            print(f"  {graph.names[cause]}: {reasons.of(cause, found, last.get(cause))}")
 
 
 def tell_valid(variables: Mapping[str, str], here: Path) -> None:

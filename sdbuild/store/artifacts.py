@@ -12,6 +12,7 @@ The layout of a store::
 
 from __future__ import annotations
 
+import heapq
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ from sdbuild.store.sync import sync_folder, sync_tree
 from sdbuild.store.work import Workplace
 
 _NOTED_AFTER = 3600  # seconds; a build that runs nothing then writes nothing, but for once an hour
+_LARGEST_STAMP = 1 << 22  # bytes; of those that are read to compare with
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,27 @@ class Store:
         """What was noted about an artifact, whether or not it is still whole."""
         with explained(self.root):
             return read_stamp(self._stamp_path(stage, key))
+
+    def stamps(self, stage: str, most: int) -> list[Stamp]:
+        """What was noted about up to ``most`` artifacts of a stage, the last used first; what is no stamp is left out."""
+        with explained(self.root):
+            try:
+                with os.scandir(self.root / "artifacts" / stage) as entries:
+                    found = [entry for entry in entries if entry.name.endswith(".json") and entry.is_file()]
+            except FileNotFoundError:
+                return []
+        used = []
+        for entry in found:
+            with suppress(OSError):  # it was just removed
+                stat = entry.stat()
+                if stat.st_size <= _LARGEST_STAMP:
+                    used.append((-stat.st_mtime_ns, entry.path))
+        stamps = []
+        for _, path in heapq.nsmallest(most, used):
+            with suppress(OSError, RecursionError):
+                if (stamp := read_stamp(Path(path))) is not None:
+                    stamps.append(stamp)
+        return stamps
 
     def note_use(self, artifact: Artifact) -> None:
         """A build uses it: its stamp's time says so, to the hour, and keeps it from being collected as garbage for a while."""

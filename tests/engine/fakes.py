@@ -48,5 +48,7 @@ def _make(graph: Graph, store: Store, node: Node, session: Session) -> None:
         file = work.output / path / "content" if folder else work.output / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f"{node.label} {path} {node.parameters if not path.endswith('.json') else ''}")
-    store.commit(work, Stamp.of(work.output, {}, stage=node.stage.name, key=due.key, ingredients=due.ingredients))
+    about = {"stage": node.stage.name, "key": due.key, "ingredients": due.ingredients}
+    made_for = f"{graph.users[node][0].recipe}: {graph.names[node]}"
+    store.commit(work, Stamp.of(work.output, {}, **about, made_for=made_for))
     work.remove(scratch=True)
