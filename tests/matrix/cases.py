@@ -23,7 +23,7 @@ VARIANTS = [f"{attention}-{size}" for attention in ("original", "split_einsum", 
 _TYPES = {"float16": "Float16", "float32": "Float32"}
 
 
-def recipe(model: Model, batch: int) -> dict[str, Any]:
+def recipe(model: Model, batch: int, system: str) -> dict[str, Any]:
     """Every component of a model that lies beside the recipe, in every variant, and what is asked of them in dB."""
     components = [folder for folder in model.parts if folder not in ("vae", "safety_checker")]
     components += ["vae_decoder", "vae_encoder", *(name for name in model.parts if name == "safety_checker")]
@@ -31,18 +31,18 @@ def recipe(model: Model, batch: int) -> dict[str, Any]:
         "name": "matrix",
         "pipeline": model.family,
         "model": {"source": "./model"},
-        "target": {"os": "macOS14"},
+        "target": {"os": system},
         "components": components,
         "batch": batch,
         "verify": {"min_psnr": dict.fromkeys([*components, "image"], PSNR)},
-        "variants": [_variant(name) for name in VARIANTS],
+        "variants": [_variant(name, system) for name in VARIANTS],
     }
 
 
-def _variant(name: str) -> dict[str, Any]:
+def _variant(name: str, system: str) -> dict[str, Any]:
     attention, size = name.split("-")
     units = "cpuAndGPU" if attention == "original" else "cpuAndNeuralEngine"
-    target = {"os": "macOS14", "compute_units": units}
+    target = {"os": system, "compute_units": units}
     return {"name": name, "attention": attention, "resolution": size, "target": target}
 
 
@@ -51,6 +51,7 @@ class Matrix:
 
     model: Model
     batch = 2
+    system = "macOS14"
 
     @pytest.mark.parametrize("name", VARIANTS)
     def test_every_stage_of_every_component_is_as_pytorch(

@@ -18,7 +18,9 @@ def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     """The recipe's variants, by name; its model lies beside it."""
     folder = tmp_path_factory.mktemp("matrix")
     save(request.cls.model, folder / "model")
-    (folder / "matrix.yaml").write_text(yaml.safe_dump(recipe(request.cls.model, request.cls.batch)))
+    (folder / "matrix.yaml").write_text(
+        yaml.safe_dump(recipe(request.cls.model, request.cls.batch, request.cls.system))
+    )
     return {str(each.variant): each for each in load_recipe(folder / "matrix.yaml").recipes}
 
 

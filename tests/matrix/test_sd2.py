@@ -1,4 +1,4 @@
-"""The matrix of SD2, which predicts the velocity, with a UNet of batch 1."""
+"""The matrix of SD2, which predicts the velocity, with a UNet of batch 1, for the newest systems."""
 
 from tests.matrix.cases import Matrix
 from tests.matrix.models import SD2
@@ -7,3 +7,4 @@ from tests.matrix.models import SD2
 class TestSD2(Matrix):
     model = SD2
     batch = 1
+    system = "macOS15"
