@@ -43,9 +43,9 @@ def make(package: Path, name: str, _output: Path) -> None:
     import numpy as np
 
     from sdbuild.coreml.convert import Metadata, Port, convert
-    from sdbuild.modeling.components import PREFIX, Shape, build
+    from sdbuild.modeling.components import Shape, build
     from sdbuild.modeling.graph_file import read_graph
-    from sdbuild.modeling.tracing import trace
+    from sdbuild.modeling.tracing import PREFIX, trace
 
     kind, config = MODELS[name]
     component = build(kind, config, Shape(512, 512, 2))

@@ -15,7 +15,8 @@ import torch
 
 from sdbuild.coreml.package import Package, read_package
 from sdbuild.modeling.checkpoint import Checkpoint, read_config, weight_files
-from sdbuild.modeling.components import PREFIX, Shape, build
+from sdbuild.modeling.components import Shape, build
+from sdbuild.modeling.tracing import PREFIX
 from sdbuild.recipe.family import load_family
 
 

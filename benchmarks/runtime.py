@@ -25,9 +25,9 @@ from diffusers import UNet2DConditionModel
 from sdbuild.coreml.compiler import compile_package
 from sdbuild.coreml.convert import Metadata, Port, convert
 from sdbuild.coreml.runtime import load
-from sdbuild.modeling.components import PREFIX, Shape, build
+from sdbuild.modeling.components import Shape, build
 from sdbuild.modeling.graph_file import read_graph
-from sdbuild.modeling.tracing import trace
+from sdbuild.modeling.tracing import PREFIX, trace
 
 SHAPES = Path(__file__).parents[1] / "sdbuild/shapes/model/unet/config.json"
 BLOCKS = {

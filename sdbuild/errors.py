@@ -21,6 +21,15 @@ def one_line(text: str) -> str:
     return printable(text).replace("\n", "\\n")
 
 
+_MOST_TOLD = 300  # characters
+
+
+def in_brief(error: Exception) -> str:
+    """One line of what a library says, which may be pages long, and quote what a terminal acts on."""
+    text = printable(" ".join(str(error).split()) or type(error).__name__)
+    return text if len(text) <= _MOST_TOLD else f"{text[:_MOST_TOLD]}…"
+
+
 NO_MEMORY = (
     "not enough memory: the system, or a limit set for this process, had no more to give. Close other programs, raise the "
     "limit, or build fewer stages at once (-n 1), then run the same command again: finished stages are kept"

@@ -13,15 +13,12 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor, nn
 
-from sdbuild.errors import UserError, tells_of_no_memory
+from sdbuild.errors import UserError, in_brief, tells_of_no_memory
 from sdbuild.modeling import library
 from sdbuild.modeling.attention import VARIANTS
 from sdbuild.modeling.channels_first import channels_first
 from sdbuild.modeling.latents import Latents, latents_of
 from sdbuild.modeling.safety import SafetyChecker
-
-PREFIX = "model."
-"""Under this name each wrapper holds its model; the rest of a parameter's name is the checkpoint's."""
 
 _FILTERED_IMAGE = 512
 """Sides of the image that a safety checker blanks: the Swift package passes one of this size whatever the image's own, and
@@ -212,6 +209,6 @@ def build(kind: str, config: Config, shape: Shape) -> Component:
         except (ValueError, TypeError, AttributeError, RuntimeError) as error:  # of the libraries, about what it says
             if tells_of_no_memory(str(error)):
                 raise
-            raise UserError(f"trace: no {kind} can be made of this config.json: {library.one_line(error)}") from error
+            raise UserError(f"trace: no {kind} can be made of this config.json: {in_brief(error)}") from error
     component.module.eval()
     return component

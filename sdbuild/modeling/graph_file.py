@@ -28,8 +28,7 @@ import torch
 from torch.export.graph_signature import ExportGraphSignature, InputKind, InputSpec, TensorArgument
 from torch.fx import Graph, Node
 
-from sdbuild.errors import UserError, tells_of_no_memory
-from sdbuild.modeling.library import one_line
+from sdbuild.errors import UserError, in_brief, tells_of_no_memory
 
 _FORMAT = 1
 _MOST_BYTES = 1 << 28
@@ -142,7 +141,7 @@ def read_graph(path: Path) -> Traced:
 def _reason(error: Exception) -> str:
     if isinstance(error, KeyError):
         return f"{error} is missing"
-    return (error.strerror or "") if isinstance(error, OSError) else one_line(error)
+    return (error.strerror or "") if isinstance(error, OSError) else in_brief(error)
 
 
 def _read(data: Mapping[str, Any]) -> Traced:

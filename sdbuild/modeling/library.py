@@ -12,14 +12,13 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from transformers import CLIPConfig, CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPVisionConfig
 
-from sdbuild.errors import UserError
+from sdbuild.errors import UserError, in_brief
 from sdbuild.sources.architectures import known_part
 
 Config = Mapping[str, Any]
 
 T = TypeVar("T")
 
-_MOST_TOLD = 300  # characters
 _ATTENTION = "sdpa"  # transformers' own choice for CLIP, by torch's scaled_dot_product_attention
 
 
@@ -65,14 +64,7 @@ def _made(make: Callable[[], T], model_class: type) -> T:
     except MemoryError:
         raise
     except Exception as error:  # these libraries raise of every kind
-        raise UserError(f"no {model_class.__name__} can be made of this config.json: {one_line(error)}") from error
-
-
-def one_line(error: Exception) -> str:
-    """What a library says, which may be pages long, and quote what a terminal acts on."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
-    return text if len(text) <= _MOST_TOLD else f"{text[:_MOST_TOLD]}…"
+        raise UserError(f"no {model_class.__name__} can be made of this config.json: {in_brief(error)}") from error
 
 
 def _known(model_class: type, config: Config) -> dict[str, Any]:

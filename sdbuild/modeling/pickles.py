@@ -12,8 +12,7 @@ from typing import Any
 
 import torch
 
-from sdbuild.errors import UserError, tells_of_no_memory
-from sdbuild.modeling.library import one_line
+from sdbuild.errors import UserError, in_brief, tells_of_no_memory
 from sdbuild.sources.base import shown
 
 _NESTS = ("state_dict", "module", "model", "model_state_dict", "params")
@@ -75,4 +74,4 @@ def _reason(error: Exception) -> str:
         )
     if "Weights only load failed" in text or not text:
         return "it is damaged, or holds more than weights; get it again, or save the model's state_dict() alone, as safetensors"
-    return f"{one_line(Exception(text.splitlines()[0]))}; get it again"
+    return f"{in_brief(Exception(text.splitlines()[0]))}; get it again"

@@ -1,13 +1,20 @@
 """Trace a component with ``torch.export``; which of the module's parameters the graph takes."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
-from sdbuild.errors import UserError, tells_of_no_memory
-from sdbuild.modeling.components import Component
+from sdbuild.errors import UserError, in_brief, tells_of_no_memory
 from sdbuild.modeling.graph_file import Traced, write_graph
-from sdbuild.modeling.library import one_line
+
+if TYPE_CHECKING:  # to read a graph takes none of the libraries that make components
+    from sdbuild.modeling.components import Component
+
+PREFIX = "model."
+"""Under this name each component holds its model; the rest of a parameter's name is the checkpoint's."""
 
 
 def trace(component: Component, path: Path) -> int:
@@ -26,7 +33,7 @@ def trace(component: Component, path: Path) -> int:
         if tells_of_no_memory(str(error)):
             raise
         raise UserError(
-            f"trace: a model of this config.json can't be run: {one_line(error)}; name another source or, if the library "
+            f"trace: a model of this config.json can't be run: {in_brief(error)}; name another source or, if the library "
             "draws with it, report a fault of sdbuild"
         ) from error
     write_graph(exported, path)

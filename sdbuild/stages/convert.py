@@ -4,9 +4,8 @@ import json
 
 from sdbuild.coreml.convert import Metadata, Port, convert
 from sdbuild.modeling.checkpoint import Checkpoint, weight_files
-from sdbuild.modeling.components import PREFIX
 from sdbuild.modeling.graph_file import read_graph
-from sdbuild.modeling.tracing import parameters_of
+from sdbuild.modeling.tracing import PREFIX, parameters_of
 from sdbuild.sources.base import shown
 from sdbuild.stages import Job
 

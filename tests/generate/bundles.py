@@ -15,9 +15,9 @@ from sdbuild.coreml.chunk import chunk
 from sdbuild.coreml.compiler import compile_package
 from sdbuild.coreml.convert import Metadata, Port, convert
 from sdbuild.modeling.checkpoint import Checkpoint, read_config
-from sdbuild.modeling.components import PREFIX, Shape, build
+from sdbuild.modeling.components import Shape, build
 from sdbuild.modeling.graph_file import read_graph
-from sdbuild.modeling.tracing import trace
+from sdbuild.modeling.tracing import PREFIX, trace
 from sdbuild.recipe import load_family
 from tests.architectures import CHECKER, TEXT, TEXT_XL, UNET_XL, VAE, make
 

@@ -8,8 +8,8 @@ import torch
 
 from sdbuild.errors import UserError
 from sdbuild.modeling.attention import VARIANTS
-from sdbuild.modeling.components import PREFIX, Shape, build
-from sdbuild.modeling.tracing import trace
+from sdbuild.modeling.components import Shape, build
+from sdbuild.modeling.tracing import PREFIX, trace
 from tests.architectures import CONFIGS, UNET, UNET_2, UNET_XL, make
 
 

@@ -14,9 +14,9 @@ import torch
 
 from sdbuild.coreml.convert import Metadata, Port, convert
 from sdbuild.errors import UserError
-from sdbuild.modeling.components import PREFIX, Shape, build
+from sdbuild.modeling.components import Shape, build
 from sdbuild.modeling.graph_file import read_graph, write_graph
-from sdbuild.modeling.tracing import parameters_of, trace
+from sdbuild.modeling.tracing import PREFIX, parameters_of, trace
 from tests.architectures import CONFIGS
 
 SHAPE = Shape(height=64, width=64, batch=2)

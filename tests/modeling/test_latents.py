@@ -9,7 +9,8 @@ import torch
 from diffusers import AutoencoderKL
 
 from sdbuild.coreml.runtime import load
-from sdbuild.modeling.components import PREFIX, Shape, build
+from sdbuild.modeling.components import Shape, build
+from sdbuild.modeling.tracing import PREFIX
 from sdbuild.verify.reference import Reference
 from tests.architectures import VAE, make
 from tests.verify.built import built, saved

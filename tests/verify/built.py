@@ -15,9 +15,9 @@ from sdbuild.coreml.convert import Metadata, Port, convert
 from sdbuild.coreml.package import read_package
 from sdbuild.coreml.rewrite import LookupTable, Weight, rewrite
 from sdbuild.modeling.checkpoint import Checkpoint, weight_files
-from sdbuild.modeling.components import PREFIX, Shape, build
+from sdbuild.modeling.components import Shape, build
 from sdbuild.modeling.graph_file import read_graph
-from sdbuild.modeling.tracing import trace
+from sdbuild.modeling.tracing import PREFIX, trace
 from sdbuild.verify import Drawing, Subject
 from tests.architectures import make
 

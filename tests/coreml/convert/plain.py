@@ -3,7 +3,8 @@
 import torch
 
 from sdbuild.modeling.channels_first import _ChannelNorm
-from sdbuild.modeling.components import PREFIX, Component
+from sdbuild.modeling.components import Component
+from sdbuild.modeling.tracing import PREFIX
 
 
 def with_weights(component: Component, model: torch.nn.Module) -> torch.nn.Module:

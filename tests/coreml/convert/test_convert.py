@@ -14,9 +14,9 @@ from sdbuild.coreml.package import Package, read_package
 from sdbuild.coreml.proto import FeatureTypes_pb2
 from sdbuild.coreml.runtime import load
 from sdbuild.errors import UserError
-from sdbuild.modeling.components import PREFIX, Component, Shape, build
+from sdbuild.modeling.components import Component, Shape, build
 from sdbuild.modeling.graph_file import read_graph
-from sdbuild.modeling.tracing import trace
+from sdbuild.modeling.tracing import PREFIX, trace
 from tests.architectures import CHECKER, CONFIGS, UNET, UNET_2, make
 
 ARRAY = FeatureTypes_pb2.ArrayFeatureType

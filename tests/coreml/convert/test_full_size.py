@@ -10,9 +10,9 @@ from benchmarks.architectures import UNETS
 from sdbuild.coreml.convert.builder import FLOAT16, Builder
 from sdbuild.coreml.convert.lowering import lower_graph
 from sdbuild.coreml.convert.normalize import normalize
-from sdbuild.modeling.components import PREFIX, Shape, build
+from sdbuild.modeling.components import Shape, build
 from sdbuild.modeling.graph_file import read_graph
-from sdbuild.modeling.tracing import trace
+from sdbuild.modeling.tracing import PREFIX, trace
 
 pytestmark = pytest.mark.slow
 
