@@ -54,6 +54,7 @@ class Session:
         self._states: dict[Node, State] = {}
         self._reasons: dict[Node, str] = {}
         self._why = Reasons(store, graph)
+        self._warnings: set[str] = set()
         self._lock = threading.RLock()
         self._asked: frozenset[str] = frozenset()
         self._space_known = False
@@ -154,7 +155,7 @@ class Session:
                 (lock, self._in_use),
                 self._environments[node.stage in FETCHING],
                 lambda done, total, unit: display.news(name, done, total, unit),
-                lambda text: display.say(f"{name}: warning: {text}"),
+                lambda text: self._warn(name, text),
             )
             if RUNNING.stopped:
                 raise SystemExit
@@ -267,6 +268,14 @@ class Session:
             if self._display is None:
                 self._display = progress.make_display(sys.stdout)
             return self._display
+
+    def _warn(self, name: str, text: str) -> None:
+        """Once, whichever stages and variants come upon it."""
+        with self._lock:
+            known = text in self._warnings
+            self._warnings.add(text)
+        if not known:
+            self._say(f"{name}: warning: {text}")
 
     def _say(self, text: str) -> None:
         self._shown().say(text)

@@ -13,7 +13,7 @@ from sdbuild.recipe.document import Mapping, find, first_key, parse, plain
 from sdbuild.recipe.family import load_family
 from sdbuild.recipe.files import names_in, pipelines_folder, read_text, split_lines
 from sdbuild.recipe.model import Recipe, resolve
-from sdbuild.recipe.problems import Problem, display, render, report
+from sdbuild.recipe.problems import Problem, Span, display, render, report
 from sdbuild.recipe.rules import Finding, findings
 from sdbuild.recipe.validation import top_level, validate
 from sdbuild.recipe.variants import builds
@@ -45,11 +45,15 @@ def load_recipe(path: Path) -> Loaded:
     unread = _top_level_keys(top, problems)
     fanned = builds(top, problems)
     said: dict[Problem, list[str | None]] = defaultdict(list)
+    warned: dict[Problem, Span] = {}
     recipes = []
     for variant, merged in fanned:
         recipe, found = _check(merged, path, variant, unread)
-        for problem in set(found):  # two aliases of one wrong value make one problem
-            said[problem].append(variant)
+        for problem in sorted(set(found)):  # two aliases of one wrong value make one problem
+            if problem.warning:  # what several variants are warned of is said once, at the first place
+                problem = replace(problem, span=warned.setdefault(replace(problem, span=_NOWHERE), problem.span))
+            if variant not in said[problem]:
+                said[problem].append(variant)
         if recipe is not None:
             recipes.append(recipe)
     for problem, variants in said.items():
@@ -64,6 +68,7 @@ def load_recipe(path: Path) -> Loaded:
     return Loaded(tuple(recipes), tuple(render(problem, name, lines) for problem in warnings))
 
 
+_NOWHERE = Span(0, 0, 1)
 # What stands in for a required key that is broken, so that the rules on the other keys can still run.
 _STANDINS = {"name": "x", "model": {"source": "builtin:shapes"}, "target": {"os": "iOS17"}}
 

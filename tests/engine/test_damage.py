@@ -270,3 +270,12 @@ def test_scratch_outlives_a_failed_attempt(toy: Toy) -> None:
 def test_what_a_stage_warns_of_is_told_and_the_build_goes_on(toy: Toy, capfd: pytest.CaptureFixture[str]) -> None:
     assert toy.run(changes={"trace:a": {"warn": "mind the toy"}}) == 0
     assert capfd.readouterr().out.splitlines().count("trace:a: warning: mind the toy") == 1
+
+
+def test_what_several_stages_and_variants_warn_of_is_said_once(toy: Toy, capfd: pytest.CaptureFixture[str]) -> None:
+    shared, own = {"warn": "mind the toy"}, {"warn": "mind this one"}
+    assert toy.run(changes={"trace:a": shared, "compress:a": shared, "bundle": shared, "compile:a@y": own}) == 0
+    told = [line for line in capfd.readouterr().out.splitlines() if "warning" in line]
+    assert told == ["trace:a: warning: mind the toy", "compile:a@y: warning: mind this one"]
+    assert toy.run(changes={"trace:a": shared, "compress:a": shared, "bundle": shared | {"text": "new"}}) == 0
+    assert capfd.readouterr().out.count("warning: mind the toy") == 1
