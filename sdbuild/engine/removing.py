@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -52,11 +52,19 @@ def collect_garbage(variables: Mapping[str, str]) -> None:
     most = size_bytes("max", variables["max"]) if "max" in variables else None
     store = open_store()
     found = collect(store, older=seconds("older", older), most=most, dry=dry)
+    count = len(found.recipes)
+    kept = [
+        f"{_count(found.needed, 'artifact')} that {_count(count, 'recipe')} in use {'needs' if count == 1 else 'need'}",
+        f"{found.recent} used within {older}",
+    ]
+    unused = f" and no build used for {older}" if seconds("older", older) else ""
+    needed = f" ({found.over_needed} of them needed by recipes in use)" if found.over_needed else ""
+    removed = [
+        f"{_count(found.unused, 'artifact')} that no recipe in use needs{unused}",
+        f"{found.over} for max={variables.get('max')}, the least recently used{needed}",
+    ]
     print(f"store {display(store.root)}: {size(found.kept_bytes + found.removed_bytes + found.leftover_bytes)}")
-    one = len(found.recipes) == 1
-    users = f"{_count(len(found.recipes), 'recipe')} in use {'needs' if one else 'need'}"
-    recent = f" and {found.recent} used within {older}" if found.recent else ""
-    print(f"  kept: {size(found.kept_bytes)}, {_count(found.needed, 'artifact')} that {users}{recent}")
+    print(f"  kept: {size(found.kept_bytes)}{_parts(kept, found.needed, found.recent)}")
     for recipe in found.recipes[:_LISTED]:
         print(f"    {printable(display(recipe))}")
     if len(found.recipes) > _LISTED:
@@ -66,18 +74,21 @@ def collect_garbage(variables: Mapping[str, str]) -> None:
     elif found.gone:
         print(f"  {printable(display(found.gone[0]))}, built here, exists no more")
     print(
-        f"  {'would be removed' if dry else 'removed'}: {size(found.removed_bytes)}, {_count(found.unused, 'artifact')} "
-        f"that no recipe in use needs{', unused for ' + older if seconds('older', older) else ''}"
+        f"  {'would be removed' if dry else 'removed'}: {size(found.removed_bytes)}"
+        f"{_parts(removed, found.unused, found.over)}"
     )
-    if found.over:
-        needed = f", {found.over_needed} of them needed by recipes in use" if found.over_needed else ""
-        print(f"    and, for max={variables['max']}, the {found.over} least recently used{needed}")
     if found.held_bytes:
         print(
             f"    {size(found.held_bytes)} of it stay on the disk as results under build/, which `doit clean` removes"
         )
     if found.leftover_bytes:
         print(f"  and {size(found.leftover_bytes)} that stopped or failed runs had left")
+
+
+def _parts(texts: Sequence[str], *counts: int) -> str:
+    """Those whose count is not 0."""
+    shown = [text for text, count in zip(texts, counts, strict=True) if count]
+    return f", {' and '.join(shown)}" if shown else ""
 
 
 def _count(number: int, what: str) -> str:

@@ -110,10 +110,8 @@ class Session:
         with explained(self.store.root):
             name = self.graph.names[node]
             if self._in_use is None:
-                raise not_writable(self.store.root, name)
-            with self.store.making(
-                due.key, name, lambda: self._say(f"{name}: another build is at it; waiting")
-            ) as lock:
+                raise not_writable(self.store.root)
+            with self.store.making(due.key, lambda: self._say(f"{name}: another build is at it; waiting")) as lock:
                 found = self.store.look(node.stage.name, due.key)
                 if isinstance(found, Artifact):
                     self._ready(node, due.key, found)

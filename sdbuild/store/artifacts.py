@@ -182,14 +182,14 @@ class Store:
                     raise
                 return None
 
-    def making(self, key: str, what: str, on_wait: Callable[[], None]) -> Lock:
-        """Held by whoever makes ``what``, the artifact under ``key``. Raises StoreError where this user can't make it."""
+    def making(self, key: str, on_wait: Callable[[], None]) -> Lock:
+        """Held by whoever makes the artifact under ``key``. Raises StoreError where this user can't."""
         try:
             return Lock.take(self.lock_path(key), on_wait=on_wait)
         except OSError as error:
             if error.errno not in UNWRITABLE:
                 raise
-            raise not_writable(self.root, what) from error
+            raise not_writable(self.root) from error
 
     def _artifact_path(self, stage: str, key: str) -> Path:
         return self.root / "artifacts" / stage / key

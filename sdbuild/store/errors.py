@@ -61,11 +61,11 @@ def explain(error: OSError, root: Path, instead: str = _ELSEWHERE) -> StoreError
     return None
 
 
-def not_writable(root: Path, what: str) -> StoreError:
-    """The error for ``what`` that has to be made, in a store where this user can make nothing."""
+def not_writable(root: Path) -> StoreError:
+    """The error for where this user can make nothing in a store, and something is missing in it."""
     return StoreError(
-        f"the store {root} is read-only, or this user has no permission to write there, and {what} has to be made: "
-        f"give it to this user, or {_ELSEWHERE}"
+        f"not all that is asked for is in the store {root} (`doit plan` shows what is missing), and it is read-only, or this "
+        f"user has no permission to write there: give it to this user, or {_ELSEWHERE}"
     )
 
 

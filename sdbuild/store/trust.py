@@ -13,6 +13,7 @@ from sdbuild.store.errors import StoreError
 
 SHARED = "SDBUILD_STORE_SHARED"
 
+_OTHERWISE = f"set {SHARED}=1 if you trust everyone who can write there, or SDBUILD_STORE to a folder of your own"
 _FOLDERS = ("artifacts", "builds", "locks", "logs", "partial", "work")
 
 
@@ -38,7 +39,7 @@ def check_trust(root: Path) -> None:
         if found.st_uid not in (os.geteuid(), 0):
             raise StoreError(
                 f"{folder} belongs to {_user(found.st_uid)}, who could change what builds open and trust there: "
-                f"{_otherwise(root)}"
+                f"{_OTHERWISE}"
             )
         if found.st_mode & stat.S_IWOTH and top & stat.S_IXOTH:
             raise _open_to("everyone", "o-w", folder, root)
@@ -58,12 +59,8 @@ def _folders(root: Path) -> Iterator[Path]:
 def _open_to(whom: str, change: str, folder: Path, root: Path) -> StoreError:
     return StoreError(
         f"{folder} may be written by {whom}, who could change what builds open and trust there: "
-        f"chmod -R {change} {shlex.quote(str(root))}; or {_otherwise(root)}"
+        f"chmod -R {change} {shlex.quote(str(root))}; or {_OTHERWISE}"
     )
-
-
-def _otherwise(root: Path) -> str:
-    return f"set {SHARED}=1 if you trust everyone who can write to the store {root}, or SDBUILD_STORE to a folder of your own"
 
 
 def _user(number: int) -> str:

@@ -130,13 +130,10 @@ def test_what_the_collector_removed_is_told(sdbuild: COMMAND, here: Path) -> Non
     assert "would be removed: " in told and "  mine.yaml, built here, exists no more\n" in told
     assert "0 of 15" in sdbuild("plan config=renamed")[1]
     recipe.rename(here / "mine.yaml")
-    assert (
-        "15 artifacts that 1 recipe in use needs\n    mine.yaml\n  removed: 0 B, 0 artifacts"
-        in sdbuild("gc older=0d")[1]
-    )
+    assert "15 artifacts that 1 recipe in use needs\n    mine.yaml\n  removed: 0 B\n" in sdbuild("gc older=0d")[1]
     assert "0 of 15" in sdbuild("plan config=mine")[1]
     (here / "mine.yaml").rename(here / "renamed.yaml")
-    assert "0 artifacts that 0 recipes in use need and 15 used within 30d\n" in sdbuild("gc")[1]
+    assert ", 15 used within 30d\n" in sdbuild("gc")[1]
     assert "0 of 15" in sdbuild("plan config=renamed")[1]
     told = sdbuild("gc older=0d")[1]
     assert (
@@ -148,7 +145,7 @@ def test_what_the_collector_removed_is_told(sdbuild: COMMAND, here: Path) -> Non
 def test_the_collector_makes_the_store_as_small_as_asked(sdbuild: COMMAND, here: Path) -> None:
     build(here)
     told = sdbuild("gc max=0kB")[1]
-    assert "    and, for max=0kB, the 15 least recently used, 15 of them needed by recipes in use\n" in told
+    assert ", 15 for max=0kB, the least recently used (15 of them needed by recipes in use)\n" in told
     assert "15 of 15" in sdbuild("plan config=mine")[1]
 
 

@@ -88,14 +88,15 @@ def test_a_store_that_may_only_be_read_serves_what_it_has(built: Toy, without: t
     assert built.ran() == [] and contents(built.store) == before
 
 
-def test_what_has_to_be_made_there_is_named_in_one_line(built: Toy) -> None:
+def test_what_has_to_be_made_there_ends_in_one_line(built: Toy) -> None:
     before = contents(built.store)
     for words in ((), ("-n", "2")):
-        failed = built.build(*words, prefix=as_user(FIRST), changes={"trace:a": {"text": "other"}})
+        failed = built.build(*words, prefix=as_user(FIRST), changes={"compress:a": {"text": "other"}})
         assert failed.returncode == 1
         assert failed.stderr == (
-            f"error: the store {built.store} is read-only, or this user has no permission to write there, and trace:a has to "
-            "be made: give it to this user, or set SDBUILD_STORE to a folder of your own\n"
+            f"error: not all that is asked for is in the store {built.store} (`doit plan` shows what is missing), and it is "
+            "read-only, or this user has no permission to write there: give it to this user, or set SDBUILD_STORE to a folder "
+            "of your own\n"
         )
     assert built.ran() == [] and contents(built.store) == before
 
