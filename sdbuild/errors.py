@@ -1,12 +1,59 @@
-"""The one exception a user may see."""
+"""The one exception a user may see, and the exit statuses."""
+
+from enum import IntEnum
+
+
+class Status(IntEnum):
+    """How every program of sdbuild ends; 128 + n: interrupted by signal n. Of several failures the highest counts."""
+
+    DONE = 0
+    FAILED = 1
+    """Something else than what follows: a stage, the disk, the output."""
+    FAULT = 2
+    """A fault of sdbuild."""
+    USAGE = 3
+    """The command line."""
+    RECIPE = 4
+    SOURCE = 5
+    """The model, or the hub."""
+    VERIFICATION = 6
+    """What was built falls short of what the recipe asks for."""
+    WOULD_RUN = 10
+    """`plan` found something to do."""
 
 
 class UserError(Exception):
     """Something the user can mend: wrong input, a missing tool, a full disk.
 
     Its text is the whole message: where, what, and what to do. Entry points print it alone, without a traceback,
-    and exit with status 1. Anything else that escapes is a bug of ours and keeps its traceback.
+    and exit with its status. Anything else that escapes is a bug of ours and keeps its traceback.
     """
+
+    status: int = Status.FAILED
+
+    def __init__(self, text: str = "", *, status: int | None = None) -> None:
+        """``status``: another than that of the class."""
+        super().__init__(text)
+        if status is not None:
+            self.status = status
+
+
+class UsageError(UserError):
+    """A command line that can't be meant."""
+
+    status = Status.USAGE
+
+
+class SourceError(UserError):
+    """A source that can't be used: its text names the source, what is wrong and what to do."""
+
+    status = Status.SOURCE
+
+
+class ShortfallError(UserError):
+    """What was built is further from the original than the recipe allows."""
+
+    status = Status.VERIFICATION
 
 
 def printable(text: str) -> str:

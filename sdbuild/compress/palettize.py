@@ -8,7 +8,7 @@ import numpy as np
 
 from sdbuild.compress.kmeans import Floats, cluster
 from sdbuild.compress.lookup import histogram, look_up, pack
-from sdbuild.errors import UserError
+from sdbuild.errors import SourceError
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -63,7 +63,7 @@ def palettize(
     encode = _encode_halves if tensor.dtype == np.float16 else _encode_singles
     for group in range(groups):
         if not encode(grouped[:, group], exact, tables[group], indices[:, group]):
-            raise UserError(
+            raise SourceError(
                 f"compress: {name} holds infinities or NaNs, which no palette can hold; check the model's weights"
             )
     flat = indices.reshape(-1)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sdbuild.engine.quantities import seconds, size_bytes
-from sdbuild.errors import UserError, printable
+from sdbuild.errors import UsageError, printable
 from sdbuild.generate.request import VARIABLES as DRAWING
 from sdbuild.plan import STAGES
 from sdbuild.recipe.problems import suggestion
@@ -95,22 +95,41 @@ def parse(argv: Sequence[str]) -> Arguments:
         elif "=" in argument:
             name, _, value = argument.partition("=")
             if name in variables:
-                raise UserError(f"{_safe(name)}= is given twice")
+                raise UsageError(f"{_safe(name)}= is given twice")
             variables[name] = value
         else:
             words.append(argument)
     check(words, variables)
-    return Arguments(tuple(words), variables, Options(**options))  # type: ignore[arg-type]
+    arguments = Arguments(tuple(words), variables, Options(**options))  # type: ignore[arg-type]
+    if options and not arguments.builds:
+        raise UsageError(f"`{words[0]}` takes no options")
+    return arguments
+
+
+_OF_DOIT = {
+    "forget": "nothing is remembered that could be forgotten: a task runs when what it is made from has changed; see `why`",
+    "reset-dep": "no states of files are kept: a task runs when what it is made from has changed; see `why`",
+    "ignore": "a task can't be left out, as others need it; to build a part, name its task, such as convert:unet",
+    "info": "to see why a task would run: `why task=NAME`; to see all of them: `plan`",
+    "dumpdb": "there is no database; `plan` and `why` say how tasks stand",
+    "strace": "stages run in processes of their own, with declared inputs; `why task=NAME` names them",
+    "tabcompletion": "there is no completion for shells; `list` has all commands",
+    "auto": "nothing is watched; `build` again, and only what changed is done",
+}
+"""Commands of doit that make no sense here, and what to do instead."""
 
 
 def check(words: Sequence[str], variables: Mapping[str, str]) -> None:
     """Refuse what no command knows. Tasks are only checked for the stage they name; the rest is for the graph to say."""
+    for word in words[:1]:
+        if word in _OF_DOIT:
+            raise UsageError(f"there is no command '{word}': {_OF_DOIT[word]}")
     for word in words:
         if word not in COMMANDS and word.partition(":")[0].partition("@")[0] not in STAGES:
             raise unknown("command", word, (*COMMANDS, *STAGES), f"Commands: {', '.join(COMMANDS)}")
     for word in words:
         if word in COMMANDS and word not in BUILDING and len(words) > 1:
-            raise UserError(f"`{word}` stands alone: give one command at a time")
+            raise UsageError(f"`{word}` stands alone: give one command at a time")
     named = [word if word in COMMANDS else "build" for word in words] or ["build"]
     taken = list(dict.fromkeys(variable for word in named for variable in TAKES[word]))
     for name, value in variables.items():
@@ -118,19 +137,19 @@ def check(words: Sequence[str], variables: Mapping[str, str]) -> None:
             has = f"takes {', '.join(f'{known}=' for known in taken)}" if taken else "takes no variables"
             raise unknown("variable", name, taken, f"`{' '.join(words) or 'build'}` {has}")
         if not value and name != "negative":
-            raise UserError(f"{name}= is empty; {VARIABLES[name]}")
+            raise UsageError(f"{name}= is empty; {VARIABLES[name]}")
     for name, read in (("older", seconds), ("max", size_bytes)):
         if name in variables:
             read(name, variables[name])
     if variables.get("dry", "1") not in ("0", "1"):
-        raise UserError(f"dry={_safe(variables['dry'])}: write dry=1 to be told only, or leave it out")
+        raise UsageError(f"dry={_safe(variables['dry'])}: write dry=1 to be told only, or leave it out")
 
 
-def unknown(kind: str, word: str, known: Iterable[str], otherwise: str) -> UserError:
+def unknown(kind: str, word: str, known: Iterable[str], otherwise: str) -> UsageError:
     """The error for a word that is not among the known ones."""
     near = suggestion(word, known)
     hint = f": {near[0]}" if near else ""
-    return UserError(f"unknown {kind} '{_safe(word)}'{hint}\n{otherwise}")
+    return UsageError(f"unknown {kind} '{_safe(word)}'{hint}\n{otherwise}")
 
 
 _NUMBER = ("-n", "--process")
@@ -146,7 +165,7 @@ def _option(argument: str, rest: list[str], options: dict[str, int | bool]) -> N
     elif name in _NUMBER:
         text = value if equals else rest.pop(0) if rest else ""
         if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 256):
-            raise UserError(f"{name} {_safe(text)}: say how many stages may run at once, such as -n 2")
+            raise UsageError(f"{name} {_safe(text)}: say how many stages may run at once, such as -n 2")
         options["jobs"] = int(text)
     else:
         raise unknown(

@@ -1,48 +1,39 @@
-"""The command ``sdbuild``: what ``doit`` offers beside ``dodo.py``, from any folder."""
+"""The command ``sdbuild``, and ``doit`` in a checkout, which is the same."""
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import sdbuild
 from sdbuild.engine.arguments import Arguments, parse
 from sdbuild.engine.commands import command
-from sdbuild.engine.progress import complain
-from sdbuild.errors import UserError
+from sdbuild.errors import Status, UsageError, UserError
+from sdbuild.program import complain, run_program
 
 
-def main() -> None:
+def main() -> NoReturn:
     """The console script."""
-    try:
-        status = run(sys.argv[1:], Path.cwd())
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        status = 130
-    except BrokenPipeError:  # `sdbuild list | head`: nothing more is to be written, not even at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 1
-    sys.exit(status)
+    run_program(lambda: run(sys.argv[1:], here()))
 
 
 def run(argv: Sequence[str], here: Path) -> int:
     """Do what a command line says, for a user who stands in ``here``; the exit status."""
-    if argv and argv[0] in ("help", "--help", "-h"):
+    if argv[:1] == ["help"] or not {"--help", "-h"}.isdisjoint(argv):
         argv = ["list"]
     if list(argv) == ["--version"]:
         print(f"sdbuild {sdbuild.__version__}")
-        return 0
+        return Status.DONE
     try:
         arguments = parse(argv)
         if arguments.builds:
             return _build(arguments, here)
-        command(arguments.words[0], arguments, here)()
+        return command(arguments.words[0], arguments, here)() or Status.DONE
     except UserError as error:
         complain(str(error))
-        return 1
-    return 0
+        return error.status
 
 
 def _build(arguments: Arguments, here: Path) -> int:
@@ -51,3 +42,11 @@ def _build(arguments: Arguments, here: Path) -> int:
 
     reporter = Reporter()
     return run_tasks(tasks_for(arguments, here, reporter), reporter, arguments.words or ("build",), arguments.options)
+
+
+def here() -> Path:
+    """Where the user stands. Raises UserError."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise UsageError("the folder that you stand in is gone: go to another one") from None

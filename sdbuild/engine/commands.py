@@ -9,8 +9,8 @@ from sdbuild.engine import checking, drawing, removing, telling
 from sdbuild.engine.arguments import Arguments
 
 
-def command(word: str, arguments: Arguments, here: Path) -> Callable[[], None]:
-    """The function behind a command, for a user who stands in ``here``. It raises UserError."""
+def command(word: str, arguments: Arguments, here: Path) -> Callable[[], int | None]:
+    """The function behind a command, for a user who stands in ``here``: None, or an exit status. It raises UserError."""
     variables = arguments.variables
     return {
         "plan": lambda: telling.tell_plan(variables, here),

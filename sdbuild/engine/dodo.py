@@ -1,61 +1,76 @@
-"""What ``dodo.py`` gives doit, and doit's commands that it replaces."""
+"""``doit`` in a checkout: everything is handed over to the command `sdbuild`, which lets doit run its tasks.
+
+doit's own reading of a command line would take ``confg=x`` in silence, end in a traceback for ``""``, and has commands and
+options that know nothing of recipes and the store.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
 from doit import get_initial_workdir
-from doit.cmd_base import Command
-from doit.task import Task
+from doit.cmd_base import DodoTaskLoader
 
 from sdbuild.engine import cli
-from sdbuild.engine.arguments import parse
-from sdbuild.engine.progress import complain
-from sdbuild.engine.scheduling import SETTINGS, Reporter
-from sdbuild.engine.tasks import tasks_for
-from sdbuild.errors import UserError
+from sdbuild.errors import UsageError, UserError
+from sdbuild.program import complain, run_program
 
-_REPORTER = Reporter()
+DOIT_CONFIG = {"backend": "sqlite3", "dep_file": ":memory:"}  # so that doit leaves no file of its own
 
-DOIT_CONFIG = SETTINGS | {"default_tasks": ["build"], "reporter": _REPORTER}
-
-_COMMANDS = ("run", "list", "clean")
-_OF_DOIT = ("help", "info", "forget", "ignore", "dumpdb", "strace", "tabcompletion", "reset-dep")
-_WITH_VALUE = ("-f", "--file", "-d", "--dir", "-v", "--verbosity", "--db-file", "--backend", "-o", "--output-file")
-_ALONE = ("-k", "--seek-file", "--pdb", "--no-continue")
+_OURS = Path(__file__).resolve().parents[2] / "dodo.py"
+_FILE = ("-f", "--file")
+_WITH_VALUE = (*_FILE, "-v", "--verbosity", "--db-file", "--backend")  # of no use here, and no harm
+_ALONE = ("-k", "--seek-file", "--no-continue")
 _REFUSED = {
     "-a": "artifacts are told apart by what they are made of: there is nothing to force",
     "-s": "a task needs its inputs; name it without -s",
-    "-r": "results are told one way only",
+    "-r": "results are reported in one way only",
+    "-o": "results are reported on the standard output; write `> FILE`",
+    "-d": "results go to the folder that you stand in; go to another one",
     "-P": "stages always run in processes of their own, under threads of doit's; leave it out",
 }
-_LONG = {"--always-execute": "-a", "--single": "-s", "--reporter": "-r", "--parallel-type": "-P"}
+_LONG = {
+    "--always-execute": "-a",
+    "--single": "-s",
+    "--reporter": "-r",
+    "--output-file": "-o",
+    "--dir": "-d",
+    "--parallel-type": "-P",
+}
 
 
-def task_sdbuild() -> Iterator[Task]:
-    """All tasks. What is wrong with the command line or the recipe ends doit here, with one message and status 1."""
-    here = Path(get_initial_workdir() or ".")
-    os.chdir(here)  # doit went to the folder of dodo.py
+class Loader(DodoTaskLoader):  # type: ignore[misc]
+    """What `pyproject.toml` has doit start with, before it looks at the command line itself."""
+
+    def __init__(self) -> None:
+        """Another file than ours is for doit to read."""
+        super().__init__()
+        if _file_given(sys.argv[1:]).resolve() == _OURS:
+            hand_over()
+
+
+def task_sdbuild() -> None:
+    """Where doit read no `pyproject.toml`, as with ``doit -k`` in a folder below, this is the first it calls."""
+    os.chdir(get_initial_workdir() or ".")  # doit went to the folder of dodo.py
+    hand_over()
+
+
+def hand_over() -> NoReturn:
+    """Do what doit's command line says, and end the process."""
+    run_program(lambda: run_doits(sys.argv[1:], cli.here()))
+
+
+def run_doits(argv: Sequence[str], here: Path) -> int:
+    """Do what a command line of doit says, for a user who stands in ``here``; the exit status."""
     try:
-        argv = own_arguments(sys.argv[1:])
-        if _options_at_end(argv):
-            raise SystemExit(cli.run(argv, here))
-        yield from tasks_for(parse(argv), here, _REPORTER)
+        return cli.run(own_arguments(argv), here)
     except UserError as error:
         complain(str(error))
-        raise SystemExit(1) from None
-
-
-def _options_at_end(argv: Sequence[str]) -> bool:
-    """``doit build -n 2``: doit takes what follows a task's name for the task's own and refuses it."""
-    first = next(
-        (place for place, argument in enumerate(argv) if argument[:1] != "-" and "=" not in argument), len(argv)
-    )
-    return any(argument.startswith("-") for argument in argv[first:])
+        return error.status
 
 
 def own_arguments(argv: Sequence[str]) -> list[str]:
@@ -71,36 +86,21 @@ def own_arguments(argv: Sequence[str]) -> list[str]:
         name, equals, value = argument.partition("=")
         short = _LONG.get(name, name[:2] if name.startswith("-") and not name.startswith("--") else name)
         if short in _REFUSED and "thread" not in (value, argument[2:], *rest[:1]):
-            raise UserError(f"{name}: {_REFUSED[short]}")
+            raise UsageError(f"{name}: {_REFUSED[short]}")
         if short in _WITH_VALUE or short in _REFUSED:
             if not equals and argument in (*_WITH_VALUE, *_LONG, "-P"):
                 rest[:1] = []
-        elif argument in _OF_DOIT and not own:
-            return []
         elif argument not in _ALONE and (argument != "run" or own):
             own.append(argument)
     return own
 
 
-class _Replaced(Command):  # type: ignore[misc]
-    """A command of doit's that does what ``sdbuild`` does under the same name."""
-
-    def execute(self, opt_values: dict[str, Any], pos_args: list[str]) -> int:
-        try:
-            return cli.run(own_arguments(sys.argv[1:]), Path.cwd())
-        except UserError as error:
-            complain(str(error))
-            return 1
-
-
-class List(_Replaced):
-    """``doit list``."""
-
-    doc_purpose = "list the recipes that come with sdbuild, and the commands"
-
-
-class Clean(_Replaced):
-    """``doit clean``."""
-
-    doc_purpose = "remove build/<recipe>/"
-    doc_usage = "[config=…] [variant=…]"
+def _file_given(argv: Sequence[str]) -> Path:
+    """The file with tasks that doit would open."""
+    for argument, following in zip(argv, [*argv[1:], ""], strict=True):
+        name, equals, value = argument.partition("=")
+        if name in _FILE:
+            return Path(value if equals else following)
+        if argument.startswith("-f"):
+            return Path(argument[2:])
+    return Path(os.environ.get("DOIT_FILE", "dodo.py"))

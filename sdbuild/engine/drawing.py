@@ -10,7 +10,7 @@ from pathlib import Path
 from sdbuild.engine.environment import stage_environment
 from sdbuild.engine.publish import folder_of
 from sdbuild.engine.request import graph_of, load
-from sdbuild.errors import UserError
+from sdbuild.errors import UsageError, UserError
 from sdbuild.generate.request import VARIABLES, read_request
 
 
@@ -26,11 +26,11 @@ def draw(variables: Mapping[str, str], here: Path) -> None:
     request = read_request(asked, here)
     if bundle := asked.pop("bundle", None):
         if recipe:
-            raise UserError(f"give bundle= or {next(iter(recipe))}=, not both: a bundle is drawn with as it is")
+            raise UsageError(f"give bundle= or {next(iter(recipe))}=, not both: a bundle is drawn with as it is")
         _run([f"bundle={bundle}"], asked, here)
         return
     if request.prediction is not None or request.vae_scale is not None:
-        raise UserError("prediction= and vae_scale= are for bundle=: of a recipe's results the manifest says them")
+        raise UsageError("prediction= and vae_scale= are for bundle=: of a recipe's results the manifest says them")
     if recipe.get("variant") == "all":
         del recipe["variant"]
     builds = graph_of(load(recipe, here)).builds
@@ -46,4 +46,4 @@ def _run(words: Sequence[str], asked: Mapping[str, str], here: Path) -> None:
     drawing = [sys.executable, "-m", "sdbuild.generate", *words, *(f"{name}={value}" for name, value in asked.items())]
     status = subprocess.run(drawing, cwd=here, env=stage_environment(1), check=False).returncode
     if status:
-        raise SystemExit(status)
+        raise SystemExit(status if status > 0 else 128 - status)

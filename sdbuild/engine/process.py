@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sdbuild.errors import UserError
 from sdbuild.store import Lock, Workplace
 
 News = Callable[[int, int, str], None]
@@ -24,7 +25,7 @@ class Outcome:
 
     status: int
     """0, an exit status, or the negative number of the signal that killed it."""
-    error: str | None
+    error: UserError | None
     """What it had to say to the user."""
     damaged: str | None = None
     """What is damaged of its inputs, which are condemned."""
@@ -106,7 +107,7 @@ def run_stage(
                 os.close(end)
 
 
-def _listen(process: subprocess.Popen[str], news: News, warn: Warn) -> tuple[str | None, str | None]:
+def _listen(process: subprocess.Popen[str], news: News, warn: Warn) -> tuple[UserError | None, str | None]:
     """Pass on the news of a process until it closes its end; what it reports as an error and as damaged, if it does."""
     error = damaged = None
     assert process.stdout is not None
@@ -120,7 +121,8 @@ def _listen(process: subprocess.Popen[str], news: News, warn: Warn) -> tuple[str
                 news(*message["progress"])
             if "warning" in message:
                 warn(message["warning"])
-            error = message.get("error", error)
+            if "error" in message:
+                error = UserError(message["error"], status=message["status"])
             damaged = message.get("damaged", damaged)
     return error, damaged
 

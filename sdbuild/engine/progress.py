@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Protocol, TextIO
@@ -153,9 +152,3 @@ def seconds(value: float) -> str:
     if value < 59.95:
         return f"{value:.1f} s"
     return f"{int(value) // 60} min {int(value) % 60:02d} s"
-
-
-def complain(text: str) -> None:
-    """The one message that a failed command prints."""
-    sys.stdout.flush()
-    sys.stderr.write(f"error: {printable(text)}\n")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sdbuild.engine.arguments import unknown
-from sdbuild.errors import UserError
+from sdbuild.errors import UsageError
 from sdbuild.plan import Graph, Node, plan
 from sdbuild.recipe import Recipe, find_recipe, load_recipe
 from sdbuild.recipe.written import Verify
@@ -41,7 +41,7 @@ def load(variables: Mapping[str, str], here: Path) -> Request:
     if not chosen:
         names = [recipe.variant for recipe in loaded.recipes if recipe.variant is not None]
         if not names:
-            raise UserError(f"variant={wanted}: the recipe {loaded.recipes[0].name} has no variants")
+            raise UsageError(f"variant={wanted}: the recipe {loaded.recipes[0].name} has no variants")
         raise unknown("variant", wanted, names, f"Variants of {loaded.recipes[0].name}: {', '.join(names)}")
     return Request(path, chosen, whole=False)
 

@@ -17,11 +17,11 @@ from doit.task import Task
 
 from sdbuild.engine.arguments import COMMANDS, Options
 from sdbuild.engine.process import RUNNING
-from sdbuild.engine.progress import complain
 from sdbuild.engine.session import Session
 from sdbuild.engine.summary import tell_end
-from sdbuild.errors import UserError
+from sdbuild.errors import NO_MEMORY, Status, UserError
 from sdbuild.plan import STAGES, Graph
+from sdbuild.program import complain, report_fault
 from sdbuild.store import Store
 
 SETTINGS = {
@@ -46,12 +46,25 @@ class Action(BaseAction):  # type: ignore[misc]
         self.values: dict[str, Any] = {}
 
     def execute(self, out: object = None, err: object = None) -> TaskFailed | None:
-        """Run it, as doit asks."""
+        """Run it, as doit asks, which would take other errors for the end of a run that succeeded."""
         try:
             self._call()
         except UserError as error:
-            return TaskFailed(str(error))
+            return _Failure(error)
+        except MemoryError:
+            return _Failure(UserError(NO_MEMORY))
+        except Exception as error:
+            report_fault(error)
+            return _Failure(UserError("this is a fault of sdbuild; its traceback is above", status=Status.FAULT))
         return None
+
+
+class _Failure(TaskFailed):  # type: ignore[misc]
+    """How a task of ours fails."""
+
+    def __init__(self, error: UserError) -> None:
+        super().__init__(str(error))
+        self.status = error.status
 
 
 def graph_tasks(session: Session) -> Iterator[Task]:
@@ -72,12 +85,12 @@ def graph_tasks(session: Session) -> Iterator[Task]:
 
 
 def _task(name: str, is_done: Callable[[], bool], run: Callable[[], None], after: list[str], doc: str | None) -> Task:
-    failure: list[UserError] = []
+    failure: list[Exception] = []
 
     def up_to_date() -> bool:
         try:
             return is_done()
-        except UserError as error:  # doit has no way to fail here: let the action
+        except Exception as error:  # doit has no way to fail here: let the action
             failure.append(error)
             return False
 
@@ -98,7 +111,8 @@ class Reporter:
         """Nothing happened yet."""
         self.session: Session | None = None
         """The build that the tasks belong to, if they belong to one."""
-        self.failed = False
+        self.status: int = Status.DONE
+        """The highest of what failed."""
         self._handlers: dict[int, Any] = {}
         self._told: set[str] = set()
 
@@ -112,19 +126,22 @@ class Reporter:
                 self.session.open(_needed(tasks, selected))
             except UserError as error:
                 complain(str(error))
-                raise SystemExit(1) from None
+                raise SystemExit(error.status) from None
 
     def add_failure(self, task: Task, fail: BaseFail) -> None:
         """A task failed, or can't run because another one did."""
-        self.failed = True
-        if isinstance(fail, TaskFailed) and fail.message not in self._told:
+        self._fail(fail.status if isinstance(fail, _Failure) else Status.FAILED)
+        if isinstance(fail, _Failure) and fail.message not in self._told:
             self._told.add(fail.message)  # what stops every task, as a disk too small does, is said once
             complain(fail.message)
 
     def runtime_error(self, message: str) -> None:
         """doit can't make sense of the tasks."""
-        self.failed = True
+        self._fail(Status.FAULT)
         complain(message)
+
+    def _fail(self, status: int) -> None:
+        self.status = max(self.status, status)
 
     def complete_run(self) -> None:
         """No more will run."""
@@ -136,12 +153,12 @@ class Reporter:
             if not RUNNING.stopped:
                 self.session.finish()
         except UserError as error:
-            self.failed = True
+            self._fail(error.status)
             complain(str(error))
         finally:
             self.session.close()
         if not RUNNING.stopped:
-            tell_end(self.session, failed=self.failed)
+            tell_end(self.session, failed=self.status != Status.DONE)
 
     def _ignore(self, task: Task) -> None:
         """Not told."""
@@ -168,14 +185,15 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 
 def run_tasks(tasks: Iterable[Task], reporter: Reporter, words: Iterable[str], options: Options) -> int:
-    """Let doit run the tasks that ``words`` name; 0 when all succeeded."""
+    """Let doit run the tasks that ``words`` name; the exit status."""
     arguments = [
         "run",
         *(("-n", str(options.jobs)) if options.jobs > 1 else ()),
         *(("-c",) if options.keep_going else ()),
     ]
     main = DoitMain(_Loader(list(tasks), SETTINGS | {"reporter": reporter}), config_filenames=())
-    return 1 if main.run([*arguments, *words]) else 0
+    failed = main.run([*arguments, *words])
+    return reporter.status or (Status.FAULT if failed else Status.DONE)
 
 
 def run_graph(graph: Graph, store: Store, here: Path, options: Options, words: Iterable[str] = ("build",)) -> int:

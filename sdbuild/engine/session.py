@@ -12,7 +12,7 @@ from typing import Any
 
 from sdbuild.engine import progress
 from sdbuild.engine.environment import stage_environment
-from sdbuild.engine.failures import failure_text
+from sdbuild.engine.failures import failure
 from sdbuild.engine.process import RUNNING, run_stage
 from sdbuild.engine.publish import is_published, lock_results, publish, result_of, stale_folders, withdraw
 from sdbuild.engine.reasons import Reasons
@@ -160,8 +160,8 @@ class Session:
             if outcome.damaged is not None:
                 raise _DamagedInputsError(outcome.damaged)
             if outcome.status != 0:
-                why = failure_text(outcome, work, self.store)
-                raise UserError(f"{name}: {why.removeprefix(f'{node.stage.name}: ')}")
+                why = failure(outcome, work, self.store)
+                raise UserError(f"{name}: {str(why).removeprefix(f'{node.stage.name}: ')}", status=why.status)
             made = self.store.look(node.stage.name, due.key)
             if not isinstance(made, Artifact):
                 raise UserError(f"{name}: its artifact was damaged as soon as it was made: {made.damage or 'gone'}")

@@ -7,32 +7,27 @@ from pathlib import Path
 
 from doit.task import Task
 
-from sdbuild.engine.arguments import BUILDING, COMMANDS, Arguments
-from sdbuild.engine.commands import command
+from sdbuild.engine.arguments import Arguments
 from sdbuild.engine.request import find_task, graph_of, load
-from sdbuild.engine.scheduling import Action, Reporter, graph_tasks
+from sdbuild.engine.scheduling import Reporter, graph_tasks
 from sdbuild.engine.session import Session
+from sdbuild.errors import UsageError
 from sdbuild.plan import STAGES
 from sdbuild.store import open_store
 
-_DOITS_OWN = ("list", "clean")  # doit has commands of these names
-
 
 def tasks_for(arguments: Arguments, here: Path, reporter: Reporter) -> Iterator[Task]:
-    """Every task that the command line may name: those of the recipe, if it asks for any, and a task for each command.
+    """Every task that the command line may name.
 
     Raises:
         UserError: the recipe has errors, or has no such task.
     """
-    for word, text in COMMANDS.items():
-        if word not in BUILDING and word not in _DOITS_OWN:
-            yield Task(word, [Action(command(word, arguments, here))], doc=text)
-    if not arguments.builds:
-        yield Task("build", None, doc=COMMANDS["build"], clean=[Action(command("clean", arguments, here))])
-        return
     request = load(arguments.variables, here)
     graph = graph_of(request, verified="verify" in arguments.words)
+    stages = {node.stage.name for node in graph.tasks.values()}
     for word in arguments.words:
+        if word in STAGES and word not in stages:
+            raise UsageError(f"{request.recipes[0].name} has no task of the stage {word}")
         if word != "build" and word not in STAGES:
             find_task(graph, word)
     reporter.session = Session(graph, open_store(), here, arguments.options.jobs, whole=request.whole)

@@ -13,6 +13,7 @@ from sdbuild.engine.request import find_task, graph_of, load
 from sdbuild.engine.space import disk_needed, surely_due
 from sdbuild.engine.summary import table
 from sdbuild.engine.survey import Ready, State, Waiting, due_nodes, survey
+from sdbuild.errors import Status
 from sdbuild.plan import Graph, Node
 from sdbuild.recipe import load_recipe
 from sdbuild.recipe.files import configs_folder, names_in
@@ -23,8 +24,15 @@ from sdbuild.store.errors import free_bytes
 _MANY = 40  # tasks that are listed one by one
 
 
-def tell_plan(variables: Mapping[str, str], here: Path) -> None:
-    """Print what a build would run, why, how large the results become and what disk it takes. Raises UserError."""
+def tell_plan(variables: Mapping[str, str], here: Path) -> int:
+    """Print what a build would run, why, how large the results become and what disk it takes.
+
+    Returns:
+        The exit status: whether there is anything to do.
+
+    Raises:
+        UserError: what a build would refuse at once, too.
+    """
     request = load(variables, here)
     graph, store = graph_of(request), open_store()
     states = survey(store, graph)
@@ -41,10 +49,11 @@ def tell_plan(variables: Mapping[str, str], here: Path) -> None:
             print("  A task that waits for others is spared if they come to the same content as before.")
     print(_sizes(graph, states))
     _tell_disk(store, disk_needed(graph, due), disk_needed(graph, surely_due(store, due, states, last.get)))
-    for build in graph.builds if not due else ():
-        artifacts = {node: state.artifact for node, state in states.items() if isinstance(state, Ready)}
-        if not is_published(result_of(build, artifacts, here)):
-            print(f"{display(folder_of(build, here))} would be written anew from the store")
+    artifacts = {node: state.artifact for node, state in states.items() if isinstance(state, Ready)}
+    unpublished = [build for build in graph.builds if not due and not is_published(result_of(build, artifacts, here))]
+    for build in unpublished:
+        print(f"{display(folder_of(build, here))} would be written anew from the store")
+    return Status.WOULD_RUN if due or unpublished else Status.DONE
 
 
 def _last_entries(store: Store, graph: Graph) -> dict[Node, Entry]:

@@ -9,40 +9,35 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from sdbuild.errors import UserError
+from sdbuild.errors import Status
 from sdbuild.generate.places import name_of
 from sdbuild.generate.request import VARIABLES, read_request
+from sdbuild.program import run_program
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run a command line; returns the exit status."""
+    """Run a command line; returns the exit status. Raises UserError."""
     given = [argument for argument in arguments if re.match(r"\w+=", argument)]  # a path may have an = in it, too
     folders = [Path(argument) for argument in arguments if argument not in given]
     variables = dict(argument.split("=", 1) for argument in given)
     if not folders and "bundle" not in variables:
         print(f"{__doc__}\n" + "\n".join(f"  {name + '=':<12}{text}" for name, text in VARIABLES.items()))
-        return 2
+        return Status.USAGE
     if "bundle" in variables:
         folders.append(Path(variables.pop("bundle")))
     recipe = variables.pop("recipe", None)
     if recipe is None and len(folders) > 1:
         recipe = name_of(folders[0].resolve().parent)
-    try:
-        read_request(variables, Path.cwd())
-        from sdbuild.generate.command import BundleAt, run  # takes seconds: mistakes are told before
+    read_request(variables, Path.cwd())
+    from sdbuild.generate.command import BundleAt, run  # takes seconds: mistakes are told before
 
-        if recipe is None:
-            bundles = [BundleAt(name_of(folders[0]), folders[0])]
-        else:
-            bundles = [BundleAt(recipe, folder, name_of(folder)) for folder in folders]
-        run(bundles, variables, Path.cwd())
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    if recipe is None:
+        bundles = [BundleAt(name_of(folders[0]), folders[0])]
+    else:
+        bundles = [BundleAt(recipe, folder, name_of(folder)) for folder in folders]
+    run(bundles, variables, Path.cwd())
+    return Status.DONE
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    run_program(lambda: main(sys.argv[1:]))

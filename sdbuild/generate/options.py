@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from sdbuild.errors import UserError
+from sdbuild.errors import UsageError
 from sdbuild.generate.schedulers import find_scheduler
 
 Rng = Literal["numpy", "torch"]
@@ -59,25 +59,25 @@ class Options:
         if self.guidance is not None:
             check_range("guidance", self.guidance, 0, MAX_GUIDANCE)
             if self.negative and self.guidance <= 1:
-                raise UserError(
+                raise UsageError(
                     f"negative=: has no effect at guidance {self.guidance:g}; guidance must be above 1 for it"
                 )
         if self.scheduler is not None:
             find_scheduler(self.scheduler)
         if self.rng not in get_args(Rng):
-            raise UserError(f"rng={self.rng}: choose numpy (as in Apple's packages) or torch (as in diffusers)")
+            raise UsageError(f"rng={self.rng}: choose numpy (as in Apple's packages) or torch (as in diffusers)")
         if isinstance(self.sizes, int):
             check_range("sizes", self.sizes, 1, MAX_SIZE)
         elif self.sizes not in (None, "image", "app"):
-            raise UserError(
+            raise UsageError(
                 f"sizes={self.sizes}: choose image (the image's own), app (the Swift package's {APP_SIZE} for both sides), or "
                 "a number for both sides"
             )
         if self.strength is not None:
             if self.image is None:
-                raise UserError("strength=: says how much of an image to draw anew; give image= too, or leave it out")
+                raise UsageError("strength=: says how much of an image to draw anew; give image= too, or leave it out")
             if not 0 < self.strength <= 1:
-                raise UserError(f"strength={self.strength:g}: must be above 0 (the image as it is) and at most 1")
+                raise UsageError(f"strength={self.strength:g}: must be above 0 (the image as it is) and at most 1")
 
     def told_sizes(self, height: int, width: int) -> tuple[int, int]:
         """What the UNet of SDXL is told for an image of ``height`` × ``width``."""
@@ -98,12 +98,12 @@ def check_text(name: str, text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise UserError(f"{name}=: is not valid UTF-8") from None
+        raise UsageError(f"{name}=: is not valid UTF-8") from None
     if "\0" in text:
-        raise UserError(f"{name}=: has a NUL character in it")
+        raise UsageError(f"{name}=: has a NUL character in it")
 
 
 def check_range(name: str, value: float, low: float, high: float) -> None:
     """Raise UserError for a number outside of [low, high]."""
     if not (math.isfinite(value) and low <= value <= high):
-        raise UserError(f"{name}={value:.12g}: must be from {low:g} to {high:.12g}")
+        raise UsageError(f"{name}={value:.12g}: must be from {low:g} to {high:.12g}")

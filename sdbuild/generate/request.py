@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from sdbuild.errors import UserError
+from sdbuild.errors import UsageError
 from sdbuild.generate.options import PREDICTIONS, Options, check_seed, check_text
 from sdbuild.standins import ENOUGH, stand_in
 
@@ -62,15 +62,15 @@ def read_request(variables: Mapping[str, str], here: Path) -> Request:
         if name not in VARIABLES:
             near = get_close_matches(name, VARIABLES, n=1)
             hint = f": did you mean '{near[0]}'?" if near else ""
-            raise UserError(
+            raise UsageError(
                 f"unknown variable '{name}'{hint}\n`generate` takes {', '.join(f'{v}=' for v in VARIABLES)}"
             )
         if not value and name != "negative":
-            raise UserError(f"{name}= is empty; {VARIABLES[name]}")
+            raise UsageError(f"{name}= is empty; {VARIABLES[name]}")
     seed = _whole(variables, "seed", 93)
     count = _whole(variables, "count", 1)
     if not 1 <= count <= MAX_COUNT:
-        raise UserError(f"count={count}: must be from 1 to {MAX_COUNT}")
+        raise UsageError(f"count={count}: must be from 1 to {MAX_COUNT}")
     check_seed(seed, count)
     options = Options(
         negative=variables.get("negative", ""),
@@ -84,9 +84,9 @@ def read_request(variables: Mapping[str, str], here: Path) -> Request:
     )
     precision = variables.get("precision", "float32")
     if precision not in ("float32", "float16"):
-        raise UserError(f"precision={precision}: choose float32, or float16 to round as a device does")
+        raise UsageError(f"precision={precision}: choose float32, or float16 to round as a device does")
     if variables.get("prediction", PREDICTIONS[0]) not in PREDICTIONS:
-        raise UserError(f"prediction={variables['prediction']}: choose {' or '.join(PREDICTIONS)}")
+        raise UsageError(f"prediction={variables['prediction']}: choose {' or '.join(PREDICTIONS)}")
     return Request(
         prompts=_prompts(variables, here),
         seeds=tuple(range(seed, seed + count)),
@@ -102,27 +102,27 @@ def read_request(variables: Mapping[str, str], here: Path) -> Request:
 
 def _prompts(variables: Mapping[str, str], here: Path) -> tuple[str, ...]:
     if "prompt" in variables and "prompts" in variables:
-        raise UserError("give prompt= or prompts=, not both")
+        raise UsageError("give prompt= or prompts=, not both")
     if "prompt" in variables:
         check_text("prompt", variables["prompt"])
         return (variables["prompt"],)
     if "prompts" not in variables:
-        raise UserError(
+        raise UsageError(
             'say what to draw, such as prompt="a photo of a cat", or prompts=FILE with a prompt on each line'
         )
     path = here / variables["prompts"]
     try:
         content = path.read_bytes()
         if content and (wrong := stand_in(content[:ENOUGH])):
-            raise UserError(f"prompts={path}: it {wrong}")
+            raise UsageError(f"prompts={path}: it {wrong}")
         lines = [line.strip() for line in content.decode("utf-8-sig").splitlines()]
     except OSError as error:
-        raise UserError(f"prompts={path}: cannot be read ({error.strerror})") from None
+        raise UsageError(f"prompts={path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
-        raise UserError(f"prompts={path}: is not UTF-8 text") from None
+        raise UsageError(f"prompts={path}: is not UTF-8 text") from None
     prompts = tuple(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
     if not prompts:
-        raise UserError(f"prompts={path}: there is no prompt in it; write one on each line")
+        raise UsageError(f"prompts={path}: there is no prompt in it; write one on each line")
     for prompt in prompts:
         check_text("prompts", prompt)
     return prompts
@@ -131,7 +131,7 @@ def _prompts(variables: Mapping[str, str], here: Path) -> tuple[str, ...]:
 def _whole(variables: Mapping[str, str], name: str, default: int = 0) -> int:
     text = variables.get(name, str(default))
     if not re.fullmatch(r"[+-]?[0-9]{1,18}", text):
-        raise UserError(f"{name}={text}: must be a whole number")
+        raise UsageError(f"{name}={text}: must be a whole number")
     return int(text)
 
 
@@ -141,7 +141,7 @@ def _number(variables: Mapping[str, str], name: str) -> float | None:
     try:
         return float(variables[name])
     except ValueError:
-        raise UserError(f"{name}={variables[name]}: must be a number, such as 7.5") from None
+        raise UsageError(f"{name}={variables[name]}: must be a number, such as 7.5") from None
 
 
 def _sizes(text: str | None) -> str | int | None:
@@ -151,5 +151,5 @@ def _sizes(text: str | None) -> str | int | None:
 def _bytes(text: str) -> int:
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([a-zA-Z]*)", text)
     if match is None or match[2].lower() not in _UNITS:
-        raise UserError(f"memory={text}: must be a size, such as 500MB or 2GB")
+        raise UsageError(f"memory={text}: must be a size, such as 500MB or 2GB")
     return int(float(match[1]) * _UNITS[match[2].lower()])

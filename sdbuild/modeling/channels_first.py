@@ -13,7 +13,7 @@ from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sdbuild.errors import UserError
+from sdbuild.errors import SourceError
 from sdbuild.modeling.attention import Attend
 
 
@@ -45,7 +45,7 @@ def _pointwise(layer: nn.Module) -> nn.Conv2d:
     if isinstance(layer, nn.Conv2d):
         return layer
     if not isinstance(layer, nn.Linear):
-        raise UserError(
+        raise SourceError(
             f"trace: expected a linear layer, found {type(layer).__name__}; sdbuild does not know this UNet"
         )
     weight, bias = layer.weight, layer.bias is not None
@@ -101,7 +101,7 @@ class _Block(nn.Module):
     def __init__(self, block: BasicTransformerBlock, attend: Attend) -> None:
         super().__init__()
         if block.norm_type != "layer_norm" or block.attn2 is None or not hasattr(block.ff.net[0], "proj"):
-            raise UserError(
+            raise SourceError(
                 f"trace: transformer blocks with norm_type {block.norm_type!r} are not Stable Diffusion 1, 2 or XL"
             )
         self.norm1, self.norm2, self.norm3 = (_ChannelNorm(norm) for norm in (block.norm1, block.norm2, block.norm3))
@@ -159,7 +159,7 @@ class _Residual(nn.Module):
             or block.down
             or block.output_scale_factor != 1
         ):
-            raise UserError("trace: a residual block of a kind that Stable Diffusion 1, 2 and XL do not have")
+            raise SourceError("trace: a residual block of a kind that Stable Diffusion 1, 2 and XL do not have")
         self.norm1, self.conv1, self.norm2, self.conv2 = block.norm1, block.conv1, block.norm2, block.conv2
         self.time_emb_proj = _pointwise(block.time_emb_proj)
         self.conv_shortcut = block.conv_shortcut if block.conv_shortcut is not None else nn.Identity()

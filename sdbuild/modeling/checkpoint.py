@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sdbuild.errors import UserError
+from sdbuild.errors import SourceError
 from sdbuild.modeling.pickles import load_state
 from sdbuild.sources.base import shown
 from sdbuild.sources.contents import OF_TWO_SAVES, are_safetensors
@@ -76,7 +76,7 @@ class Checkpoint:
             for name, stored in _index(file).items():
                 if name in self._stored:
                     other = self._stored[name].file.name
-                    raise UserError(f"{file}: {shown(name)} is in {other} as well: {OF_TWO_SAVES}")
+                    raise SourceError(f"{file}: {shown(name)} is in {other} as well: {OF_TWO_SAVES}")
                 self._stored[name] = stored
 
     def names(self) -> list[str]:
@@ -126,10 +126,10 @@ class Checkpoint:
     def _weight(self, name: str) -> _Stored:
         found = self._find(name)
         if found is None:
-            raise UserError(f"weights: {name} is not in {self._names_of_files()}; {self._hint(name)}")
+            raise SourceError(f"weights: {name} is not in {self._names_of_files()}; {self._hint(name)}")
         stored = self._stored[found]
         if stored.dtype not in WEIGHT_TYPES:
-            raise UserError(type_problem(str(stored.file), found, stored.dtype))
+            raise SourceError(type_problem(str(stored.file), found, stored.dtype))
         return stored
 
     def _hint(self, name: str) -> str:
@@ -153,7 +153,7 @@ def check_shape(name: str, found: Sequence[int], wanted: Sequence[int]) -> None:
         UserError: a checkpoint of another model.
     """
     if [n for n in found if n != 1] != [n for n in wanted if n != 1]:
-        raise UserError(
+        raise SourceError(
             f"weights: {name} has shape {list(found)}, the model's configuration says {list(wanted)}; the weights and "
             "config.json are not of the same model"
         )
@@ -165,7 +165,7 @@ def _index(file: Path) -> dict[str, _Stored]:
         with file.open("rb") as content:
             start = content.read(ENOUGH)
     except OSError as error:
-        raise UserError(f"{file}: can't be read: {error.strerror}") from None
+        raise SourceError(f"{file}: can't be read: {error.strerror}") from None
     if are_safetensors(str(file), file.name, start):
         return {
             name: _Stored(file, entry.dtype, entry.shape, partial(_load, file, name, entry))
@@ -190,7 +190,7 @@ def _load(file: Path, name: str, entry: Entry) -> torch.Tensor:
         return torch.empty(entry.shape, dtype=_TYPES[entry.dtype])
     content = np.fromfile(file, np.uint8, size, offset=entry.start)
     if content.size != size:
-        raise UserError(f"{file}: {name} breaks off: the file has changed since it was opened; build again")
+        raise SourceError(f"{file}: {name} breaks off: the file has changed since it was opened; build again")
     return torch.from_numpy(content).view(_TYPES[entry.dtype]).reshape(entry.shape)
 
 

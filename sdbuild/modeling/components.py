@@ -13,7 +13,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor, nn
 
-from sdbuild.errors import UserError, in_brief, tells_of_no_memory
+from sdbuild.errors import SourceError, in_brief, tells_of_no_memory
 from sdbuild.modeling import library
 from sdbuild.modeling.attention import VARIANTS
 from sdbuild.modeling.channels_first import channels_first
@@ -209,6 +209,6 @@ def build(kind: str, config: Config, shape: Shape) -> Component:
         except (ValueError, TypeError, AttributeError, RuntimeError) as error:  # of the libraries, about what it says
             if tells_of_no_memory(str(error)):
                 raise
-            raise UserError(f"trace: no {kind} can be made of this config.json: {in_brief(error)}") from error
+            raise SourceError(f"trace: no {kind} can be made of this config.json: {in_brief(error)}") from error
     component.module.eval()
     return component

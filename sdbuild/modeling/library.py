@@ -12,7 +12,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from transformers import CLIPConfig, CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPVisionConfig
 
-from sdbuild.errors import UserError, in_brief
+from sdbuild.errors import SourceError, in_brief
 from sdbuild.sources.architectures import known_part
 
 Config = Mapping[str, Any]
@@ -64,7 +64,7 @@ def _made(make: Callable[[], T], model_class: type) -> T:
     except MemoryError:
         raise
     except Exception as error:  # these libraries raise of every kind
-        raise UserError(f"no {model_class.__name__} can be made of this config.json: {in_brief(error)}") from error
+        raise SourceError(f"no {model_class.__name__} can be made of this config.json: {in_brief(error)}") from error
 
 
 def _known(model_class: type, config: Config) -> dict[str, Any]:

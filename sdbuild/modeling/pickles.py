@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from sdbuild.errors import UserError, in_brief, tells_of_no_memory
+from sdbuild.errors import SourceError, in_brief, tells_of_no_memory
 from sdbuild.sources.base import shown
 
 _NESTS = ("state_dict", "module", "model", "model_state_dict", "params")
@@ -35,7 +35,7 @@ def load_state(file: Path) -> dict[str, Any]:
     except Exception as error:  # of every kind, for pickle is a language
         if tells_of_no_memory(str(error)):
             raise
-        raise UserError(f"{file}: cannot be loaded as plain weights: {_reason(error)}") from None
+        raise SourceError(f"{file}: cannot be loaded as plain weights: {_reason(error)}") from None
     return _unpacked(file, loaded)
 
 
@@ -50,11 +50,11 @@ def _unpacked(file: Path, state: Any) -> dict[str, Any]:
         averages = [name for name in holds if "ema" in name.lower()]
         if len(nests) > 1 or (averages and averages != nests):
             names = ", ".join(map(shown, dict.fromkeys([*nests, *averages])))
-            raise UserError(f"{file}: holds several sets of weights ({names}); save the one that is meant, alone")
+            raise SourceError(f"{file}: holds several sets of weights ({names}); save the one that is meant, alone")
         if not nests:
             break
         state = state[nests[0]]
-    raise UserError(f"{file}: no weights in it: it holds no tensors by name. Name the file that has them")
+    raise SourceError(f"{file}: no weights in it: it holds no tensors by name. Name the file that has them")
 
 
 def _has_tensors(value: Any, levels: int = _DEEPEST) -> bool:

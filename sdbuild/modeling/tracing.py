@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from sdbuild.errors import UserError, in_brief, tells_of_no_memory
+from sdbuild.errors import SourceError, in_brief, tells_of_no_memory
 from sdbuild.modeling.graph_file import Traced, write_graph
 
 if TYPE_CHECKING:  # to read a graph takes none of the libraries that make components
@@ -32,7 +32,7 @@ def trace(component: Component, path: Path) -> int:
     except RuntimeError as error:  # of shapes that do not fit each other
         if tells_of_no_memory(str(error)):
             raise
-        raise UserError(
+        raise SourceError(
             f"trace: a model of this config.json can't be run: {in_brief(error)}; name another source or, if the library "
             "draws with it, report a fault of sdbuild"
         ) from error

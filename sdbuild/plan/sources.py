@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sdbuild.errors import UserError
+from sdbuild.errors import SourceError
 from sdbuild.recipe import Recipe
 from sdbuild.recipe.sources import Source
 
@@ -47,7 +47,7 @@ class LocalFiles:
                         if file.is_file() and not file.name.startswith(".")
                     }
             except OSError as error:
-                raise UserError(f"{error.filename}: the model's files can't be read: {error.strerror}") from None
+                raise SourceError(f"{error.filename}: the model's files can't be read: {error.strerror}") from None
             found.update(self._seen[place])
         return dict(sorted(found.items()))
 
@@ -103,7 +103,7 @@ def weight_bytes_of(source: Source, folder: str, variant: str | None = None) -> 
     try:
         sizes = {file.name: file.stat().st_size for file in place.iterdir() if file.is_file()}
     except OSError as error:
-        raise UserError(f"{error.filename}: the model's files can't be read: {error.strerror}") from None
+        raise SourceError(f"{error.filename}: the model's files can't be read: {error.strerror}") from None
     sets: dict[tuple[str, str], int] = defaultdict(int)
     for name, size in sizes.items():
         if match := _WEIGHTS.fullmatch(name):

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sdbuild.errors import UserError, printable
+from sdbuild.errors import Status, UserError, printable
 
 _EXCERPT = 110  # characters of a source line that are shown
 _WRAP = 100  # columns a list of allowed values may take
@@ -44,6 +44,7 @@ class Problem:
 class RecipeError(UserError):
     """A recipe, a family or the device catalogue can't be used; the text holds every problem found in the file."""
 
+    status = Status.RECIPE
     problems: tuple[Problem, ...] = ()
 
     @classmethod

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from sdbuild.program import run_program
 from sdbuild.recipe.written import WrittenRecipe
 
 SCHEMA_FILE = Path(__file__).with_name("schema.json")
@@ -91,4 +92,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_program(lambda: main(sys.argv[1:]))

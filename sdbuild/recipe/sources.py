@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Literal
@@ -78,6 +79,12 @@ def source_problem(source: Source, needs: str) -> tuple[str, tuple[str, ...]] | 
 
 def _local_problem(source: Source, needs: str) -> tuple[str, tuple[str, ...]] | None:
     path = source.path
+    try:
+        os.fsencode(source.id)
+    except UnicodeEncodeError:
+        return f"'{source.id}' has characters that this locale has no bytes for", (
+            "set PYTHONUTF8=1, or LC_ALL=C.UTF-8",
+        )
     try:
         if path is None or not path.exists():
             looked = f"looked for {display(path)}: " if path is not None else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from diffusers import DPMSolverMultistepScheduler, PNDMScheduler, StableDiffusionPipeline
 from PIL import Image, ImageDraw
 
+from sdbuild.program import Parser, run_program
 from sdbuild.shapes.scenes import Scene, held_out_scenes
 from sdbuild.shapes.score import check, format_tally, tally
 
@@ -78,7 +78,7 @@ def contact_sheet(images: np.ndarray[Any, Any], scenes: list[Scene], path: Path)
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument("--model", type=Path, default=MODEL_FOLDER)
     parser.add_argument("--guidance", type=float, nargs="+", default=[GUIDANCE])
     parser.add_argument("--steps", type=int, default=STEPS)
@@ -113,4 +113,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    run_program(main)

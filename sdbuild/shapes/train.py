@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from sdbuild.program import Parser, run_program
 from sdbuild.shapes.evaluate import MODEL_FOLDER
 from sdbuild.shapes.evaluate import main as evaluate
 from sdbuild.shapes.export import export_model
@@ -51,7 +52,7 @@ def run_stage(stage: str, options: argparse.Namespace) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints")
     parser.add_argument("--stage", choices=STAGES, nargs="+", default=list(STAGES))
     parser.add_argument("--model", type=Path, default=MODEL_FOLDER, help="where to export to")
@@ -71,4 +72,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    run_program(main)

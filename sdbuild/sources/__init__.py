@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sdbuild.sources.base import Source, SourceError, SourceFile
+from sdbuild.errors import SourceError
+from sdbuild.sources.base import Source, SourceFile
 from sdbuild.sources.folder import BuiltinSource, FolderSource
 from sdbuild.sources.hub import HubSource
 

@@ -12,7 +12,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from sdbuild.sources.base import SourceError, shown
+from sdbuild.errors import SourceError
+from sdbuild.sources.base import shown
 
 _BLOCKS, _WIDTH, _IMAGE = 8, 16384, 65536
 _LAYERS_IN_ALL = 512  # of a UNet's transformers; Stable Diffusion XL has 70

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from sdbuild.errors import UserError
+from sdbuild.errors import SourceError
 from sdbuild.standins import ENOUGH, stand_in
 
 Progress = Callable[[int], None]
@@ -17,10 +17,6 @@ Progress = Callable[[int], None]
 MOST_TO_READ = 32 << 20
 """Bytes of a file that is read whole: configuration, of which a tokenizer's few MB are the most."""
 _BLOCK = 1 << 20
-
-
-class SourceError(UserError):
-    """A source that can't be used: its text names the source, what is wrong and what to do."""
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ configuration leaves out has the default of diffusers.
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from sdbuild.errors import SourceError
 from sdbuild.families import TITLES, mismatch
-from sdbuild.sources.base import SourceError, shown
+from sdbuild.sources.base import shown
 from sdbuild.sources.configs import class_of
 
 Config = Mapping[str, Any]

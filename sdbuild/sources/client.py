@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from sdbuild import __version__
-from sdbuild.sources.base import SourceError, shown
+from sdbuild.errors import SourceError
+from sdbuild.sources.base import shown
 from sdbuild.sources.least_rate import WINDOW, Connections, LeastRate
 
 T = TypeVar("T")

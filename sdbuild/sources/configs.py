@@ -4,8 +4,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from sdbuild.errors import SourceError
 from sdbuild.sources.architectures import known_part
-from sdbuild.sources.base import Source, SourceError, read_json, shown
+from sdbuild.sources.base import Source, read_json, shown
 
 
 def read_config(source: Source, path: str, model_class: str) -> dict[str, Any]:

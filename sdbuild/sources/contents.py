@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from functools import partial
 
-from sdbuild.errors import UserError
+from sdbuild.errors import SourceError
 from sdbuild.sources.base import Source, SourceFile, shown
 from sdbuild.sources.header import looks_like_header, read_header
 from sdbuild.sources.leftovers import WEIGHT_TYPES, check_names, type_problem
@@ -22,14 +22,14 @@ def are_safetensors(where: str, name: str, start: bytes) -> bool:
         UserError: it is neither, or a pickle under the name of safetensors.
     """
     if name.endswith(".safetensors") and start.startswith(_PICKLES):
-        raise UserError(
+        raise SourceError(
             f"{where}: a pickle under the name of safetensors, and loading a pickle can run code that its author hid in it; "
             "get the weights as safetensors"
         )
     if name.endswith(".safetensors") or looks_like_header(start):
         return True  # what else is wrong with it, reading the header tells
     if wrong := stand_in(start) or (None if start.startswith(_PICKLES) else text_instead(start)):
-        raise UserError(f"{where} {wrong}")
+        raise SourceError(f"{where} {wrong}")
     return False
 
 
@@ -49,9 +49,9 @@ def check_weights(source: Source, files: Iterable[SourceFile]) -> None:
         check_names(where, header)
         for name, entry in header.items():
             if name.endswith((".weight", ".bias")) and entry.dtype not in WEIGHT_TYPES:
-                raise UserError(type_problem(where, name, entry.dtype))
+                raise SourceError(type_problem(where, name, entry.dtype))
             if name in seen:
-                raise UserError(f"{where}: {shown(name)} is in {seen[name]} as well: {OF_TWO_SAVES}")
+                raise SourceError(f"{where}: {shown(name)} is in {seen[name]} as well: {OF_TWO_SAVES}")
             seen[name] = file.name
 
 

@@ -5,7 +5,8 @@ from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 
-from sdbuild.sources.base import MOST_TO_READ, Progress, SourceError, SourceFile, digest
+from sdbuild.errors import SourceError
+from sdbuild.sources.base import MOST_TO_READ, Progress, SourceFile, digest
 from sdbuild.sources.card import CARD
 
 _KINDS = (".json", ".txt", ".safetensors", ".bin")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from sdbuild.errors import UserError
+from sdbuild.errors import SourceError
 from sdbuild.sources.base import shown
 from sdbuild.standins import ENOUGH, stand_in, text_instead
 
@@ -57,7 +57,7 @@ def read_header(name: str, size: int, read: Callable[[int], bytes]) -> dict[str,
     """
     start = read(min(size, ENOUGH))
     if wrong := stand_in(start) or (None if looks_like_header(start) else text_instead(start)):
-        raise UserError(f"{name} {wrong}")
+        raise SourceError(f"{name} {wrong}")
     length = int.from_bytes(start[:_LENGTH], "little")
     try:
         if len(start) < _LENGTH or length > min(_MOST, size - _LENGTH):
@@ -67,7 +67,7 @@ def read_header(name: str, size: int, read: Callable[[int], bytes]) -> dict[str,
             raise _DamagedError("its header breaks off")
         return _placed(_parsed(text), _LENGTH + length, size)
     except _DamagedError as error:
-        raise UserError(f"{name}: not a safetensors file, or damaged ({error}); get it again") from None
+        raise SourceError(f"{name}: not a safetensors file, or damaged ({error}); get it again") from None
 
 
 def header_of(file: Path) -> dict[str, Entry]:

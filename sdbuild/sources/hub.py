@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import IO, TypeVar
 from urllib.parse import quote
 
-from sdbuild.sources.base import MOST_TO_READ, Progress, SourceError, SourceFile
+from sdbuild.errors import SourceError
+from sdbuild.sources.base import MOST_TO_READ, Progress, SourceFile
 from sdbuild.sources.client import HubClient, OddAnswerError
 from sdbuild.sources.hub_cache import HubCache, clone, copy
 from sdbuild.sources.hub_errors import explain

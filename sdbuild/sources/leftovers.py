@@ -7,7 +7,7 @@ the rest was for is lost without a word.
 import re
 from collections.abc import Collection, Iterable, Mapping
 
-from sdbuild.errors import UserError
+from sdbuild.errors import SourceError
 from sdbuild.sources.base import shown
 
 HARMLESS = (
@@ -103,7 +103,7 @@ def check_names(where: str, names: Iterable[str]) -> None:
     names = sorted(names)
     for pattern, what, advice in KINDS:
         if found := [name for name in names if re.search(pattern, name)]:
-            raise UserError(f"{where}: {listed(found)}: {what}, which a build would leave out; {advice}")
+            raise SourceError(f"{where}: {listed(found)}: {what}, which a build would leave out; {advice}")
 
 
 WEIGHT_TYPES = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
@@ -136,7 +136,7 @@ def refuse(where: str, names: Iterable[str]) -> None:
     names = list(names)
     check_names(where, names)
     if names:
-        raise UserError(
+        raise SourceError(
             f"{where}: {listed(names)}: config.json knows of no such tensor{'s' if len(names) > 1 else ''}, and a build would "
             "leave out what they do. The weights and config.json are not of the same model"
         )

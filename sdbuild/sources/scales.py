@@ -4,7 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from sdbuild.sources.base import SourceError, shown
+from sdbuild.errors import SourceError
+from sdbuild.sources.base import shown
 
 _SCALES = {
     0.18215: "Stable Diffusion 1 and 2",

@@ -9,7 +9,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sdbuild.sources.base import SourceError, shown
+from sdbuild.errors import SourceError
+from sdbuild.sources.base import shown
 
 Config = Mapping[str, Any]
 

@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sdbuild.errors import SourceError
 from sdbuild.sources import checks
-from sdbuild.sources.base import Source, SourceError, read_json
+from sdbuild.sources.base import Source, read_json
 from sdbuild.sources.card import read_card
 from sdbuild.sources.configs import canonical, class_of, read_config
 from sdbuild.sources.contents import check_weights

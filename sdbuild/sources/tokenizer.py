@@ -4,7 +4,8 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from sdbuild.sources.base import Source, SourceError, read_json, read_text_file, shown
+from sdbuild.errors import SourceError
+from sdbuild.sources.base import Source, read_json, read_text_file, shown
 
 _SPECIAL = ("<|startoftext|>", "<|endoftext|>")
 _HEADER = "#version: 0.2"  # what transformers writes, and readers skip

@@ -5,7 +5,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
-from sdbuild.sources.base import Source, SourceError, SourceFile, read_json, shown
+from sdbuild.errors import SourceError
+from sdbuild.sources.base import Source, SourceFile, read_json, shown
 
 PLAIN = "plain"
 """What recipes call the files without a variant in their names."""

@@ -21,7 +21,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from sdbuild.errors import NO_MEMORY, UserError, tells_of_no_memory
+from sdbuild.errors import NO_MEMORY, Status, UserError, tells_of_no_memory
 from sdbuild.stages import Job
 from sdbuild.stages.inputs import DamagedInputError, Inputs
 from sdbuild.store import Stamp, Store, Workplace, explain
@@ -48,14 +48,14 @@ def main(job_file: str) -> int:
         news.send(damaged=str(error))
         return 1
     except UserError as error:
-        news.send(error=str(error))
+        news.send(error=str(error), status=error.status)
         return 1
     except (OSError, MemoryError, RuntimeError, ImportError) as error:
         clear = NO_MEMORY if _lacks_memory(error) else isinstance(error, OSError) and explain(error, store.root)
         if not clear:
             raise
         traceback.print_exc()
-        news.send(error=str(clear))
+        news.send(error=str(clear), status=Status.FAILED)
         return 1
     return 0
 
@@ -104,6 +104,8 @@ class _News:
     def __init__(self) -> None:
         self._channel = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
         os.dup2(2, 1)
+        for stream in (sys.stdout, sys.stderr):  # what is printed goes to a log, whatever the locale
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
         self._last = 0.0
 
     def send(self, **message: object) -> None:

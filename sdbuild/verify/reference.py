@@ -15,7 +15,7 @@ from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionS
 from torch import Tensor, nn
 from transformers.models.clip.modeling_clip import CLIPVisionEmbeddings
 
-from sdbuild.errors import UserError
+from sdbuild.errors import SourceError
 from sdbuild.modeling import library
 from sdbuild.modeling.checkpoint import Checkpoint, read_config, weight_files
 from sdbuild.verify.metrics import Array
@@ -53,7 +53,7 @@ class Reference:
             tensors = [torch.from_numpy(np.ascontiguousarray(array, np.float32)) for array in inputs]
             outputs = [np.array(tensor.numpy()) for tensor in self._forward(self._model, *tensors)]
         if not all(np.isfinite(output).all() for output in outputs):
-            raise UserError("the original itself, in PyTorch, gives infinities or NaNs: its weights are damaged")
+            raise SourceError("the original itself, in PyTorch, gives infinities or NaNs: its weights are damaged")
         return outputs
 
 
@@ -72,7 +72,7 @@ def _fetcher(prefix: str, empty: Mapping[str, nn.Parameter], checkpoint: Checkpo
             tensor = torch.from_numpy(checkpoint.load(prefix + name)).float()
             if tensor.shape != parameter.shape:
                 shapes = f"has shape {list(tensor.shape)}, config.json says {list(parameter.shape)}"
-                raise UserError(f"weights: {prefix}{name} {shapes}; they are not of the same model")
+                raise SourceError(f"weights: {prefix}{name} {shapes}; they are not of the same model")
             setattr(module, name, nn.Parameter(tensor, requires_grad=False))
 
     return fetch

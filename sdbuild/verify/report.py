@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sdbuild.errors import UserError
+from sdbuild.errors import ShortfallError
 from sdbuild.verify.metrics import Difference
 
 _SCHEMA = 1
@@ -153,7 +153,7 @@ class Report:
                 "lower verify.min_psnr"
             )
         if found:
-            raise UserError("\n  ".join([f"{len(found)} fall short:", *found] if found[1:] else found))
+            raise ShortfallError("\n  ".join([f"{len(found)} fall short:", *found] if found[1:] else found))
 
     def _problem(self, name: str, stages: Sequence[Measured]) -> str | None:
         """What is wrong with a component."""

@@ -89,7 +89,7 @@ def test_good_command_lines() -> None:
         ("-n 2 -P thread build", "-n 2 build"),
         ("--parallel-type=thread build", "build"),
         ("-v 2 --db-file x build", "build"),
-        ("info build", ""),
+        ("info build", "info build"),
         ("-c build", "-c build"),
     ],
 )

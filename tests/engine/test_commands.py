@@ -56,7 +56,7 @@ def edit(here: Path, old: str, new: str, name: str = "mine") -> None:
 
 def test_plan_tells_everything_of_a_first_build(sdbuild: COMMAND, here: Path) -> None:
     status, out, err = sdbuild("plan config=mine")
-    assert (status, err) == (0, "")
+    assert (status, err) == (10, "")
     lines = [" ".join(line.split()) for line in out.splitlines()]
     assert lines[0] == "mine (mine.yaml): 15 of 15 tasks would run"
     assert "config first build read the model's configuration, tokenizer and list of files" in lines
@@ -69,10 +69,12 @@ def test_plan_tells_everything_of_a_first_build(sdbuild: COMMAND, here: Path) ->
 
 def test_plan_tells_when_nothing_would_run(sdbuild: COMMAND, here: Path) -> None:
     build(here)
-    out = sdbuild("plan config=mine")[1]
+    status, out, _ = sdbuild("plan config=mine")
+    assert status == 0
     assert out.startswith("mine (mine.yaml): 0 of 15 tasks would run\n") and "about 0 B needed" in out
     (here / "build/mine/Resources/vocab.json").unlink()
-    assert sdbuild("plan config=mine")[1].endswith("build/mine would be written anew from the store\n")
+    status, out, _ = sdbuild("plan config=mine")
+    assert status == 10 and out.endswith("build/mine would be written anew from the store\n")
 
 
 def test_plan_and_why_name_the_setting_that_changed(sdbuild: COMMAND, here: Path) -> None:
@@ -194,7 +196,7 @@ def test_list_tells_recipes_and_commands(sdbuild: COMMAND) -> None:
 def test_a_variant_alone(sdbuild: COMMAND, here: Path) -> None:
     assert "of 15 tasks" in sdbuild("plan config=shapes-bits variant=4bit")[1]
     assert sdbuild("plan config=shapes-bits variant=4bits") == (
-        1,
+        3,
         "",
         "error: unknown variant '4bits': did you mean '4bit'?\nVariants of shapes-bits: 8bit, 6bit, 4bit, 2bit, 1bit\n",
     )
@@ -204,7 +206,7 @@ def test_a_variant_alone(sdbuild: COMMAND, here: Path) -> None:
 @pytest.mark.parametrize("line", ["why config=mine task=convert:unett", "convert:unett config=mine"])
 def test_an_unknown_task_gets_a_suggestion(sdbuild: COMMAND, line: str) -> None:
     status, out, err = sdbuild(line)
-    assert (status, out) == (1, "")
+    assert (status, out) == (3, "")
     assert err.startswith(
         "error: unknown task 'convert:unett': did you mean 'convert:unet'?\nTasks of this recipe: config, "
     )
@@ -214,14 +216,14 @@ def test_a_recipe_with_errors_ends_every_command_with_them(sdbuild: COMMAND, her
     edit(here, "bits: 6", "bits: 5")
     for line in ("build", "plan", "why", "validate", "clean", "convert"):
         status, out, err = sdbuild(f"{line} config=mine")
-        assert (status, out) == (1, "")
+        assert (status, out) == (4, "")
         assert err.startswith("error: mine.yaml:6:") and "allowed: 1, 2, 3, 4, 6, 8" in err and "Traceback" not in err
 
 
 def test_warnings_are_told_and_in_nobodys_way(sdbuild: COMMAND, here: Path) -> None:
     edit(here, ", revision: 0123456789012345678901234567890123456789", "")
     status, out, err = sdbuild("plan config=mine")
-    assert status == 0 and "would run" in out and "warning: " in err
+    assert status == 10 and "would run" in out and "warning: " in err
 
 
 def test_xcode_is_checked_before_anything_runs(sdbuild: COMMAND, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -240,7 +240,7 @@ def test_what_does_not_depend_on_a_failure_is_done_when_asked_to_go_on(
     ],
 )
 def test_what_a_failure_says(toy: Toy, capfd: pytest.CaptureFixture[str], wrong: str, expected: str) -> None:
-    assert toy.run(changes={"trace:a": {"wrong": wrong}}) == 1
+    assert toy.run(changes={"trace:a": {"wrong": wrong}}) == (2 if wrong == "bug" else 1)
     told = capfd.readouterr().err
     assert told.startswith(expected)
     if wrong == "bug":

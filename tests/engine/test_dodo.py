@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from sdbuild.engine.dodo import run_doits
 from sdbuild.engine.request import graph_of, load
 from sdbuild.store import open_store
 from tests.engine.conftest import ROOT
@@ -78,28 +80,47 @@ def test_commands_are_tasks(doit: DOIT) -> None:
     assert doit("gc", "dry=1").stdout.startswith("store ")
 
 
-def test_list_and_clean_take_the_place_of_doits_own_in_the_repository(doit: DOIT) -> None:
-    assert doit("list", cwd=ROOT).stdout.startswith("Recipes (config=NAME")
-    done = doit("clean", "confg=x", cwd=ROOT)
-    assert (done.returncode, done.stderr.splitlines()[0]) == (
-        1,
-        "error: unknown variable 'confg': did you mean 'config'?",
-    )
+def test_a_folder_below_the_repository(doit: DOIT) -> None:
+    assert doit("-k", "list", cwd=ROOT / "configs").stdout.startswith("Recipes (config=NAME")
 
 
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [
-        ("confg=mine", "error: unknown variable 'confg': did you mean 'config'?\n`build` takes config=, variant=\n"),
-        ("biuld", "error: unknown command 'biuld': did you mean 'build'?\nCommands: "),
-        ("build config=mien", "error: No recipe 'mien': "),
-        ("convert:unett config=mine", "error: unknown task 'convert:unett': did you mean 'convert:unet'?\n"),
-        ("plan config=shapes-bits variant=4bits", "error: unknown variant '4bits': did you mean '4bit'?\n"),
-        ("-P process -n 2 build", "error: -P: stages always run in processes of their own"),
-        ("build -x", "error: unknown option '-x'\n"),
-    ],
-)
-def test_mistakes_end_in_one_message_and_status_1(doit: DOIT, line: str, expected: str) -> None:
-    done = doit(*line.split())
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(expected) and "Traceback" not in done.stderr
+MISTAKES = [
+    ("confg=mine", 3, "unknown variable 'confg': did you mean 'config'?\n`build` takes config=, variant=\n"),
+    ("clean confg=x", 3, "unknown variable 'confg': did you mean 'config'?\n"),
+    ("biuld", 3, "unknown command 'biuld': did you mean 'build'?\nCommands: "),
+    ("build config=mien", 4, "No recipe 'mien': "),
+    ("convert:unett config=mine", 3, "unknown task 'convert:unett': did you mean 'convert:unet'?\n"),
+    ("plan config=shapes-bits variant=4bits", 3, "unknown variant '4bits': did you mean '4bit'?\n"),
+    ("-P process -n 2 build", 3, "-P: stages always run in processes of their own"),
+    ("-d / build", 3, "-d: results go to the folder that you stand in"),
+    ("build -x", 3, "unknown option '-x'\n"),
+    ("clean -n 2", 3, "`clean` takes no options\n"),
+    ("chunk config=mine", 3, "mine has no task of the stage chunk\n"),
+    ("build config=", 3, "config= is empty; "),
+    ("''", 3, "unknown command ''\n"),
+    ("build ''", 3, "unknown command ''\n"),
+    ("forget", 3, "there is no command 'forget': nothing is remembered"),
+    ("ignore convert:unet", 3, "there is no command 'ignore': "),
+    ("reset-dep", 3, "there is no command 'reset-dep': "),
+    ("info build", 3, "there is no command 'info': to see why a task would run: `why task=NAME`"),
+    ("dumpdb", 3, "there is no command 'dumpdb': "),
+    ("strace build", 3, "there is no command 'strace': "),
+    ("tabcompletion -s zsh", 3, "-s: "),
+    ("auto", 3, "there is no command 'auto': "),
+]
+
+
+@pytest.mark.parametrize(("line", "status", "expected"), MISTAKES)
+def test_mistakes_end_in_one_message(
+    here: Path, capsys: pytest.CaptureFixture[str], line: str, status: int, expected: str
+) -> None:
+    assert run_doits(shlex.split(line), here) == status
+    told = capsys.readouterr()
+    assert told.out == "" and told.err.startswith(f"error: {expected}")
+
+
+@pytest.mark.parametrize("line", ["build ''", "''", "forget"])
+def test_lines_that_doit_itself_does_wrong(doit: DOIT, line: str) -> None:
+    done = doit(*shlex.split(line), cwd=ROOT)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.startswith("error: ") and "Traceback" not in done.stderr

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from sdbuild.engine.arguments import Options
-from sdbuild.engine.progress import complain
 from sdbuild.engine.scheduling import run_graph
 from sdbuild.errors import UserError
 from sdbuild.plan import Build, Expected, Graph, Input, Model, Node, Stage
 from sdbuild.plan.graph import canonical
+from sdbuild.program import complain, run_program
 from sdbuild.store import open_store
 
 NODES = 9
@@ -64,8 +64,8 @@ def main(here: str, *arguments: str) -> int:
         return run_graph(built, open_store(), Path(here), Options(jobs, keep_going="-c" in rest), words)
     except UserError as error:
         complain(str(error))
-        return 1
+        return error.status
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    run_program(lambda: main(*sys.argv[1:]))

@@ -6,7 +6,7 @@ import signal
 import time
 from pathlib import Path
 
-from sdbuild.errors import UserError
+from sdbuild.errors import ShortfallError, SourceError, UserError
 from sdbuild.stages import Job
 
 
@@ -58,6 +58,10 @@ def _go_wrong(job: Job) -> None:
     match job.parameters.get("wrong"):
         case "user":
             raise UserError("the toy says no")
+        case "source":
+            raise SourceError("the toy's model says no")
+        case "shortfall":
+            raise ShortfallError("the toy falls short")
         case "bug":
             raise ValueError("a bug in the toy")
         case "kill":

@@ -104,7 +104,7 @@ def test_without_a_recipe(whole: Path, tmp_path: Path) -> None:
     )
     assert (good.returncode, good.stdout) == (0, f"build/images/mine/{whole.name}/a-b-93.png\n")
     bad = subprocess.run([*command, "prompt=x", "steps=none"], cwd=tmp_path, capture_output=True, text=True)
-    assert (bad.returncode, bad.stderr) == (1, "error: steps=none: must be a whole number\n")
+    assert (bad.returncode, bad.stderr) == (3, "error: steps=none: must be a whole number\n")
 
 
 def test_variables_with_their_defaults(tmp_path: Path) -> None:

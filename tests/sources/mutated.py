@@ -4,7 +4,8 @@ import json
 import random
 from typing import Any
 
-from sdbuild.sources.base import Progress, SourceError, SourceFile
+from sdbuild.errors import SourceError
+from sdbuild.sources.base import Progress, SourceFile
 from tests.matrix.models import SD1, SDXL, Model
 from tests.sources.make_models import MERGES, as_json, sharded, weights
 

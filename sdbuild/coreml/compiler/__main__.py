@@ -1,17 +1,16 @@
 """``python -m sdbuild.coreml.compiler PACKAGE OUT.mlmodelc``: compile a package, on any system."""
 
-import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from sdbuild.coreml.compiler import CompileError, compile_package
-from sdbuild.errors import UserError, printable
+from sdbuild.coreml.compiler import compile_package
+from sdbuild.errors import Status, UsageError, UserError
+from sdbuild.program import Parser, complain, run_program
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m sdbuild.coreml.compiler",
         description="Compile an .mlpackage with an ML Program to an .mlmodelc folder, on any system.",
     )
@@ -28,17 +27,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         build_info = None if options.build_info is None else dict(map(_entry, options.build_info))
         compile_package(options.package, options.out, build_info=build_info)
     except UserError as error:
-        print(f"error: {printable(str(error))}", file=sys.stderr)
-        return 1
-    return 0
+        complain(str(error))
+        return error.status
+    return Status.DONE
 
 
 def _entry(argument: str) -> tuple[str, str]:
     key, equals, value = argument.partition("=")
     if not key or not equals:
-        raise CompileError(f"--build-info {argument}: expected KEY=VALUE")
+        raise UsageError(f"--build-info {argument}: expected KEY=VALUE")
     return key, value
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

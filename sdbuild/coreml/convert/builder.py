@@ -13,7 +13,7 @@ import numpy as np
 
 from sdbuild.coreml.mil import INLINE_LIMIT, set_string, set_type
 from sdbuild.coreml.proto import MIL_pb2
-from sdbuild.errors import UserError
+from sdbuild.errors import SourceError
 
 FLOAT16, FLOAT32, INT32 = MIL_pb2.FLOAT16, MIL_pb2.FLOAT32, MIL_pb2.INT32
 BOOL, STRING = MIL_pb2.BOOL, MIL_pb2.STRING
@@ -259,7 +259,7 @@ def _refuse_overflow(name: str, flat: Array) -> None:
     """Infinities may be meant, as in a mask; what becomes one is not."""
     large = flat[np.isfinite(flat) & (np.abs(flat) > np.finfo(np.float16).max)]
     if len(large):
-        raise UserError(f"convert: {large[0]:g} in {name} overflows float16; sdbuild cannot convert this model")
+        raise SourceError(f"convert: {large[0]:g} in {name} overflows float16; sdbuild cannot convert this model")
 
 
 def set_immediate(proto: Any, kind: int, flat: Array) -> None:

@@ -27,7 +27,7 @@ from sdbuild.coreml.convert.builder import (
 )
 from sdbuild.coreml.convert.program import Program
 from sdbuild.coreml.convert.weights import read_weight
-from sdbuild.errors import UserError
+from sdbuild.errors import SourceError
 
 Operand = Any
 Lower = Callable[..., Operand]
@@ -153,7 +153,7 @@ def _lower_node(context: Context, node: Node, operands: Mapping[Node, Operand]) 
         return Folded(node.name, tuple(node.meta["val"].shape), _promise(node, arguments))
     lower = LOWERINGS.get(target)
     if lower is None:
-        raise UserError(
+        raise SourceError(
             f"convert: no lowering for {target} (node {node.name}); the model uses an operation sdbuild does not know"
         )
     return lower(context, *arguments, **keywords)

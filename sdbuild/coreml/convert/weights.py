@@ -25,7 +25,7 @@ from sdbuild.coreml.convert.builder import (
 )
 from sdbuild.coreml.mil import INLINE_LIMIT, shape_of
 from sdbuild.coreml.package import WEIGHT_FILE
-from sdbuild.errors import UserError
+from sdbuild.errors import SourceError
 
 _SHARED_SIZE = 100
 """Equal weights of as many elements are one, which all users name."""
@@ -120,7 +120,7 @@ def read_weight(weight: Weight, load: LoadWeight) -> Array:
     loaded = load(weight.name)
     # Reshaping is allowed where only ones differ: a linear layer's matrix is a 1×1 convolution's kernel.
     if [n for n in loaded.shape if n != 1] != [n for n in weight.shape if n != 1]:
-        raise UserError(
+        raise SourceError(
             f"weights: {weight.name} has shape {list(loaded.shape)}, the model's configuration says "
             f"{list(weight.shape)}; the weights and config.json are not of the same model"
         )
@@ -140,7 +140,7 @@ def _materialise(source: Weight | Folded | Array, dtype: int, load: LoadWeight) 
         data: Array = np.ascontiguousarray(array, dtype=_NUMPY[dtype])
     if not np.isfinite(data).all():
         why = "overflows float16" if np.isfinite(array).all() else "holds infinities or NaNs"
-        raise UserError(
+        raise SourceError(
             f"weights: {name} {why}; the model would draw black images. Use other weights for this component"
         )
     return data

@@ -84,7 +84,7 @@ def test_a_damaged_package_is_one_clear_line(
 def test_a_build_info_is_a_key_and_a_value(
     argument: str, package: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([str(package), str(tmp_path / "out"), "--build-info", argument]) == 1
+    assert main([str(package), str(tmp_path / "out"), "--build-info", argument]) == 3
     assert capsys.readouterr().err == f"error: --build-info {argument}: expected KEY=VALUE\n"
 
 
