@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sdbuild.errors import printable
+from sdbuild.errors import one_line
 from sdbuild.store.digest import Identity, hash_file, identity, part_digest, record_files, walk
 from sdbuild.store.errors import UNWRITABLE, explained, not_writable
 from sdbuild.store.locks import Lock
@@ -91,7 +91,7 @@ class Store:
             if damage is None:
                 return Artifact(path, stamp)
             if damage:
-                return Absent(damage)
+                return Absent(one_line(damage))
             stamp = replace(stamp, files=record_files(path))
             # A read-only store stays usable: the note only saves reading the files again next time.
             with suppress(OSError):
@@ -202,7 +202,7 @@ class Store:
 
     def _found_damage(self, stage: str, key: str) -> str:
         try:
-            return printable(self._damage_path(stage, key).read_text(encoding="utf-8").strip())
+            return one_line(self._damage_path(stage, key).read_text(encoding="utf-8").strip())
         except (OSError, ValueError):
             return ""
 

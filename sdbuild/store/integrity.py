@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sdbuild.errors import one_line
 from sdbuild.store.artifacts import Artifact, Store
 from sdbuild.store.digest import FileRecord, hash_file
 
@@ -33,7 +34,7 @@ class Damage:
 
     def __str__(self) -> str:
         """A phrase for people."""
-        return f"{self.path} {self.what}"
+        return one_line(f"{self.path} {self.what}")
 
 
 @dataclass

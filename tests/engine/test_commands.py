@@ -1,5 +1,6 @@
 """The commands that tell and remove, on real recipes and a store that looks as if they had been built."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -142,6 +143,18 @@ def test_what_the_collector_removed_is_told(sdbuild: COMMAND, here: Path) -> Non
         "removed: " in told and " of it stay on the disk as results under build/, which `doit clean` removes\n" in told
     )
     assert "15 of 15" in sdbuild("plan config=renamed")[1]
+
+
+def test_a_build_uses_all_that_its_results_are_made_of(sdbuild: COMMAND, here: Path) -> None:
+    build(here)
+    for stamp in (here.parent / "store/artifacts").glob("*/*.json"):
+        os.utime(stamp, (1e9, 1e9))
+    recipe = (here / "mine.yaml").rename(here / "moved.yaml")
+    assert "kept: 0 B\n" in sdbuild("gc dry=1")[1]
+    recipe.rename(here / "mine.yaml")
+    assert build(here) == []
+    recipe.with_name("mine.yaml").rename(here / "moved.yaml")
+    assert ", 15 used within 30d\n" in sdbuild("gc")[1]
 
 
 def test_the_collector_makes_the_store_as_small_as_asked(sdbuild: COMMAND, here: Path) -> None:

@@ -8,13 +8,15 @@ import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from sdbuild.store import Entry, Records, Store, StoreError, collect
-from sdbuild.store.records import _digest
+from sdbuild.store import Artifact, Entry, Records, Store, StoreError, collect
+from sdbuild.store.records import _digest as of_record
+from sdbuild.store.stamp import _digest as of_stamp
 from tests.store.mutations import as_bytes, damaged, edited
-from tests.store.test_artifacts import commit
+from tests.store.test_artifacts import FILES, commit
 
 _BATCH = 125
 
@@ -58,17 +60,21 @@ class Place:
         return {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in places if path != self.store.root}
 
 
+def mutate(path: Path, rng: random.Random, field: str, digest: Callable[[dict[str, Any]], str]) -> None:
+    """Damage a file, or edit it, mostly as somebody does who takes away its digest, or writes the right one into ``field``."""
+    if rng.randrange(2):
+        path.write_bytes(damaged(path.read_bytes(), rng))
+        return
+    data = edited(json.loads(path.read_bytes()), rng)
+    if isinstance(data, dict) and rng.randrange(3):
+        data.pop(field, None)
+        data |= {field: digest(data)} if rng.randrange(4) else {}
+    path.write_bytes(as_bytes(data))
+
+
 def record(place: Place, rng: random.Random) -> None:
     """A record in which anything may stand: collecting garbage removes all that a valid one doesn't name, or nothing."""
-    data = json.loads(place.record.read_bytes())
-    if rng.randrange(2):
-        place.record.write_bytes(damaged(place.record.read_bytes(), rng))
-    else:
-        changed = edited(data, rng)
-        if isinstance(changed, dict) and rng.randrange(3):  # by somebody who knows how it's done
-            changed.pop("sha256", None)
-            changed |= {"sha256": _digest(changed)} if rng.randrange(2) else {}
-        place.record.write_bytes(as_bytes(changed))
+    mutate(place.record, rng, "sha256", of_record)
     records = Records(place.store.root)
     for tasks in records.read(place.recipe).builds.values():
         for entry in tasks.values():
@@ -93,7 +99,24 @@ def record(place: Place, rng: random.Random) -> None:
     assert newer or records.read(place.recipe).builds == after
 
 
-KINDS: list[Callable[[Place, random.Random], None]] = [record]
+def stamp(place: Place, rng: random.Random) -> None:
+    """A stamp in which anything may stand: its artifact is found as it is, or there is none."""
+    path = place.store.root / "artifacts/play/a.json"
+    mutate(path, rng, "digest", of_stamp)
+    found = place.store.look("play", "a")
+    if isinstance(found, Artifact):
+        assert found.path == path.with_suffix("")
+        assert {file.path for file in found.stamp.files} == set(FILES)
+        assert found.digest() and found.size("weights") >= 0 and found.known_digests()
+    else:
+        assert found.damage.isprintable()
+    place.store.stamps("play", 10)
+    assert len(list(place.store.artifacts())) >= 2
+    collect(place.store, older=1e9, most=0 if rng.randrange(2) else None, dry=True)
+    assert collect(place.store, older=0, dry=False).needed == 2
+
+
+KINDS: list[Callable[[Place, random.Random], None]] = [record, stamp]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -198,6 +198,18 @@ def test_a_record_of_the_first_versions_is_read(store: Store, tmp_path: Path) ->
     assert Records(store.root).read(tmp_path / "used.yaml").entry("", "play:a") == Entry("play", "a")
 
 
+def test_a_collector_that_is_stopped_leaves_no_damage(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("shutil.rmtree", stop)
+    with pytest.raises(KeyboardInterrupt):
+        collect(store, older=0, dry=False)
+    assert store.look("play", "b") == Absent() and whole(store) == "acd"
+    monkeypatch.undo()
+    assert collect(store, older=0, dry=False).unused == 2
+
+
 def test_links_in_the_store_are_removed_and_not_what_they_lead_to(store: Store, tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     mine.mkdir()
