@@ -61,7 +61,7 @@ def collect_garbage(variables: Mapping[str, str]) -> None:
     needed = f" ({found.over_needed} of them needed by recipes in use)" if found.over_needed else ""
     removed = [
         f"{_count(found.unused, 'artifact')} that no recipe in use needs{unused}",
-        f"{found.over} for max={variables.get('max')}, the least recently used{needed}",
+        f"{_count(found.over, 'artifact')} for max={variables.get('max')}, the least recently used{needed}",
     ]
     print(f"store {display(store.root)}: {size(found.kept_bytes + found.removed_bytes + found.leftover_bytes)}")
     print(f"  kept: {size(found.kept_bytes)}{_parts(kept, found.needed, found.recent)}")

@@ -160,7 +160,7 @@ def test_a_build_uses_all_that_its_results_are_made_of(sdbuild: COMMAND, here: P
 def test_the_collector_makes_the_store_as_small_as_asked(sdbuild: COMMAND, here: Path) -> None:
     build(here)
     told = sdbuild("gc max=0kB")[1]
-    assert ", 15 for max=0kB, the least recently used (15 of them needed by recipes in use)\n" in told
+    assert ", 15 artifacts for max=0kB, the least recently used (15 of them needed by recipes in use)\n" in told
     assert "15 of 15" in sdbuild("plan config=mine")[1]
 
 
