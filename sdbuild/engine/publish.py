@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,12 +127,14 @@ def owned(folder: Path) -> list[str]:
     return [name for name in (*_OWNED, *zips) if (folder / name).exists() or (folder / name).is_symlink()]
 
 
-def stale_folders(builds: Iterable[Build], here: Path) -> list[Path]:
-    """Folders with results of variants that their recipe no longer has."""
+def stale_folders(builds: Iterable[Build], here: Path, former: Container[str] | None = None) -> list[Path]:
+    """Folders with results of variants that their recipe no longer has; if given, only of ``former`` ones ("": of none)."""
     wanted = {folder_of(build, here) for build in builds}
     found = []
     for top in sorted({here / "build" / build.name for build in builds}):
-        candidates = [top, *(path for path in sorted(top.glob("*")) if path.is_dir() and path.name not in _OWNED)]
+        below = [path for path in sorted(top.glob("*")) if path.is_dir() and path.name not in _OWNED]
+        named = [("", top), *((path.name, path) for path in below)]
+        candidates = [path for variant, path in named if former is None or variant in former]
         found += [path for path in candidates if path not in wanted and _is_ours(path)]
     return found
 

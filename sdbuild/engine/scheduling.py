@@ -17,7 +17,7 @@ from doit.task import Task
 
 from sdbuild.engine.arguments import COMMANDS, Options
 from sdbuild.engine.process import RUNNING
-from sdbuild.engine.session import Session
+from sdbuild.engine.session import Session, results_task
 from sdbuild.engine.summary import tell_end
 from sdbuild.errors import NO_MEMORY, Status, UserError
 from sdbuild.plan import STAGES, Graph
@@ -73,7 +73,7 @@ def graph_tasks(session: Session) -> Iterator[Task]:
     for name, node in graph.tasks.items():
         inputs = list(dict.fromkeys(graph.names[item.node] for item in node.inputs))
         yield _task(name, partial(session.is_done, node), partial(session.run, node), inputs, node.stage.title)
-    shown = [f"_results:{build.name}:{build.variant or ''}" for build in graph.builds]
+    shown = [results_task(build) for build in graph.builds]
     for name, build in zip(shown, graph.builds, strict=True):
         result = [graph.names[build.result]]
         yield _task(name, partial(session.is_shown, build), partial(session.show, build), result, None)

@@ -14,9 +14,9 @@ from sdbuild.engine import progress
 from sdbuild.engine.environment import stage_environment
 from sdbuild.engine.failures import failure
 from sdbuild.engine.process import RUNNING, run_stage
-from sdbuild.engine.publish import is_published, lock_results, publish, result_of, stale_folders, withdraw
+from sdbuild.engine.publish import folder_of, is_published, lock_results, publish, result_of, stale_folders, withdraw
 from sdbuild.engine.reasons import Reasons
-from sdbuild.engine.space import check_space, surely_due
+from sdbuild.engine.space import check_space, check_writable, surely_due
 from sdbuild.engine.survey import Due, Ready, State, due_nodes, examine, survey
 from sdbuild.errors import UserError
 from sdbuild.plan import Build, Graph, Node
@@ -24,6 +24,11 @@ from sdbuild.plan.sources import outside_files
 from sdbuild.plan.stages import FETCHING
 from sdbuild.store import Artifact, BuildRecord, Entry, Lock, Records, Store, Workplace, sweep
 from sdbuild.store.errors import explained, not_writable
+
+
+def results_task(build: Build) -> str:
+    """The name of the task that puts a build's results into its folder."""
+    return f"_results:{build.name}:{build.variant or ''}"
 
 
 class _DamagedInputsError(Exception):
@@ -36,7 +41,7 @@ class Session:
     def __init__(self, graph: Graph, store: Store, here: Path, jobs: int, *, whole: bool) -> None:
         """Build ``graph`` with up to ``jobs`` stages at once, for a user who stands in ``here``.
 
-        ``whole`` says that it has every build of its recipes: what lies about of others is out of date.
+        ``whole`` says that it has every build of its recipe: what was built of other variants of it, is out of date.
         """
         self.graph = graph
         self.store = store
@@ -49,8 +54,12 @@ class Session:
         self.published = False
         """Some of them were written anew."""
         self._whole = whole
+        self._began = time.time_ns()
         self._environments = {online: stage_environment(jobs, online=online) for online in (False, True)}
         self._records = Records(store.root)
+        recipes = {build.recipe for build in graph.builds} if whole else set()
+        self._former = {variant for recipe in recipes for variant in self._records.read(recipe).builds}
+        self._former -= {build.variant or "" for build in graph.builds}
         self._states: dict[Node, State] = {}
         self._reasons: dict[Node, str] = {}
         self._why = Reasons(store, graph)
@@ -75,8 +84,8 @@ class Session:
             self.show(build)
         self.note(self._states)
         if self._whole and len(self.shown) == len(self.graph.builds):
-            for folder in stale_folders(self.graph.builds, self.here):
-                withdraw(folder)
+            for folder in stale_folders(self.graph.builds, self.here, self._former):
+                self._withdraw(folder)
 
     def close(self) -> None:
         """Give back the terminal and the store."""
@@ -221,6 +230,12 @@ class Session:
                 self.published = True
         self._in_place.add(build)
 
+    def _withdraw(self, folder: Path) -> None:
+        """Remove the results of a variant that is no more, unless another build has meanwhile written them."""
+        with lock_results(self.store, folder, self.here):
+            if folder.stat().st_mtime_ns < self._began:
+                withdraw(folder)
+
     @property
     def shown(self) -> list[Build]:
         """Builds whose results lie in their folders as they should."""
@@ -239,8 +254,7 @@ class Session:
             self._records.update(recipe, lambda record, recipe=recipe: self._noted(record, recipe, keys))  # type: ignore[misc]
 
     def _noted(self, record: BuildRecord, recipe: Path, keys: Mapping[Node, str]) -> BuildRecord:
-        kept = {build.variant or "" for build in self.graph.builds if build.recipe == recipe} if self._whole else None
-        builds = {name: dict(tasks) for name, tasks in record.builds.items() if kept is None or name in kept}
+        builds = {name: dict(tasks) for name, tasks in record.builds.items() if name not in self._former}
         for node, key in keys.items():
             for build in self.graph.users[node]:
                 tasks = builds.setdefault(build.variant or "", {}) if build.recipe == recipe else {}
@@ -252,13 +266,16 @@ class Session:
     # Telling
 
     def _check_space(self) -> None:
-        """Before the first stage: will the disk do for all of them? Raises UserError."""
+        """Before the first stage: will the disk do for all of them, and the folders of results? Raises UserError."""
         with self._lock:
             if self._space_known:
                 return
             states = survey(self.store, self.graph)
             asked = [node for node in due_nodes(self.graph, states) if self.graph.names[node] in self._asked]
             check_space(self.store, self.graph, surely_due(self.store, asked, states, self._last))
+            for build in self.graph.builds:
+                if results_task(build) in self._asked:
+                    check_writable(folder_of(build, self.here))
             self._space_known = True
 
     def _shown(self) -> progress.Display:

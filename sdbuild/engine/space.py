@@ -1,14 +1,17 @@
-"""Whether the disk will do, told before anything is made."""
+"""Whether the disk and the output folders will do, told before anything is made."""
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 
 from sdbuild.engine.progress import size
 from sdbuild.engine.survey import State, Waiting
 from sdbuild.errors import UserError
 from sdbuild.plan import Expected, Graph, Node
-from sdbuild.store import Entry, Store
+from sdbuild.store import Entry, Store, explain
 from sdbuild.store.errors import free_bytes
 
 
@@ -42,3 +45,18 @@ def check_space(store: Store, graph: Graph, nodes: Iterable[Node]) -> None:
             f"the disk is too small: about {size(need)} needed in {store.root}, {size(free)} free. Make room "
             "(`doit gc older=0d` removes what no recipe in use needs), or set SDBUILD_STORE to a folder on a larger disk"
         )
+
+
+def check_writable(folder: Path) -> None:
+    """Raise UserError if results can't be written to a folder, which need not be there yet."""
+    try:
+        place = next(place for place in (folder, *folder.parents) if place.is_symlink() or place.exists())
+        if not place.is_dir():
+            raise OSError(errno.ENOTDIR, "", str(place))
+        if os.statvfs(place).f_flag & os.ST_RDONLY:
+            raise OSError(errno.EROFS, "", str(place))
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise OSError(errno.EACCES, "", str(place))
+    except OSError as error:
+        clear = explain(error, folder, "build from a folder of your own")
+        raise UserError(f"the results can't be written: {clear or error}") from error

@@ -10,7 +10,7 @@ from sdbuild.engine.progress import size
 from sdbuild.engine.publish import folder_of, is_published, result_of
 from sdbuild.engine.reasons import Reasons
 from sdbuild.engine.request import find_task, graph_of, load
-from sdbuild.engine.space import disk_needed, surely_due
+from sdbuild.engine.space import check_writable, disk_needed, surely_due
 from sdbuild.engine.summary import table
 from sdbuild.engine.survey import Ready, State, Waiting, due_nodes, survey
 from sdbuild.errors import Status
@@ -51,6 +51,8 @@ def tell_plan(variables: Mapping[str, str], here: Path) -> int:
     _tell_disk(store, disk_needed(graph, due), disk_needed(graph, surely_due(store, due, states, last.get)))
     artifacts = {node: state.artifact for node, state in states.items() if isinstance(state, Ready)}
     unpublished = [build for build in graph.builds if not due and not is_published(result_of(build, artifacts, here))]
+    for build in graph.builds if due else unpublished:
+        check_writable(folder_of(build, here))
     for build in unpublished:
         print(f"{display(folder_of(build, here))} would be written anew from the store")
     return Status.WOULD_RUN if due or unpublished else Status.DONE

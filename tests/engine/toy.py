@@ -24,7 +24,8 @@ NODES = 9
 
 def graph(recipe: Path, changes: dict[str, Any] | None = None) -> Graph:
     """config → trace, download → convert (in common) → compress, compile, bundle of each variant; ``changes`` maps a task's
-    label, or its label and variant, to parameters; ``size`` is the number of bytes expected of each artifact."""
+    label, or its label and variant, to parameters; ``size`` is the number of bytes expected
+    of each artifact, ``recipe`` the name of the file."""
     changes = changes or {}
 
     def node(stage: str, name: str, inputs: list[Input], files: list[str], text: str = "", variant: str = "") -> Node:
@@ -57,10 +58,11 @@ def main(here: str, *arguments: str) -> int:
     rest = list(arguments)
     jobs = int(rest.pop(1)) if rest[:1] == ["-n"] else 1
     words = [word for word in rest if not word.startswith("-")] or ["build"]
-    recipe = Path(here) / "toy.yaml"
+    changes = json.loads(os.environ.get("TOY", "{}"))
+    recipe = Path(here) / changes.get("recipe", "toy.yaml")
     recipe.touch()
     try:
-        built = graph(recipe, json.loads(os.environ.get("TOY", "{}")))
+        built = graph(recipe, changes)
         return run_graph(built, open_store(), Path(here), Options(jobs, keep_going="-c" in rest), words)
     except UserError as error:
         complain(str(error))
