@@ -11,6 +11,7 @@ import yaml
 
 from sdbuild.bounded_yaml import BoundedLoader
 from sdbuild.sources.base import Source
+from sdbuild.standins import ENOUGH, stand_in
 
 CARD = "README.md"
 _MOST = 1 << 20  # bytes of a card that is looked at
@@ -41,8 +42,10 @@ def _metadata(source: Source, warn: Callable[[str], None]) -> dict[str, Any]:
     file = source.files.get(CARD)
     if file is None or file.size > _MOST:
         return {}
-    text = source.read(CARD).decode("utf-8-sig", errors="replace")
-    found = _METADATA.match(text)
+    content = source.read(CARD)
+    if content and (wrong := stand_in(content[:ENOUGH])):
+        warn(f"{source.name}: {CARD} {wrong}; without it the models carry no license and author")
+    found = _METADATA.match(content.decode("utf-8-sig", errors="replace"))
     if found is None:
         return {}
     try:

@@ -1,5 +1,6 @@
 """Author, license and version of a model, as its card has them."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from sdbuild.sources.folder import FolderSource
 from sdbuild.sources.hub import HubSource
 from tests.sources.hub_server import HubServer
 from tests.sources.make_models import sd1, write
+from tests.sources.test_contents import PAGE, POINTER
 
 OPENRAIL = "---\nlicense: creativeml-openrail-m\nauthor: Someone\ntags: [a, b]\n---\n# A model\n"
 
@@ -62,6 +64,20 @@ def test_a_card_that_cant_be_read_is_told_and_stops_nothing(metadata: str, tmp_p
         "./model: the lines between --- in README.md can't be read as YAML, so the models carry no license and author of it; "
         "mend them, or write license and author under `model:`"
     ]
+
+
+@pytest.mark.parametrize(
+    ("card", "told"),
+    [
+        (POINTER, "is a pointer of Git LFS, .*: run `git lfs pull`"),
+        (PAGE, "is a web page, .*: download the file itself"),
+    ],
+)
+def test_something_else_in_the_place_of_a_card(card: bytes, told: str, tmp_path: Path) -> None:
+    warnings: list[str] = []
+    assert read_card(FolderSource(write({"README.md": card}, tmp_path), "./model"), warnings.append) == {}
+    (warning,) = warnings
+    assert re.match(rf"\./model: README\.md {told}.*; without it the models carry no license and author", warning)
 
 
 @pytest.mark.parametrize(
