@@ -81,7 +81,8 @@ def collect(store: Store, *, older: float, most: float | None = None, dry: bool)
         if dry:
             with store.in_use() or nullcontext():
                 return _collect(store, older, most, dry=True)
-        lock = Lock.try_take(store.lock_path("store"))
+        # Its file stays: on a disk that is full, none could be made for the next time.
+        lock = Lock.try_take(store.lock_path("store"), lasting=True)
         if lock is None:
             raise StoreError(f"a build is running in the store {store.root}: collect garbage when it is done")
         with lock:

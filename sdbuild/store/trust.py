@@ -58,7 +58,7 @@ def _folders(root: Path) -> Iterator[Path]:
 
 def _open_to(whom: str, change: str, folder: Path, root: Path) -> StoreError:
     return StoreError(
-        f"{folder} may be written by {whom}, who could change what builds open and trust there: "
+        f"{folder} may be written by {whom}, who could change what builds open and trust there. If nobody else has, "
         f"chmod -R {change} {shlex.quote(str(root))}; or {_OTHERWISE}"
     )
 

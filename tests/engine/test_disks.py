@@ -3,10 +3,11 @@
 import os
 import shutil
 import subprocess
+import sys
 
 import pytest
 
-from tests.engine.conftest import Toy
+from tests.engine.conftest import ROOT, Toy
 
 _SMALL_DISK = 'mount -t tmpfs -o mode=700,size="$0" none "$1" && shift && exec "$@"'
 
@@ -40,6 +41,31 @@ def test_a_disk_that_takes_no_more_files_is_told_as_such(toy: Toy) -> None:
     assert done.returncode == 1
     assert "the disk is full: it takes no more files (its inodes are used up) where " in message
     assert "`doit gc older=0d`" in message and "free" not in message
+
+
+@pytest.mark.skipif(not _mounts(), reason="needs mount namespaces (unshare -rm)")
+def test_garbage_can_be_collected_on_a_full_disk(toy: Toy) -> None:
+    toy.store.mkdir()
+    fill = f"""
+import os, sys
+from pathlib import Path
+from sdbuild.store import Store, Workplace, collect
+store = Store(Path({str(toy.store)!r}))
+collect(store, older=0, dry=False)
+Workplace(store.root, "left").prepare()
+try:
+    for number in range(1000):
+        (store.root / f"file {{number}}").touch()
+except OSError:
+    print(os.statvfs(store.root).f_favail)
+collect(store, older=0, dry=False)
+print([path.name for path in store.root.glob("work/*")])
+"""
+    few_files = ("unshare", "-rm", "sh", "-c", _SMALL_DISK.replace("size", "nr_inodes"), "25", str(toy.store))
+    done = subprocess.run(
+        [*few_files, sys.executable, "-c", fill], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("0\n[]\n", "")
 
 
 def test_too_few_open_files_are_told_as_such(toy: Toy) -> None:

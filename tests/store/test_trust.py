@@ -46,8 +46,8 @@ def test_a_new_store_is_its_owners_alone(tmp_path: Path, monkeypatch: pytest.Mon
 def test_what_everyone_may_write_is_refused(root: Path, folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (root / folder).chmod(0o757)
     assert refused(root) == (
-        f"{root / folder} may be written by everyone, who could change what builds open and trust there: "
-        f"chmod -R o-w '{root}'; or set SDBUILD_STORE_SHARED=1 if you trust everyone who can write there, "
+        f"{root / folder} may be written by everyone, who could change what builds open and trust there. "
+        f"If nobody else has, chmod -R o-w '{root}'; or set SDBUILD_STORE_SHARED=1 if you trust everyone who can write there, "
         "or SDBUILD_STORE to a folder of your own"
     )
     monkeypatch.setenv("SDBUILD_STORE_SHARED", "1")
