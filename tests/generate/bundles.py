@@ -15,11 +15,12 @@ from sdbuild.coreml.chunk import chunk
 from sdbuild.coreml.compiler import compile_package
 from sdbuild.coreml.convert import Metadata, Port, convert
 from sdbuild.modeling.checkpoint import Checkpoint, read_config
-from sdbuild.modeling.components import Shape, build
+from sdbuild.modeling.components import Shape
 from sdbuild.modeling.graph_file import read_graph
-from sdbuild.modeling.tracing import PREFIX, trace
+from sdbuild.modeling.tracing import PREFIX
 from sdbuild.recipe import load_family
 from tests.architectures import CHECKER, TEXT, TEXT_XL, UNET_XL, VAE, make
+from tests.once import traced
 
 MODEL = Path(__file__).parents[2] / "sdbuild" / "shapes" / "model"
 
@@ -124,10 +125,8 @@ def _package(path: Path, pipeline: str, component: Component, shape: Shape) -> A
     family = load_family(pipeline).components.values()
     (ports,) = [known for known in family if known.swift_name == component.name]
     path.parent.mkdir(exist_ok=True)
-    graph = path.with_suffix(".json")
-    trace(build(component.kind, component.config, shape), graph)
     return convert(
-        read_graph(graph),
+        read_graph(traced(component.kind, component.config, shape)),
         lambda name: np.asarray(component.weights(name)),
         path,
         inputs=[_port(port) for port in ports.inputs],

@@ -1,48 +1,34 @@
 """Bundles and the library's own pipelines, built once for all tests of this room."""
 
 import logging
-import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from filelock import FileLock
 
 from tests.generate.bundles import MODEL, shapes, xl, xl_reference
+from tests.once import once
 
 torch.set_num_threads(1)
 
 
-def _once(factory: pytest.TempPathFactory, name: str, build: Callable[[Path], Path]) -> Path:
-    """A folder that all worker processes of a run share; the first to want it builds it."""
-    base = factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        base = base.parent
-    path = base / f"generate-{name}"
-    with FileLock(base / f"generate-{name}.lock"):
-        if not path.exists():
-            build(path)
-    return path
-
-
 @pytest.fixture(scope="session")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole() -> Path:
     """The model that comes with sdbuild: one UNet of batch 2, no VAE encoder."""
-    return _once(tmp_path_factory, "whole", shapes)
+    return once("generate-whole", shapes)
 
 
 @pytest.fixture(scope="session")
-def chunked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def chunked() -> Path:
     """The same with a UNet of batch 1 in two chunks, and a VAE encoder."""
-    return _once(tmp_path_factory, "chunked", lambda path: shapes(path, batch=1, chunked=True, encoder=True))
+    return once("generate-chunked", lambda path: shapes(path, batch=1, chunked=True, encoder=True))
 
 
 @pytest.fixture(scope="session")
-def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def large() -> Path:
     """A small SDXL with random weights, 64 × 128."""
-    return _once(tmp_path_factory, "large", xl)
+    return once("generate-large", xl)
 
 
 @pytest.fixture(scope="session")

@@ -15,11 +15,12 @@ from sdbuild.coreml.convert import Metadata, Port, convert
 from sdbuild.coreml.package import read_package
 from sdbuild.coreml.rewrite import LookupTable, Weight, rewrite
 from sdbuild.modeling.checkpoint import Checkpoint, weight_files
-from sdbuild.modeling.components import Shape, build
+from sdbuild.modeling.components import Shape
 from sdbuild.modeling.graph_file import read_graph
-from sdbuild.modeling.tracing import PREFIX, trace
+from sdbuild.modeling.tracing import PREFIX
 from sdbuild.verify import Drawing, Subject
 from tests.architectures import make
+from tests.once import traced
 
 SHAPES = Path(__file__).parents[2] / "sdbuild" / "shapes" / "model"
 SCHEDULER = json.loads((SHAPES / "scheduler" / "scheduler_config.json").read_text())
@@ -68,10 +69,9 @@ def built(
     folder.mkdir(parents=True)
     inputs, outputs = PORTS[source.kind]
     model = folder / "Model.mlpackage"
-    trace(build(source.kind, json.loads(source.config.read_text()), shape), folder / "graph.json")
     dtype = "float32" if source.kind.startswith("clip") else "float16"
     convert(
-        read_graph(folder / "graph.json"),
+        read_graph(traced(source.kind, json.loads(source.config.read_text()), shape)),
         Checkpoint(weight_files(source.weights)).load,
         model,
         inputs=[Port(port, dtype) for port in inputs],
