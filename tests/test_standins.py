@@ -128,6 +128,9 @@ WHOLE = ("Manifest.json", "Data/com.apple.CoreML/model.mlmodel", "Data/com.apple
 COMPILED = ("model.mil", "coremldata.bin", "weights/weight.bin")
 TOKENIZER = ("vocab.json", "merges.txt")
 OPENED: list[tuple[Callable[[Path], Path], Callable[[Path], object], tuple[str, ...]]] = [
+    (lambda path: path, lambda path: load(path / "a.mlpackage"), ("a.mlpackage",)),
+    (lambda path: path, lambda path: load(path / "a.mlmodelc"), ("a.mlmodelc",)),
+    (lambda path: path, lambda path: _check_model(path / "a.mlmodelc"), ("a.mlmodelc",)),
     (_package, _run, WHOLE),
     (_package, lambda path: compile_package(path, path.parent / "b.mlmodelc"), WHOLE[:2]),
     (_compiled, _run, COMPILED),

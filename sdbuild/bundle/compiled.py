@@ -71,6 +71,8 @@ def read_compiled(path: Path, name: str) -> tuple[Compiled | None, list[Violatio
 
     There is no model where its description cannot be read.
     """
+    if wrong := stand_in_at(path):
+        return None, [Violation(name, wrong.what, _NOT_LOADED, wrong.remedy)]
     if not path.is_dir():
         return None, [Violation(name, "not a folder", _NOT_LOADED, "put the compiled model itself there")]
     violations: list[Violation] = []

@@ -62,6 +62,8 @@ def read_package(path: Path) -> Package:
         PackageError: not a folder, no manifest, a manifest that names no model, or a model that is not protobuf.
         MemoryError: too little for the model's program.
     """
+    if instead := stand_in_at(path):
+        raise PackageError(f"{path}: it {instead}")
     if not path.is_dir():
         raise PackageError(f"{path}: not an .mlpackage folder{'' if path.exists() else ' (no such path)'}")
     root, items = _manifest(path)

@@ -132,6 +132,8 @@ def _package(path: Path, function: str | None) -> _Read:
 
 
 def _compiled(path: Path, function: str | None) -> _Read:
+    if wrong := stand_in_at(path):
+        raise ModelError(f"it {wrong}")
     parts = sorted(each.parent.name for each in path.glob("model[0-9]*/model.mil"))
     if parts and not (path / "model.mil").exists():
         raise UnsupportedError(
