@@ -9,7 +9,7 @@ from sdbuild.engine.quantities import seconds, size_bytes
 from sdbuild.errors import UsageError, printable
 from sdbuild.generate.request import VARIABLES as DRAWING
 from sdbuild.plan import STAGES
-from sdbuild.recipe.problems import suggestion
+from sdbuild.recipe.problems import hint
 
 COMMANDS = {
     "build": "build a recipe into build/<recipe>/",
@@ -147,9 +147,9 @@ def check(words: Sequence[str], variables: Mapping[str, str]) -> None:
 
 def unknown(kind: str, word: str, known: Iterable[str], otherwise: str) -> UsageError:
     """The error for a word that is not among the known ones."""
-    near = suggestion(word, known)
-    hint = f": {near[0]}" if near else ""
-    return UsageError(f"unknown {kind} '{_safe(word)}'{hint}\n{otherwise}")
+    near = hint(word.lstrip("-").partition(":")[0] if kind != "task" else word, known)
+    note = f": {near[0]}" if near else ""
+    return UsageError(f"unknown {kind} '{_safe(word)}'{note}\n{otherwise}")
 
 
 _NUMBER = ("-n", "--process")

@@ -60,7 +60,7 @@ def read_request(variables: Mapping[str, str], here: Path) -> Request:
     """
     for name, value in variables.items():
         if name not in VARIABLES:
-            near = get_close_matches(name, VARIABLES, n=1)
+            near = get_close_matches(name, VARIABLES, n=1, cutoff=0.7)
             hint = f": did you mean '{near[0]}'?" if near else ""
             raise UsageError(
                 f"unknown variable '{name}'{hint}\n`generate` takes {', '.join(f'{v}=' for v in VARIABLES)}"

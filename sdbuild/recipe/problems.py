@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sdbuild.errors import Status, UserError, printable
+from sdbuild.recipe.abilities import missing
 
 _EXCERPT = 110  # characters of a source line that are shown
 _WRAP = 100  # columns a list of allowed values may take
@@ -60,7 +61,7 @@ def allowed(values: Iterable[object]) -> str:
     return "allowed: " + ", ".join(str(value) for value in values)
 
 
-def suggestion(given: str, candidates: Iterable[str], cutoff: float = 0.6) -> tuple[str, ...]:
+def suggestion(given: str, candidates: Iterable[str], cutoff: float = 0.65) -> tuple[str, ...]:
     """A "did you mean" note for a misspelt `given`, or nothing when no candidate is near.
 
     Case, spaces, dots and dashes are looked through, and an abbreviation finds the word it starts
@@ -80,6 +81,12 @@ def suggestion(given: str, candidates: Iterable[str], cutoff: float = 0.6) -> tu
         near = difflib.get_close_matches(wanted, plain, n=1, cutoff=cutoff)
         best = plain[near[0]] if near else None
     return (f"did you mean '{best}'?",) if best is not None else ()
+
+
+def hint(given: str, candidates: Iterable[str]) -> tuple[str, ...]:
+    """A note for a word that is none of the candidates: that it stands for what sdbuild does not do, or a suggestion."""
+    why = missing(given)
+    return (why,) if why is not None else suggestion(given, candidates)
 
 
 def _squeeze(text: str) -> str:

@@ -9,7 +9,7 @@ from sdbuild.recipe.document import Location
 from sdbuild.recipe.family import Component, Family
 from sdbuild.recipe.local import local_config
 from sdbuild.recipe.model import Recipe
-from sdbuild.recipe.problems import allowed, suggestion
+from sdbuild.recipe.problems import allowed, hint
 from sdbuild.recipe.rules import Finding, rule
 from sdbuild.recipe.sources import Source, source_problem
 from sdbuild.recipe.written import EVERYTHING, WrittenRecipe
@@ -75,7 +75,7 @@ def components_exist(recipe: Recipe, written: WrittenRecipe) -> Iterator[Finding
     for index, name in enumerate(listed):
         at = (("components", index),)
         if name not in family.components:
-            notes = (*suggestion(name, family.components), allowed(family.components))
+            notes = (*hint(name, family.components), allowed(family.components))
             yield Finding(f"the pipeline {family.name} has no component '{name}'", at, notes)
         elif name in listed[:index]:
             yield Finding(f"'{name}' is listed twice", at)
@@ -96,7 +96,7 @@ def compressed_components_are_built(recipe: Recipe, written: WrittenRecipe) -> I
     family = recipe.family
     for name in written.compress:
         if name not in family.components:
-            notes = (*suggestion(name, family.components), allowed(recipe.components))
+            notes = (*hint(name, family.components), allowed(recipe.components))
             message = f"the pipeline {family.name} has no component '{name}'"
         elif name not in recipe.components:
             notes = ("add it to components, or remove it here",)
@@ -111,7 +111,7 @@ def precise_components_are_built(recipe: Recipe, written: WrittenRecipe) -> Iter
     """A precision belongs to a component that is built."""
     for name in written.precision:
         if name not in recipe.components:
-            near = suggestion(name, recipe.components)
+            near = hint(name, recipe.components)
             yield Finding(
                 f"'{name}' is not built, so it has no precision",
                 (("precision", name),),
@@ -126,7 +126,7 @@ def verified_components_are_built(recipe: Recipe, written: WrittenRecipe) -> Ite
     known = (EVERYTHING, *recipe.components, "image")
     for name in written.verify.min_psnr if written.verify else ():
         if name not in known:
-            notes = (*suggestion(name, known[1:]), allowed(known[1:]))
+            notes = (*hint(name, known[1:]), allowed(known[1:]))
             yield Finding(
                 f"'{name}' is not built, so there is nothing to measure",
                 (("verify", "min_psnr", name),),

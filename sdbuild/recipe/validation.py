@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 
 from sdbuild.recipe.document import Location, Mapping, Scalar, Tree, describe, nearest, parse, plain
 from sdbuild.recipe.files import read_text, split_lines
-from sdbuild.recipe.problems import SHOWN, Problem, Span, allowed, display, report, suggestion
+from sdbuild.recipe.problems import SHOWN, Problem, Span, allowed, display, hint, report
 from sdbuild.recipe.steps import NOT_YET
 
 M = TypeVar("M", bound=BaseModel)
@@ -100,7 +100,7 @@ def _explain(model: type[BaseModel], tree: Mapping, detail: ErrorDetails) -> Ite
     elif kind == "literal_error":
         choices = list(_literals(field.annotation)) if field else []
         later = NOT_YET.get((_last_key(location), value.value if isinstance(value, Scalar) else None))
-        near = suggestion(value.text, [c for c in choices if isinstance(c, str)]) if isinstance(value, Scalar) else ()
+        near = hint(value.text, [c for c in choices if isinstance(c, str)]) if isinstance(value, Scalar) else ()
         notes = (*((later,) if later else near), allowed(choices), *_unquote(value, choices))
         yield Problem(span, f"'{_last_key(location)}' can't be {describe(value)}", notes)
     elif kind in _EXPECTED:
@@ -121,7 +121,7 @@ def _unknown_key(model: type[BaseModel], span: Span, location: Location) -> Prob
     elif elsewhere:
         notes = (f"'{key}' belongs under '{elsewhere[0]}'",)
     else:
-        notes = suggestion(key, names)
+        notes = hint(key, names)
     return Problem(span, f"unknown key '{key}'", (*notes, allowed(names)))
 
 

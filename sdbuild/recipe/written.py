@@ -10,7 +10,7 @@ from sdbuild.recipe.catalogue import catalogue
 from sdbuild.recipe.family import Precision
 from sdbuild.recipe.fields import NAME_PATTERN, ResolutionField, Strict, check_name, form, wrong
 from sdbuild.recipe.files import names_in, pipelines_folder
-from sdbuild.recipe.problems import allowed, suggestion
+from sdbuild.recipe.problems import allowed, hint, suggestion
 from sdbuild.recipe.steps import Step
 from sdbuild.recipe.targets import TARGETS, os_problem
 
@@ -28,7 +28,7 @@ def _schema(number: int) -> int:
 def _pipeline(name: str) -> str:
     known = names_in(pipelines_folder())
     if name not in known:
-        raise wrong(f"no pipeline '{name}'", *suggestion(name, known), allowed(known))
+        raise wrong(f"no pipeline '{name}'", *hint(name, known), allowed(known))
     return name
 
 
