@@ -56,6 +56,7 @@ def collect_garbage(variables: Mapping[str, str]) -> None:
     kept = [
         f"{_count(found.needed, 'artifact')} that {_count(count, 'recipe')} in use {'needs' if count == 1 else 'need'}",
         f"{found.recent} used within {older}",
+        f"{size(found.resumable_bytes)} for stopped runs to go on from",
     ]
     unused = f" and no build used for {older}" if seconds("older", older) else ""
     needed = f" ({found.over_needed} of them needed by recipes in use)" if found.over_needed else ""
@@ -63,8 +64,9 @@ def collect_garbage(variables: Mapping[str, str]) -> None:
         f"{_count(found.unused, 'artifact')} that no recipe in use needs{unused}",
         f"{_count(found.over, 'artifact')} for max={variables.get('max')}, the least recently used{needed}",
     ]
-    print(f"store {display(store.root)}: {size(found.kept_bytes + found.removed_bytes + found.leftover_bytes)}")
-    print(f"  kept: {size(found.kept_bytes)}{_parts(kept, found.needed, found.recent)}")
+    total = found.kept_bytes + found.removed_bytes + found.leftover_bytes + found.resumable_bytes
+    print(f"store {display(store.root)}: {size(total)}")
+    print(f"  kept: {size(found.kept_bytes)}{_parts(kept, found.needed, found.recent, found.resumable_bytes)}")
     for recipe in found.recipes[:_LISTED]:
         print(f"    {printable(display(recipe))}")
     if len(found.recipes) > _LISTED:

@@ -8,7 +8,6 @@ build uses all that its results were made of.
 
 from __future__ import annotations
 
-import math
 import os
 import shutil
 import stat
@@ -50,7 +49,9 @@ class Collection:
     held_bytes: int
     """How many of the removed bytes stay on the disk, as hard links from outside hold them."""
     leftover_bytes: int
-    """What stopped or failed runs had left."""
+    """What stopped or failed runs had left and is removed."""
+    resumable_bytes: int
+    """Not counted above: what such runs left not long ago, for the next attempt to go on from."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,9 @@ class _Item:
 
 
 def collect(store: Store, *, older: float, most: float | None = None, dry: bool) -> Collection:
-    """Remove artifacts that no recipe in use needs and no build has used for ``older`` seconds, and what stopped runs left;
-    then others until at most ``most`` bytes remain, those last that recipes in use need.
+    """Remove artifacts that no recipe in use needs and no build has used for ``older`` seconds, and what stopped runs left that
+    long ago; then all that these left, and other artifacts until at most ``most`` bytes remain, those last that recipes in use
+    need.
 
     The least recently used go first; of those used in the same hour, those that take the least time to make for their size.
     With ``dry`` nothing is removed.
@@ -107,18 +109,23 @@ def _collect(store: Store, older: float, most: float | None, *, dry: bool) -> Co
     keep: list[_Item] = []
     drop: list[_Item] = []
     for item in _items(store.root):
-        whole = item.last_use is not None
-        (keep if whole and (item.name in needed or _age(item, now) < older) else drop).append(item)
+        used_at = item.last_use
+        kept = used_at is not None and (item.name in needed or _within(older, used_at, now))
+        (keep if kept else drop).append(item)
     unused = len(drop)
     over = [] if most is None else _beyond(store, keep, most, needed)
     if over:
         names = {item.name for item in over}
         keep = [item for item in keep if item.name not in names]
         drop += over
-    left = [path for name in ("work", "partial", "logs") for path in sorted(store.root.glob(f"{name}/*"))]
-    leftovers = [found for path in left for found in _links(path)]
+    left = {path: tuple(_links(path)) for name in ("work", "partial", "logs") for path in store.root.glob(f"{name}/*")}
+    resumable = {
+        path: found
+        for path, found in left.items()
+        if path.parent.name != "work" and most is None and any(_within(older, file.st_mtime, now) for file in found)
+    }
     if not dry:
-        for path in (*(path for item in drop for path in item.paths), *left):
+        for path in (*(path for item in drop for path in item.paths), *(left.keys() - resumable.keys())):
             _remove(path)
         recent = {item.name for item in keep} - needed
         for path, record in records:
@@ -138,7 +145,8 @@ def _collect(store: Store, older: float, most: float | None, *, dry: bool) -> Co
         over_needed=sum(item.name in needed for item in over),
         removed_bytes=_bytes(removed_files.values()),
         held_bytes=_bytes(found for inode, found in removed_files.items() if found.st_nlink > links[inode]),
-        leftover_bytes=_bytes({_inode(found): found for found in leftovers}.values()),
+        leftover_bytes=_bytes(file for path, found in left.items() if path not in resumable for file in found),
+        resumable_bytes=_bytes(file for found in resumable.values() for file in found),
     )
 
 
@@ -152,8 +160,9 @@ def _may_exist(recipe: Path) -> bool:
         return True
 
 
-def _age(item: _Item, now: float) -> float:
-    return max(0.0, now - item.last_use) if item.last_use is not None else math.inf
+def _within(seconds: float, last_use: float, now: float) -> bool:
+    """A time to come, of a clock that is wrong, counts as now."""
+    return max(0.0, now - last_use) < seconds
 
 
 def _items(root: Path) -> Iterator[_Item]:

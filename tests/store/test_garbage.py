@@ -227,9 +227,26 @@ def test_what_stopped_runs_left_is_removed(store: Store) -> None:
     (work.output / "half").write_text("x" * 1000)
     (work.scratch / "half").write_text("x" * 500)
     (store.root / "artifacts/play/without-stamp").mkdir()
-    found = collect(store, older=1e9, dry=False)
-    assert found.leftover_bytes == 1500 and not work.folder.exists() and not work.scratch.exists()
+    found = collect(store, older=0, dry=False)
+    assert (
+        (found.leftover_bytes, found.resumable_bytes) == (1500, 0)
+        and not work.folder.exists()
+        and not work.scratch.exists()
+    )
     assert not (store.root / "artifacts/play/without-stamp").exists()
+
+
+@pytest.mark.parametrize(("days", "most", "kept"), [(1, None, False), (3, None, True), (3, 1e9, False)])
+def test_what_a_stopped_run_left_not_long_ago_is_gone_on_from(
+    store: Store, days: float, most: float | None, kept: bool
+) -> None:
+    work = Workplace(store.root, "e")
+    work.prepare()
+    (work.scratch / "half").write_text("x" * 500)
+    os.utime(work.scratch / "half", (time.time() - 2 * DAY,) * 2)
+    found = collect(store, older=days * DAY, most=most, dry=False)
+    assert (work.scratch / "half").exists() == kept and not work.folder.exists()
+    assert (found.leftover_bytes, found.resumable_bytes) == ((0, 500) if kept else (500, 0))
 
 
 def test_nothing_is_removed_while_a_build_runs(store: Store) -> None:
