@@ -219,8 +219,8 @@ def _raise_for_status(response: Any) -> None:
 
 
 def _is_plain(value: str) -> bool:
-    """Whether a header can be given on: the library can't encode others, nor read numbers of thousands of digits."""
-    return value.isascii() and len(value) <= _LONGEST_HEADER
+    """Whether a header is there and can be given on: the library encodes ASCII alone, and reads no number of 5,000 digits."""
+    return value.isascii() and 0 < len(value) <= _LONGEST_HEADER
 
 
 def _counted(response: Any, rate: LeastRate) -> Iterator[bytes]:
