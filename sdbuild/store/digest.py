@@ -81,7 +81,7 @@ def part_digest(files: Iterable[FileRecord], subpath: str | None) -> str | None:
             return file.sha256
         if file.path.startswith(prefix):
             found = True
-            digest.update(f"{file.path[len(prefix) :]}\0{file.sha256}\n".encode())
+            digest.update(f"{file.path[len(prefix) :]}\0{file.sha256}\n".encode(errors="surrogateescape"))
     return digest.hexdigest() if found else None
 
 

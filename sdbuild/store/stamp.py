@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
@@ -14,6 +15,7 @@ from sdbuild.store.digest import FileRecord, Identity, record_files
 from sdbuild.store.sync import sync_file, sync_folder
 
 _FORMAT = 2
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def _be(value: Any, kind: Any) -> Any:
 def _file(data: Any) -> FileRecord:
     path, digest = _be(data["path"], str), _be(data["sha256"], str)
     parts = PurePosixPath(path).parts
-    if not parts or path.startswith("/") or ".." in parts or "\0" in path:
+    if not parts or path.startswith("/") or ".." in parts or "\0" in path or not _SHA256.fullmatch(digest):
         raise ValueError
     return FileRecord(path, _be(data["size"], int), _be(data["mtime_ns"], int), digest)
 

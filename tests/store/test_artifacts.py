@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,13 @@ def test_digests_are_of_names_and_contents_alone(store: Store, tmp_path: Path) -
     assert made.digest("weight") is None
     (tmp_path / "elsewhere/notes").rename(tmp_path / "elsewhere/renamed")
     assert made.digest() != tree_digest(tmp_path / "elsewhere")
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file systems take no such names")
+def test_a_name_that_is_no_text_has_a_digest(store: Store) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    made = commit(store, files={name: "x"})
+    assert store.look("play", "k" * 64) == made and made.digest() != commit(store, files={"cafe": "x"}).digest()
 
 
 def test_links_count_as_what_they_lead_to(tmp_path: Path) -> None:
