@@ -13,14 +13,19 @@ from tests.matrix.cases import recipe
 from tests.matrix.models import save
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every variant of the class by its ``name``."""
+    if "name" in metafunc.fixturenames:
+        metafunc.parametrize("name", metafunc.cls.variants)
+
+
 @pytest.fixture(scope="class")
 def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Recipe]:
     """The recipe's variants, by name; its model lies beside it."""
     folder = tmp_path_factory.mktemp("matrix")
     save(request.cls.model, folder / "model")
-    (folder / "matrix.yaml").write_text(
-        yaml.safe_dump(recipe(request.cls.model, request.cls.batch, request.cls.system))
-    )
+    case = request.cls
+    (folder / "matrix.yaml").write_text(yaml.safe_dump(recipe(case.model, case.batch, case.system, case.variants)))
     return {str(each.variant): each for each in load_recipe(folder / "matrix.yaml").recipes}
 
 

@@ -148,7 +148,7 @@ def test_equal_weights_are_one(tmp_path: Path) -> None:
     assert differences(ours, theirs) == ""
 
 
-@pytest.mark.parametrize(("kind", "config"), [("vae_decoder", VAE), ("unet", UNET)])
+@pytest.mark.parametrize(("kind", "config"), [("vae_decoder", VAE), pytest.param("unet", UNET, marks=SLOW)])
 def test_a_model_that_was_never_trained(kind: str, config: dict[str, Any], tmp_path: Path) -> None:
     """Norms that multiply by ones and add zeros are dropped."""
     model = make(kind, config)
