@@ -28,6 +28,7 @@ def plan(recipes: Iterable[Recipe]) -> Graph:
     return Graph(tuple(_Planner(recipe, files).build() for recipe in recipes))
 
 
+_VERIFIED_PRECISION = "float32"
 _VERIFIED_STEPS = 8  # of the schedule: enough for latents of every kind, from noise to picture
 _MIN_CONVERTED_PSNR = (
     50.0  # dB that conversion must keep whatever is asked for: float16 weights cost some, a fault more
@@ -203,44 +204,83 @@ class _Planner:
             "vae_scale": family.vae_scale,
         }
 
+    @cached_property
+    def _originals(self) -> Node:
+        """What PyTorch gives, whatever becomes of the weights: variants of one model share it."""
+        family = self._recipe.family
+        inputs = []
+        for name, component in self._components.items():
+            inputs += [*self._known(name), Input(f"weights:{name}", self._download(component))]
+        images = 8 * 3 * 4 * self._recipe.resolution.width * self._recipe.resolution.height  # of float32, up to eight
+        return self._node(
+            stages.ORIGINALS,
+            "",
+            Expected(SMALL + images, SMALL + images),
+            [*inputs, Input("scheduler", self._config, f"{family.scheduler}/scheduler_config.json")],
+            components=[{"name": name, "kind": component.kind} for name, component in self._components.items()],
+            **self._sizes,
+            steps=_VERIFIED_STEPS,
+        )
+
+    def _known(self, name: str) -> list[Input]:
+        """A component's configuration, and its tokenizer if it takes a prompt."""
+        component, family = self._components[name], self._recipe.family
+        inputs = [Input(f"config:{name}", self._config, f"{component.folder}/config.json")]
+        encoders = [each for each, part in self._components.items() if part.kind.startswith("clip_text")]
+        if name in encoders:
+            inputs.append(Input(f"tokenizer:{name}", self._config, family.tokenizers[encoders.index(name)]))
+        return inputs
+
+    def _measure(self, name: str, models: list[Model]) -> Node:
+        return self._node(
+            stages.MEASURE,
+            name,
+            Expected(SMALL, SMALL),
+            [
+                Input("cases", self._originals, name),
+                *(Input(node.stage.name, node) for node in _packages(models[0].package.node)),
+                *(Input(f"compile:{model.name}", model.compiled, f"{model.name}.mlmodelc") for model in models),
+            ],
+            **self._ports_and_models(name, models),
+            precision=_VERIFIED_PRECISION,
+        )
+
     def _verify(self, models: dict[str, list[Model]]) -> Node:
-        """What ships and what it was made from, beside all that PyTorch needs to compute the same."""
-        recipe, family = self._recipe, self._recipe.family
+        """What ships, and what was found of its components."""
+        recipe = self._recipe
         assert recipe.verify is not None
-        tokenizers = iter(family.tokenizers)
         inputs = []
         for name, found in models.items():
-            component = self._components[name]
             inputs += [
-                Input(f"config:{name}", self._config, f"{component.folder}/config.json"),
-                Input(f"weights:{name}", self._download(component)),
-                *(Input(f"{node.stage.name}:{name}", node) for node in _packages(found[0].package.node)),
+                Input(f"measured:{name}", self._measure(name, found), "measured.json"),
+                *self._known(name),
                 *(Input(f"compile:{model.name}", model.compiled, f"{model.name}.mlmodelc") for model in found),
             ]
-            if component.kind.startswith("clip_text"):
-                inputs.append(Input(f"tokenizer:{name}", self._config, next(tokenizers)))
         return self._node(
             stages.VERIFY,
             "",
             Expected(SMALL, SMALL),
-            [*inputs, Input("scheduler", self._config, f"{family.scheduler}/scheduler_config.json")],
+            [*inputs, Input("originals", self._originals)],
             components=[
-                {
-                    "name": name,
-                    "kind": self._components[name].kind,
-                    "inputs": [port.name for port in self._components[name].inputs],
-                    "outputs": [port.name for port in self._components[name].outputs],
-                    "models": [model.name for model in found],
-                }
+                {"kind": self._components[name].kind, **self._ports_and_models(name, found)}
                 for name, found in models.items()
             ],
             **self._sizes,
-            precision="float32",
+            precision=_VERIFIED_PRECISION,
             steps=_VERIFIED_STEPS,
             image=recipe.verify.image,
             min_psnr=recipe.verify.min_psnr,
             min_converted_psnr=_MIN_CONVERTED_PSNR,
         )
+
+    def _ports_and_models(self, name: str, models: list[Model]) -> dict[str, Any]:
+        component = self._components[name]
+        return {
+            "name": name,
+            "inputs": [port.name for port in component.inputs],
+            "outputs": [port.name for port in component.outputs],
+            "models": [model.name for model in models],
+        }
 
     def _bundle(self, models: dict[str, list[Model]], flat: tuple[Model, ...], proof: list[Input]) -> Node:
         recipe, family, components = self._recipe, self._recipe.family, self._components

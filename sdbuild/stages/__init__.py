@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,11 @@ class Job:
     """Call with (done, total, unit), as often as there is news."""
     warn: Callable[[str], None] = lambda text: None
     """Call with a line that the user should read though the build goes on: what was found, what it means, what to do."""
+
+    def counter(self, total: int, unit: str) -> Callable[[], None]:
+        """To be called after each of ``total`` things that are done one by one."""
+        done = itertools.count(1)
+        return lambda: self.progress(next(done), total, unit)
 
 
 def packages_in(path: Path) -> list[Path]:

@@ -1,14 +1,15 @@
 """verify: what is about to ship, against PyTorch; a build that falls short of what its recipe asks for fails."""
 
-from typing import Any
+import json
 
-from sdbuild.modeling.checkpoint import read_config
-from sdbuild.modeling.markers import markers_in
-from sdbuild.sources.schedulers import with_markers
-from sdbuild.stages import Job, packages_in
-from sdbuild.verify import Drawing, Subject, verify
+from sdbuild.stages import Job
+from sdbuild.verify import Drawing, Report, Subject
+from sdbuild.verify.cases import read_cases
+from sdbuild.verify.pipeline import PROMPTS, Pipeline
+from sdbuild.verify.report import kept, read_measured
+from sdbuild.verify.verify import count_drawing, draw
 
-_PACKAGES = ("convert", "compress", "chunk")
+_FACTS = ("height", "width", "batch", "tokens", "latent_channels", "vae_factor", "vae_scale", "steps")
 
 
 def run(job: Job) -> None:
@@ -16,50 +17,37 @@ def run(job: Job) -> None:
 
     Parameters: ``components``, a list in the family's order, each with ``name``, ``kind``, ``inputs`` and ``outputs`` (names
     of ports), ``models`` (Swift names); ``height``, ``width``, ``batch``, ``tokens``, ``latent_channels``, ``vae_factor``,
-    ``vae_scale``; ``precision`` of the arithmetic, ``steps`` of the drawing, ``image`` (whether
-    the bundle is to draw, too); ``min_psnr``, dB by component, and for "image"; ``min_converted_psnr``, dB.
+    ``vae_scale``; ``precision`` of the arithmetic, ``steps`` of the drawing, ``image`` (whether the bundle is to draw, too,
+    where the components are all that it takes); ``min_psnr``, dB by component, and for "image"; ``min_converted_psnr``, dB.
 
-    Inputs: for each component ``config:<name>`` (its ``config.json``), ``weights:<name>`` (the download), for text encoders
-    ``tokenizer:<name>`` (a folder), ``convert:<name>``, ``compress:<name>`` and ``chunk:<name>`` where there is one, and
-    ``compile:<Swift name>`` (the ``.mlmodelc``) for each of its models; ``scheduler``, its configuration.
+    Inputs: ``originals``; for each component ``measured:<name>`` (what measure found), ``config:<name>`` (its
+    ``config.json``), for text encoders ``tokenizer:<name>`` (a folder), and ``compile:<Swift name>`` (the ``.mlmodelc``) for
+    each of its models.
     """
-    parameters = job.parameters
-    report = verify(
-        [_subject(job, component) for component in parameters["components"]],
-        _drawing(job),
-        precision=parameters["precision"],
-        image=parameters["image"],
-        min_psnr=parameters["min_psnr"],
-        min_converted_psnr=parameters["min_converted_psnr"],
-        progress=lambda done, total: job.progress(done, total, "runs"),
-    )
+    parameters, inputs = job.parameters, job.inputs
+    scheduler = json.loads((inputs["originals"] / "scheduler.json").read_text(encoding="utf-8"))
+    drawing = Drawing(**{fact: parameters[fact] for fact in _FACTS}, scheduler=scheduler)
+    subjects = [
+        Subject(
+            name=each["name"],
+            inputs=each["inputs"],
+            outputs=each["outputs"],
+            stages={"compile": [inputs[f"compile:{model}"] for model in each["models"]]},
+            kind=each["kind"],
+            config=inputs[f"config:{each['name']}"],
+            tokenizer=inputs.get(f"tokenizer:{each['name']}"),
+        )
+        for each in parameters["components"]
+    ]
+    pipeline, image = Pipeline(subjects, drawing), None
+    decoder = pipeline.find("vae_decoder")
+    if parameters["image"] and pipeline.draws and decoder is not None:
+        cases = read_cases(inputs["originals"] / decoder.name)
+        image = draw(pipeline, cases, parameters["precision"], job.counter(count_drawing(pipeline), "runs"))
+    drawn = {"prompt": PROMPTS["prompt"], "steps": drawing.steps, "guidance": drawing.guidance, "seed": drawing.seed}
+    measured = {subject.name: read_measured(inputs[f"measured:{subject.name}"]) for subject in subjects}
+    keeps = kept(parameters["min_converted_psnr"])
+    report = Report(parameters["precision"], measured, image, drawn, parameters["min_psnr"], keeps)
     report.check()
     (job.output / "verify.json").write_text(report.json(), encoding="utf-8")
     (job.output / "verify.txt").write_text(report.table(), encoding="utf-8")
-
-
-def _subject(job: Job, component: dict[str, Any]) -> Subject:
-    name, inputs = component["name"], job.inputs
-    stages = {stage: packages_in(inputs[f"{stage}:{name}"]) for stage in _PACKAGES if f"{stage}:{name}" in inputs} | {
-        "compile": [inputs[f"compile:{model}"] for model in component["models"]]
-    }
-    return Subject(
-        name,
-        component["kind"],
-        inputs[f"config:{name}"],
-        inputs[f"weights:{name}"],
-        component["inputs"],
-        component["outputs"],
-        stages,
-        inputs.get(f"tokenizer:{name}"),
-    )
-
-
-def _drawing(job: Job) -> Drawing:
-    facts = ("height", "width", "batch", "tokens", "latent_channels", "vae_factor", "vae_scale", "steps")
-    unets = [each["name"] for each in job.parameters["components"] if each["kind"].startswith("unet")]
-    markers = {marker for name in unets for marker in markers_in(job.inputs[f"weights:{name}"])}
-    return Drawing(
-        **{fact: job.parameters[fact] for fact in facts},
-        scheduler=with_markers(read_config(job.inputs["scheduler"]), markers).config,
-    )

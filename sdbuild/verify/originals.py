@@ -1,11 +1,11 @@
 """What the PyTorch originals give for the inputs that a drawing meets: the cases that artifacts are held against."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from sdbuild.modeling.checkpoint import read_config
+from sdbuild.verify.cases import Case, Cases
 from sdbuild.verify.drawing import Run, looked_at, picture, unet_calls
 from sdbuild.verify.metrics import Array
 from sdbuild.verify.pipeline import PROMPTS, Pipeline, Subject, telling_of
@@ -13,17 +13,6 @@ from sdbuild.verify.reference import Reference
 
 _UNET_CASES = 4
 """How many calls of the drawing's UNet artifacts repeat, from the first to the last."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """What an original gave for some inputs."""
-
-    inputs: Sequence[Array]
-    outputs: Sequence[Array]
-
-
-Cases = dict[str, Case]
 
 
 def run_originals(pipeline: Pipeline, tick: Callable[[], None]) -> dict[str, Cases]:
@@ -39,6 +28,7 @@ def run_originals(pipeline: Pipeline, tick: Callable[[], None]) -> dict[str, Cas
     cases: dict[str, Cases] = {subject.name: {} for subject in pipeline.subjects}
 
     def open_original(subject: Subject) -> Run:
+        assert subject.weights is not None
         with telling_of(subject.name):
             original = Reference(subject.kind, subject.config, subject.weights, pipeline.drawing.vae_scale)
 
@@ -83,6 +73,7 @@ def _run_vae(pipeline: Pipeline, open_original: Callable[[Subject], Run], latent
     decoder, encoder = pipeline.find("vae_decoder"), pipeline.find("vae_encoder")
     if decoder is not None:
         # The library's VAE has both halves: the one that is not built serves here all the same.
+        assert decoder.weights is not None
         other = Reference("vae_encoder", decoder.config, decoder.weights, pipeline.drawing.vae_scale)
         run = open_original(decoder)
         if latents is not None:
@@ -106,15 +97,14 @@ def _run_checker(pipeline: Pipeline, checker: Subject, run: Run, decoded: Array 
 
 
 def count_runs(pipeline: Pipeline) -> int:
-    """How many runs of networks `run_originals` and the artifacts' verification take, without the bundle's drawing."""
+    """How many runs of networks `run_originals` takes."""
     runs = 0
     unet, decoder = pipeline.find("unet"), pipeline.find("vae_decoder")
     for subject in pipeline.subjects:
         if subject is unet:
-            calls = unet_calls(pipeline.drawing)
-            runs += calls + min(_UNET_CASES, calls) * len(subject.stages)
+            runs += unet_calls(pipeline.drawing)
+        elif subject in pipeline.text_encoders:
+            runs += len(PROMPTS)
         else:
-            drawn = unet is not None and (subject is decoder or decoder is not None)
-            cases = len(PROMPTS) if subject in pipeline.text_encoders else 1 + drawn
-            runs += cases * (1 + len(subject.stages))
+            runs += 2 if unet is not None and decoder is not None else 1
     return runs

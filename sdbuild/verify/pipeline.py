@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,28 +26,37 @@ PROMPTS = {
 _DRAWN = ("negative prompt", "prompt")
 
 
-@dataclass(frozen=True)
-class Subject:
-    """A component: where its original is, and what each stage made of it.
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """What each stage made of a component.
 
     Attributes:
         name: the recipe's.
-        kind: of `sdbuild.modeling.components`.
-        config: its ``config.json``.
-        weights: the folder of its weight files.
         inputs: names of its inputs, in the kind's order.
         outputs: likewise.
         stages: stage → the models it wrote, chunks in order; in the order they were built, the last one ships.
-        tokenizer: of a text encoder: the folder of ``vocab.json`` and ``merges.txt``.
     """
 
     name: str
+    inputs: Sequence[str] = ()
+    outputs: Sequence[str] = ()
+    stages: Mapping[str, Sequence[Path]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject(Made):
+    """A component in its pipeline, and its original.
+
+    Attributes:
+        kind: of `sdbuild.modeling.components`.
+        config: its ``config.json``.
+        weights: the folder of its weight files; None where the original is not run.
+        tokenizer: of a text encoder: the folder of ``vocab.json`` and ``merges.txt``.
+    """
+
     kind: str
     config: Path
-    weights: Path
-    inputs: Sequence[str]
-    outputs: Sequence[str]
-    stages: Mapping[str, Sequence[Path]]
+    weights: Path | None = None
     tokenizer: Path | None = None
 
 

@@ -17,13 +17,16 @@ Keys of ``verify.json`` (PSNR in dB, to 0.01; null for what is not finite)::
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from sdbuild.errors import ShortfallError
 from sdbuild.verify.metrics import Difference
 
 _SCHEMA = 1
+_UNCHANGED = 80.0
+"""dB between what ``chunk`` or ``compile`` was given and what it gave: they rearrange a program, and compute nothing else."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,31 @@ class Measured:
     def psnr(self) -> float:
         """The lowest PSNR, in dB."""
         return self.worst.difference.psnr
+
+
+def write_measured(measured: Sequence[Measured], path: Path) -> None:
+    """Keep what was measured of a component, without rounding."""
+    path.write_text(json.dumps([asdict(each) for each in measured], ensure_ascii=False), encoding="utf-8")
+
+
+def read_measured(path: Path) -> list[Measured]:
+    """Read what `write_measured` wrote."""
+    return [
+        Measured(
+            each["stage"],
+            {
+                output: Worst(Difference(**worst["difference"]), worst["case"])
+                for output, worst in each["outputs"].items()
+            },
+            each["own_psnr"],
+        )
+        for each in json.loads(path.read_text(encoding="utf-8"))
+    ]
+
+
+def kept(min_converted_psnr: float) -> dict[str, float]:
+    """What stages must keep of what they were given, in dB. Weights rounded to float16 cost ``convert`` some, a fault more."""
+    return {"convert": min_converted_psnr, "chunk": _UNCHANGED, "compile": _UNCHANGED}
 
 
 @dataclass(frozen=True)

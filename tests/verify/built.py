@@ -14,11 +14,16 @@ from sdbuild.coreml.compiler import compile_package
 from sdbuild.coreml.convert import Metadata, Port, convert
 from sdbuild.coreml.package import read_package
 from sdbuild.coreml.rewrite import LookupTable, Weight, rewrite
+from sdbuild.coreml.runtime.storage import Precision
 from sdbuild.modeling.checkpoint import Checkpoint, weight_files
 from sdbuild.modeling.components import Shape
 from sdbuild.modeling.graph_file import read_graph
 from sdbuild.modeling.tracing import PREFIX
-from sdbuild.verify import Drawing, Subject
+from sdbuild.verify import Drawing, Report, Subject
+from sdbuild.verify.originals import count_runs, run_originals
+from sdbuild.verify.pipeline import PROMPTS, Pipeline
+from sdbuild.verify.report import kept
+from sdbuild.verify.verify import count_drawing, draw, measure
 from tests.architectures import make
 from tests.once import traced
 
@@ -83,7 +88,16 @@ def built(
     )
     tokenizer = SHAPES / "tokenizer" if source.kind.startswith("clip") else None
     stages = {"convert": [model], "compile": []}
-    subject = Subject(name, source.kind, source.config, source.weights, inputs, outputs, stages, tokenizer)
+    subject = Subject(
+        name=name,
+        inputs=inputs,
+        outputs=outputs,
+        stages=stages,
+        kind=source.kind,
+        config=source.config,
+        weights=source.weights,
+        tokenizer=tokenizer,
+    )
     return finished(folder, subject, bits=bits, chunked=chunked)
 
 
@@ -130,6 +144,30 @@ def drawing(shape: Shape, **changes: Any) -> Drawing:
         "steps": 4,
     }
     return Drawing(**facts | changes)
+
+
+def verify(
+    subjects: list[Subject],
+    drawing: Drawing,
+    precision: Precision = "float32",
+    min_psnr: Mapping[str, float] | None = None,
+    min_converted_psnr: float = 50,
+) -> Report:
+    """What the stages originals, measure and verify do, in one process. They announce as many runs as they make."""
+    pipeline, runs = Pipeline(subjects, drawing), []
+    cases = run_originals(pipeline, lambda: runs.append("original"))
+    measured = {
+        subject.name: measure(subject, cases[subject.name], precision, lambda: runs.append("measured"))
+        for subject in subjects
+    }
+    image = None
+    if pipeline.draws:
+        image = draw(pipeline, cases["vae_decoder"], precision, lambda: runs.append("drawing"))
+        assert runs.count("drawing") == count_drawing(pipeline)
+    assert runs.count("original") == count_runs(pipeline)
+    assert runs.count("measured") == sum(len(cases[subject.name]) * len(subject.stages) for subject in subjects)
+    drawn = {"prompt": PROMPTS["prompt"], "steps": drawing.steps, "guidance": drawing.guidance, "seed": drawing.seed}
+    return Report(precision, measured, image, drawn, min_psnr or {}, kept(min_converted_psnr))
 
 
 def _compress(source: Path, path: Path, bits: int) -> Path:

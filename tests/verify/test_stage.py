@@ -1,8 +1,9 @@
-"""The stage: from artifacts to verify.json and verify.txt."""
+"""The stages: from artifacts to verify.json and verify.txt."""
 
 import json
 import shutil
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,10 @@ from safetensors.numpy import save_file
 
 from sdbuild.errors import UserError
 from sdbuild.modeling.checkpoint import read_config
-from sdbuild.stages import Job
-from sdbuild.stages.verify import run
+from sdbuild.stages import Job, measure, originals, verify
 from sdbuild.verify import Drawing, Subject
 from tests.verify.built import SHAPES, finished
+from tests.verify.built import verify as in_one_process
 
 MODELS = {"text_encoder": ["TextEncoder"], "unet": ["UnetChunk1", "UnetChunk2"], "vae_decoder": ["VAEDecoder"]}
 
@@ -27,44 +28,80 @@ def recipe(subjects: dict[str, Subject], tmp_path_factory: pytest.TempPathFactor
     return [subjects["text_encoder"], unet, subjects["vae_decoder"]]
 
 
-def job(path: Path, subjects: list[Subject], news: list[tuple[int, int, str]], **changes: Any) -> Job:
-    """As the plan writes it: packages by their folders, compiled models by their names."""
-    (path / "output").mkdir(parents=True)
-    inputs = {"scheduler": SHAPES / "scheduler" / "scheduler_config.json"}
-    for subject in subjects:
-        inputs |= {f"config:{subject.name}": subject.config, f"weights:{subject.name}": subject.weights}
-        if subject.tokenizer:
-            inputs[f"tokenizer:{subject.name}"] = subject.tokenizer
+class Stages:
+    """Runs the stages as the plan puts them together: packages by their folders, compiled models by their names."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.news: list[tuple[int, int, str]] = []
+
+    def originals(self, subjects: list[Subject], **changes: Any) -> Path:
+        inputs = {"scheduler": SHAPES / "scheduler" / "scheduler_config.json"}
+        for subject in subjects:
+            assert subject.weights is not None
+            inputs |= {f"config:{subject.name}": subject.config, f"weights:{subject.name}": subject.weights}
+            if subject.tokenizer:
+                inputs[f"tokenizer:{subject.name}"] = subject.tokenizer
+        components = [{"name": subject.name, "kind": subject.kind} for subject in subjects]
+        return self._run("originals", originals.run, {"components": components, **FACTS, **changes}, inputs)
+
+    def measure(self, subject: Subject, originals: Path) -> Path:
+        inputs = {"cases": originals / subject.name}
         for stage, paths in subject.stages.items():
-            if stage == "compile":
-                inputs |= {f"compile:{name}": model for name, model in zip(MODELS[subject.name], paths, strict=True)}
-            else:
-                inputs[f"{stage}:{subject.name}"] = _folder(path / stage / subject.name, paths)
-    parameters: dict[str, Any] = {
-        "components": [
-            {
-                "name": subject.name,
-                "kind": subject.kind,
-                "inputs": list(subject.inputs),
-                "outputs": list(subject.outputs),
-                "models": MODELS[subject.name],
-            }
-            for subject in subjects
-        ],
-        "height": 64,
-        "width": 64,
-        "batch": 2,
-        "tokens": 77,
-        "latent_channels": 4,
-        "vae_factor": 8,
-        "vae_scale": read_config(SHAPES / "vae" / "config.json")["scaling_factor"],
-        "precision": "float32",
-        "steps": 3,
-        "image": True,
-        "min_psnr": {"text_encoder": 60, "unet": 20, "vae_decoder": 60, "image": 10},
-        "min_converted_psnr": 60,
-    }
-    return Job(parameters | changes, inputs, path / "output", path / "scratch", lambda *each: news.append(each))
+            if stage != "compile":
+                inputs[stage] = _folder(self.path / "packages" / stage / subject.name, paths)
+        inputs |= _compiled(subject)
+        parameters = _about(subject) | {"precision": "float32"}
+        return self._run(f"measure-{subject.name}", measure.run, parameters, inputs)
+
+    def verify(self, subjects: list[Subject], originals: Path, measured: dict[str, Path], **changes: Any) -> Path:
+        inputs = {"originals": originals}
+        for subject in subjects:
+            inputs |= {f"measured:{subject.name}": measured[subject.name] / "measured.json"}
+            inputs |= {f"config:{subject.name}": subject.config, **_compiled(subject)}
+            if subject.tokenizer:
+                inputs[f"tokenizer:{subject.name}"] = subject.tokenizer
+        parameters: dict[str, Any] = {
+            "components": [_about(subject) | {"kind": subject.kind} for subject in subjects],
+            **FACTS,
+            "precision": "float32",
+            "image": True,
+            "min_psnr": {"text_encoder": 60, "unet": 20, "vae_decoder": 60, "image": 10},
+            "min_converted_psnr": 60,
+        }
+        return self._run("verify", verify.run, parameters | changes, inputs)
+
+    def _run(self, name: str, run: Callable[[Job], None], parameters: dict[str, Any], inputs: dict[str, Path]) -> Path:
+        output = self.path / name
+        shutil.rmtree(output, ignore_errors=True)
+        output.mkdir(parents=True)
+        self.news = []
+        run(Job(parameters, inputs, output, self.path / "scratch", lambda *each: self.news.append(each)))
+        if self.news:
+            assert [done for done, _, _ in self.news] == list(range(1, self.news[-1][1] + 1))
+            assert {unit for _, _, unit in self.news} == {"runs"}
+        return output
+
+
+FACTS = {
+    "height": 64,
+    "width": 64,
+    "batch": 2,
+    "tokens": 77,
+    "latent_channels": 4,
+    "vae_factor": 8,
+    "vae_scale": read_config(SHAPES / "vae" / "config.json")["scaling_factor"],
+    "steps": 3,
+}
+
+
+def _about(subject: Subject) -> dict[str, Any]:
+    ports = {"inputs": list(subject.inputs), "outputs": list(subject.outputs)}
+    return {"name": subject.name, **ports, "models": MODELS[subject.name]}
+
+
+def _compiled(subject: Subject) -> dict[str, Path]:
+    return {f"compile:{name}": path for name, path in zip(MODELS[subject.name], subject.stages["compile"], strict=True)}
 
 
 def _folder(path: Path, packages: Any) -> Path:
@@ -75,10 +112,25 @@ def _folder(path: Path, packages: Any) -> Path:
     return path
 
 
-def test_the_report_is_written_twice(recipe: list[Subject], tmp_path: Path) -> None:
-    news: list[tuple[int, int, str]] = []
-    run(job(tmp_path, recipe, news))
-    report = json.loads((tmp_path / "output" / "verify.json").read_text())
+@dataclass
+class Done:
+    """What the stages made of a whole recipe."""
+
+    stages: Stages
+    originals: Path
+    measured: dict[str, Path]
+
+
+@pytest.fixture(scope="module")
+def done(recipe: list[Subject], tmp_path_factory: pytest.TempPathFactory) -> Done:
+    stages = Stages(tmp_path_factory.mktemp("stages"))
+    originals = stages.originals(recipe)
+    return Done(stages, originals, {subject.name: stages.measure(subject, originals) for subject in recipe})
+
+
+def test_the_report_is_written_twice(recipe: list[Subject], done: Done) -> None:
+    output = done.stages.verify(recipe, done.originals, done.measured)
+    report = json.loads((output / "verify.json").read_text())
     assert list(report["components"]) == sorted(MODELS)
     assert [stage["stage"] for stage in report["components"]["unet"]["stages"]] == [
         "convert",
@@ -89,40 +141,40 @@ def test_the_report_is_written_twice(recipe: list[Subject], tmp_path: Path) -> N
     assert report["components"]["vae_decoder"]["stages"][-1]["psnr"] >= 60
     assert report["image"]["steps"] == 3
     assert 10 < report["image"]["psnr"] < 60
-    table = (tmp_path / "output" / "verify.txt").read_text()
+    table = (output / "verify.txt").read_text()
     assert f"{report['components']['unet']['stages'][1]['psnr']:.2f} dB" in table
-    assert news[-1][0] == news[-1][1]
-    assert {unit for _, _, unit in news} == {"runs"}
-    assert {path.name for path in (tmp_path / "output").iterdir()} == {"verify.json", "verify.txt"}
+    assert {path.name for path in output.iterdir()} == {"verify.json", "verify.txt"}
 
 
-def test_falling_short_fails_and_leaves_nothing(recipe: list[Subject], tmp_path: Path) -> None:
+def test_files_between_the_stages_change_no_number(recipe: list[Subject], done: Done) -> None:
+    """The report is that of one process, to the last digit, as it always was."""
+    output = done.stages.verify(recipe, done.originals, done.measured)
+    facts = Drawing(**FACTS, scheduler=read_config(SHAPES / "scheduler" / "scheduler_config.json"))
+    whole = in_one_process(recipe, facts, min_psnr={"text_encoder": 60, "unet": 20, "vae_decoder": 60, "image": 10})
+    assert (output / "verify.json").read_text() == whole.json()
+    assert (output / "verify.txt").read_text() == whole.table()
+
+
+def test_falling_short_fails_and_leaves_nothing(recipe: list[Subject], done: Done) -> None:
     wanted = {"text_encoder": 60, "unet": 90, "vae_decoder": 60}
     with pytest.raises(UserError, match=r"^unet: [\d.]+ dB against PyTorch, 90 dB wanted; lost in compress"):
-        run(job(tmp_path, recipe, [], min_psnr=wanted, image=False))
-    assert not list((tmp_path / "output").iterdir())
+        done.stages.verify(recipe, done.originals, done.measured, min_psnr=wanted, image=False)
+    assert not list((done.stages.path / "verify").iterdir())
 
 
 def test_only_what_is_built_is_verified(recipe: list[Subject], tmp_path: Path) -> None:
-    run(job(tmp_path, recipe[1:2], [], min_psnr={"unet": 20}))
-    report = json.loads((tmp_path / "output" / "verify.json").read_text())
+    stages, unet = Stages(tmp_path), recipe[1]
+    originals = stages.originals([unet])
+    measured = {"unet": stages.measure(unet, originals)}
+    report = json.loads((stages.verify([unet], originals, measured, min_psnr={"unet": 20}) / "verify.json").read_text())
     assert list(report["components"]) == ["unet"]
     assert report["image"] is None
 
 
-def test_the_drawing_heeds_marks_among_the_weights(
-    recipe: list[Subject], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_drawing_heeds_marks_among_the_weights(recipe: list[Subject], tmp_path: Path) -> None:
     weights = tmp_path / "weights"
+    assert recipe[1].weights is not None
     shutil.copytree(recipe[1].weights, weights)
     save_file({"v_pred": np.zeros(0, np.float32)}, weights / "mark.safetensors")
-    given: list[Drawing] = []
-
-    def verify(_subjects: list[Subject], drawing: Drawing, **_settings: Any) -> None:
-        given.append(drawing)
-        raise UserError("seen")
-
-    monkeypatch.setattr("sdbuild.stages.verify.verify", verify)
-    with pytest.raises(UserError, match="seen"):
-        run(job(tmp_path / "job", [replace(recipe[1], weights=weights)], []))
-    assert given[0].scheduler["prediction_type"] == "v_prediction"
+    originals = Stages(tmp_path / "stages").originals([replace(recipe[1], weights=weights)])
+    assert read_config(originals / "scheduler.json")["prediction_type"] == "v_prediction"

@@ -1,0 +1,54 @@
+"""What variants share of their verification."""
+
+from pathlib import Path
+
+from tests.plan.support import graph
+
+COMPONENTS = ("text_encoder", "unet", "vae_decoder")
+
+
+def palettes(bits: int) -> dict[str, object]:
+    return {"compress": {"unet": [{"palettize": {"bits": bits}}]}}
+
+
+def variants(*bits: int) -> dict[str, object]:
+    return {"variants": [{"name": f"bits{each}", **palettes(each)} for each in bits]}
+
+
+def test_variants_measure_what_they_share_once(tmp_path: Path) -> None:
+    found = graph(tmp_path, verify={}, **variants(4, 6))
+    proving = {name for name, node in found.tasks.items() if node.stage.name in ("originals", "measure", "verify")}
+    assert proving == {
+        "originals",
+        "measure:text_encoder",
+        "measure:vae_decoder",
+        *(f"{task}@bits{bits}" for task in ("measure:unet", "verify") for bits in (4, 6)),
+    }
+
+
+def test_a_variant_is_verified_as_if_it_were_alone(tmp_path: Path) -> None:
+    """Equal nodes have equal keys, and so one artifact: the report of one is that of the other."""
+    both, alone = graph(tmp_path, verify={}, **variants(4, 6)), graph(tmp_path, verify={}, **palettes(4))
+    assert both.tasks["verify@bits4"] == alone.tasks["verify"]
+    assert both.tasks["verify@bits6"] != alone.tasks["verify"]
+
+
+def test_originals_depend_on_the_model_and_the_drawing_alone(tmp_path: Path) -> None:
+    one = graph(tmp_path, verify={}).tasks["originals"]
+    others = {"verify": {"min_psnr": 20, "image": False}, "chunk": True, "attention": "split_einsum", **palettes(6)}
+    assert graph(tmp_path, **others).tasks["originals"] == one
+    assert graph(tmp_path, verify={}, resolution="512x768").tasks["originals"] != one
+    assert {item.node.stage.name for item in one.inputs} == {"config", "download"}
+
+
+def test_a_measurement_depends_on_nothing_of_other_components(tmp_path: Path) -> None:
+    found = graph(tmp_path, verify={"image": False}, chunk=True, **palettes(6))
+    for name in COMPONENTS:
+        roles = {item.role: item.node.label for item in found.tasks[f"measure:{name}"].inputs}
+        assert roles.pop("cases") == "originals"
+        assert roles.pop("convert") == f"convert:{name}"
+        if name == "unet":
+            assert (roles.pop("compress"), roles.pop("chunk")) == ("compress:unet", "chunk:unet")
+            assert roles == {"compile:UnetChunk1": "compile:unet-1", "compile:UnetChunk2": "compile:unet-2"}
+        else:
+            assert list(roles.values()) == [f"compile:{name}"]
