@@ -13,7 +13,7 @@ from sdbuild.engine.request import find_task, graph_of, load
 from sdbuild.engine.space import check_writable, disk_needed, surely_due
 from sdbuild.engine.summary import table
 from sdbuild.engine.survey import Ready, State, Waiting, due_nodes, survey
-from sdbuild.errors import Status
+from sdbuild.errors import Status, one_line
 from sdbuild.plan import Graph, Node
 from sdbuild.recipe import load_recipe
 from sdbuild.recipe.files import configs_folder, names_in
@@ -124,9 +124,9 @@ def _explain(
         print(f"{name}: up to date, its artifact is {state.key[:12]}")
         entry = last.get(node)
         if entry is not None and entry.key == state.key and entry.reason:
-            print(f"  it last ran here because: {entry.reason}")
+            print(f"  it last ran here because: {one_line(entry.reason)}")
         elif made_for := state.artifact.stamp.made_for:
-            print(f"  first made for {made_for}")
+            print(f"  first made for {one_line(made_for)}")
         return
     print(f"{name}: would run: {reasons.of(node, state, last.get(node))}")
     told: set[Node] = set()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sdbuild.plan.graph import Stage
 
-CONFIG = Stage("config", 4, "read the model's configuration, tokenizer and list of files")
+CONFIG = Stage("config", 5, "read the model's configuration, tokenizer and list of files")
 DOWNLOAD = Stage("download", 1, "fetch the weight files")
 TRACE = Stage("trace", 3, "trace the architecture, without weights", ("torch", "diffusers", "transformers"))
 CONVERT = Stage("convert", 5, "write an ML Program with the weights", ("torch", "numpy"))
