@@ -8,7 +8,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from sdbuild.errors import UserError
+from sdbuild.errors import SourceError, UserError
 from sdbuild.store import Artifact, Store
 from sdbuild.store.integrity import Damage, condemn, find_damage
 
@@ -28,7 +28,7 @@ class Inputs:
     """
 
     def __init__(self, store: Store, job: Mapping[str, Any]) -> None:
-        """Begin to read. Raises DamagedInputError and UserError for what can be seen at once."""
+        """Begin to read. Raises DamagedInputError and SourceError for what can be seen at once."""
         self._store = store
         self.artifacts: list[Artifact] = []
         """Each once."""
@@ -65,7 +65,8 @@ class Inputs:
         """Wait for the reader.
 
         Raises:
-            UserError: a file outside the store changed meanwhile; or an artifact is damaged and can't be replaced.
+            SourceError: a file outside the store changed meanwhile.
+            UserError: an artifact is damaged and can't be replaced.
             DamagedInputError: artifacts were damaged.
         """
         self._reader.join()
@@ -96,8 +97,8 @@ def _state(path: Path) -> _State | None:
     return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
-def _changed(path: Path) -> UserError:
-    return UserError(
+def _changed(path: Path) -> SourceError:
+    return SourceError(
         f"{path} changed while it was built from, so nothing was kept of this stage; run the same command again when nothing "
         "writes to it"
     )
