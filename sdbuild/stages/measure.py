@@ -1,10 +1,10 @@
 """measure: what every stage made of a component, against its original in PyTorch."""
 
 from sdbuild.stages import Job, packages_in
-from sdbuild.verify import Made
+from sdbuild.verify.artifact import Made
 from sdbuild.verify.cases import read_cases
+from sdbuild.verify.measure import measure
 from sdbuild.verify.report import write_measured
-from sdbuild.verify.verify import measure
 
 _PACKAGES = ("convert", "compress", "chunk")
 

@@ -6,10 +6,10 @@ from sdbuild.modeling.checkpoint import read_config
 from sdbuild.modeling.markers import markers_in
 from sdbuild.sources.schedulers import with_markers
 from sdbuild.stages import Job
-from sdbuild.verify import Drawing, Subject
 from sdbuild.verify.cases import write_cases
+from sdbuild.verify.drawing import Drawing
 from sdbuild.verify.originals import count_runs, run_originals
-from sdbuild.verify.pipeline import Pipeline
+from sdbuild.verify.pipeline import Pipeline, Subject
 
 
 def run(job: Job) -> None:

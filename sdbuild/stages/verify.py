@@ -3,11 +3,11 @@
 import json
 
 from sdbuild.stages import Job
-from sdbuild.verify import Drawing, Report, Subject
 from sdbuild.verify.cases import read_cases
-from sdbuild.verify.pipeline import PROMPTS, Pipeline
-from sdbuild.verify.report import kept, read_measured
-from sdbuild.verify.verify import count_drawing, draw
+from sdbuild.verify.draw import count_drawing, draw
+from sdbuild.verify.drawing import Drawing
+from sdbuild.verify.pipeline import PROMPTS, Pipeline, Subject
+from sdbuild.verify.report import Report, kept, read_measured
 
 _FACTS = ("height", "width", "batch", "tokens", "latent_channels", "vae_factor", "vae_scale", "steps")
 

@@ -1,6 +1,8 @@
 """What a stage wrote for a component, run as the app runs it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,23 @@ from sdbuild.verify.metrics import Array
 
 _DECODED_BYTES = 4 << 30
 """How much of the weights is kept in float32; what is beyond it is decoded when it is needed. All of an SD 1.5 fits."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """What each stage made of a component.
+
+    Attributes:
+        name: the recipe's.
+        inputs: names of its inputs, in the kind's order.
+        outputs: likewise.
+        stages: stage → the models it wrote, chunks in order; in the order they were built, the last one ships.
+    """
+
+    name: str
+    inputs: Sequence[str] = ()
+    outputs: Sequence[str] = ()
+    stages: Mapping[str, Sequence[Path]] = field(default_factory=dict)
 
 
 class Artifact:
@@ -44,3 +63,12 @@ class Artifact:
         if missing := [name for name in self._outputs if name not in values]:
             raise UserError(f"{self._models[-1].path}: does not give {', '.join(missing)}")
         return [values[name].astype(np.float32) for name in self._outputs]
+
+
+@contextmanager
+def telling_of(what: str) -> Iterator[None]:
+    """Say what was being verified when something went wrong."""
+    try:
+        yield
+    except UserError as error:
+        raise type(error)(f"{what}: {error}") from error

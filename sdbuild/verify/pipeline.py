@@ -1,16 +1,15 @@
 """The components of one pipeline, and the way through them."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sdbuild.errors import UserError
 from sdbuild.modeling.checkpoint import read_config
+from sdbuild.verify.artifact import Made
 from sdbuild.verify.drawing import Drawing, Run, arbitrary_condition, condition, denoise, tokenize
 from sdbuild.verify.metrics import Array
 
@@ -24,23 +23,6 @@ PROMPTS = {
 """What text encoders are given, by name: the first two are those of the drawing, the last is longer than they take."""
 
 _DRAWN = ("negative prompt", "prompt")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Made:
-    """What each stage made of a component.
-
-    Attributes:
-        name: the recipe's.
-        inputs: names of its inputs, in the kind's order.
-        outputs: likewise.
-        stages: stage → the models it wrote, chunks in order; in the order they were built, the last one ships.
-    """
-
-    name: str
-    inputs: Sequence[str] = ()
-    outputs: Sequence[str] = ()
-    stages: Mapping[str, Sequence[Path]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,12 +112,3 @@ def _context_width(unet: Mapping[str, Any]) -> int:
     """What a UNet attends to; diffusers' default where its configuration is silent."""
     width: int = unet.get("cross_attention_dim", 1280)
     return width
-
-
-@contextmanager
-def telling_of(what: str) -> Iterator[None]:
-    """Say what was being verified when something went wrong."""
-    try:
-        yield
-    except UserError as error:
-        raise type(error)(f"{what}: {error}") from error

@@ -19,11 +19,12 @@ from sdbuild.modeling.checkpoint import Checkpoint, weight_files
 from sdbuild.modeling.components import Shape
 from sdbuild.modeling.graph_file import read_graph
 from sdbuild.modeling.tracing import PREFIX
-from sdbuild.verify import Drawing, Report, Subject
+from sdbuild.verify.draw import count_drawing, draw
+from sdbuild.verify.drawing import Drawing
+from sdbuild.verify.measure import measure
 from sdbuild.verify.originals import count_runs, run_originals
-from sdbuild.verify.pipeline import PROMPTS, Pipeline
-from sdbuild.verify.report import kept
-from sdbuild.verify.verify import count_drawing, draw, measure
+from sdbuild.verify.pipeline import PROMPTS, Pipeline, Subject
+from sdbuild.verify.report import Report, kept
 from tests.architectures import make
 from tests.once import traced
 

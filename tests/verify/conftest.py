@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sdbuild.modeling.components import Shape
-from sdbuild.verify import Subject
+from sdbuild.verify.pipeline import Subject
 from tests.verify.built import built, shapes
 
 _COMPONENTS = {

@@ -15,10 +15,9 @@ from transformers import CLIPTokenizer
 
 from sdbuild.errors import UserError
 from sdbuild.modeling.components import Shape
-from sdbuild.verify import Subject
 from sdbuild.verify.drawing import pixels
 from sdbuild.verify.originals import run_originals
-from sdbuild.verify.pipeline import PROMPTS, Pipeline
+from sdbuild.verify.pipeline import PROMPTS, Pipeline, Subject
 from tests.architectures import CHECKER, TEXT, TEXT_XL, UNET_2, UNET_XL, VAE, make
 from tests.verify.breaking import broken, renamed
 from tests.verify.built import SCHEDULER, SHAPES, Source, built, drawing, finished, saved, verify, with_stage

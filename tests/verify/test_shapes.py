@@ -11,12 +11,12 @@ from diffusers import StableDiffusionPipeline
 
 from sdbuild.errors import UserError
 from sdbuild.modeling.components import Shape
-from sdbuild.verify import Report, Subject
+from sdbuild.verify.draw import _shipped
 from sdbuild.verify.drawing import pixels
 from sdbuild.verify.metrics import psnr
 from sdbuild.verify.originals import run_originals
-from sdbuild.verify.pipeline import PROMPTS, Pipeline
-from sdbuild.verify.verify import _shipped
+from sdbuild.verify.pipeline import PROMPTS, Pipeline, Subject
+from sdbuild.verify.report import Report
 from tests.verify.breaking import Fault, broken, epsilon, swapped, zeroed
 from tests.verify.built import SHAPES, built, compiled, drawing, shapes, verify, with_stage
 

@@ -14,7 +14,8 @@ from safetensors.numpy import save_file
 from sdbuild.errors import UserError
 from sdbuild.modeling.checkpoint import read_config
 from sdbuild.stages import Job, measure, originals, verify
-from sdbuild.verify import Drawing, Subject
+from sdbuild.verify.drawing import Drawing
+from sdbuild.verify.pipeline import Subject
 from tests.verify.built import SHAPES, finished
 from tests.verify.built import verify as in_one_process
 

@@ -1,14 +1,12 @@
-"""Hold what every stage wrote against PyTorch, and the bundle's image against the one that PyTorch draws."""
+"""What every stage made of a component, compared with its original in PyTorch, which is not needed any more by then."""
 
 from collections.abc import Callable, Mapping, Sequence
 
 from sdbuild.coreml.runtime.storage import Precision
 from sdbuild.errors import UserError
-from sdbuild.verify.artifact import Artifact
+from sdbuild.verify.artifact import Artifact, Made, telling_of
 from sdbuild.verify.cases import Cases
-from sdbuild.verify.drawing import Run, pixels, unet_calls
-from sdbuild.verify.metrics import Array, compare, psnr
-from sdbuild.verify.pipeline import Made, Pipeline, Subject, telling_of
+from sdbuild.verify.metrics import Array, compare
 from sdbuild.verify.report import Measured, Worst
 
 
@@ -34,23 +32,6 @@ def measure(made: Made, cases: Cases, precision: Precision, tick: Callable[[], N
     return measured
 
 
-def draw(pipeline: Pipeline, cases: Cases, precision: Precision, tick: Callable[[], None]) -> float:
-    """dB of the image that the models which ship draw, against that among the cases of the decoder's original.
-
-    ``pipeline`` has all that a drawing takes; ``tick`` is called after each of `count_drawing` runs.
-
-    Raises:
-        UserError: something cannot be read or run; the message names the component and the stage.
-    """
-    bundle = pipeline.image(lambda subject: _shipped(subject, precision, tick))
-    return psnr(pixels(cases["drawing"].outputs[0]), pixels(bundle), peak=1.0)
-
-
-def count_drawing(pipeline: Pipeline) -> int:
-    """How many runs of networks `draw` takes."""
-    return 2 * len(pipeline.text_encoders) + unet_calls(pipeline.drawing) + 1
-
-
 def _worst(
     outputs: Sequence[str], originals: Mapping[str, Sequence[Array]], results: Mapping[str, Sequence[Array]]
 ) -> dict[str, Worst]:
@@ -63,18 +44,3 @@ def _worst(
                 raise UserError(f"{output} has shape {list(result.shape)}, that of PyTorch {list(original.shape)}")
         found[output] = Worst.of({name: compare(original, result) for name, (original, result) in pairs.items()})
     return found
-
-
-def _shipped(subject: Subject, precision: Precision, tick: Callable[[], None]) -> Run:
-    """What the last stage wrote of a component."""
-    stage, paths = list(subject.stages.items())[-1]
-    with telling_of(f"{subject.name}: {stage}"):
-        artifact = Artifact(paths, subject.inputs, subject.outputs, precision)
-
-    def run(_name: str, inputs: Sequence[Array]) -> list[Array]:
-        with telling_of(f"{subject.name}: {stage}"):
-            outputs = artifact(inputs)
-        tick()
-        return outputs
-
-    return run
