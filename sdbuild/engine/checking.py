@@ -12,7 +12,8 @@ from sdbuild.engine.progress import make_display, size
 from sdbuild.errors import UserError
 from sdbuild.recipe.problems import display
 from sdbuild.store import Artifact, Store, open_store
-from sdbuild.store.integrity import Damage, condemn, find_damage
+from sdbuild.store.errors import UNWRITABLE, explained
+from sdbuild.store.integrity import Damage, condemn, find_damage, find_strangers
 
 _MOST = 20  # artifacts named
 
@@ -29,8 +30,9 @@ def check_store() -> None:
     with store.in_use() or nullcontext():
         artifacts = sorted(store.artifacts(), key=lambda artifact: artifact.path)
         unknown = len(list(store.root.glob("artifacts/*/*.json"))) - len(artifacts)
-        damages = _read(artifacts)
-        noted = _condemn(store, damages) if damages else True
+        damages = _read(artifacts) + [damage for artifact in artifacts for damage in find_strangers(artifact)]
+        with explained(store.root):
+            noted = _condemn(store, damages) if damages else True
     where, total = display(store.root), size(sum(_bytes(artifact) for artifact in artifacts))
     if unknown:
         print(
@@ -77,7 +79,9 @@ def _condemn(store: Store, damages: list[Damage]) -> bool:
     """Whether it could be noted."""
     try:
         condemn(store, damages)
-    except OSError:
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
         return False
     return True
 

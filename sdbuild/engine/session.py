@@ -14,7 +14,16 @@ from sdbuild.engine import progress
 from sdbuild.engine.environment import stage_environment
 from sdbuild.engine.failures import failure
 from sdbuild.engine.process import RUNNING, run_stage
-from sdbuild.engine.publish import folder_of, is_published, lock_results, publish, result_of, stale_folders, withdraw
+from sdbuild.engine.publish import (
+    Result,
+    folder_of,
+    is_published,
+    lock_results,
+    publish,
+    result_of,
+    stale_folders,
+    withdraw,
+)
 from sdbuild.engine.reasons import Reasons
 from sdbuild.engine.space import check_space, check_writable, surely_due
 from sdbuild.engine.survey import Due, Ready, State, due_nodes, examine, survey
@@ -29,6 +38,10 @@ from sdbuild.store.errors import explained, not_writable
 def results_task(build: Build) -> str:
     """The name of the task that puts a build's results into its folder."""
     return f"_results:{build.name}:{build.variant or ''}"
+
+
+_ATTEMPTS = 3
+"""Of a stage whose inputs prove damaged: other builds may find the same damage, and make the same again, at any moment."""
 
 
 class _DamagedInputsError(Exception):
@@ -109,13 +122,28 @@ class Session:
         self._reasons[node] = self._why.of(node, state, self._last(node))
         return False
 
-    def run(self, node: Node, *, again: bool = True) -> None:
-        """Make its artifact, unless another build has meanwhile; once ``again`` where its inputs prove damaged.
+    def run(self, node: Node) -> None:
+        """Make its artifact, unless another build has meanwhile. Where its inputs prove damaged, they are made again first.
 
         Raises UserError.
         """
+        for _ in range(_ATTEMPTS):
+            if self._attempt(node):
+                return
+            for item in node.inputs:
+                self._restore(item.node)
+            if self.is_done(node):  # its key is another one where they came to other content
+                return
+        raise UserError(
+            f"{self.graph.names[node]}: what it is made of was damaged again each time that it was made; test the disk and the "
+            "memory of this machine"
+        )
+
+    def _attempt(self, node: Node) -> bool:
+        """Whether its inputs were whole, so that its artifact is there now."""
         due = self._states[node]
-        assert isinstance(due, Due), "doit runs a task when its inputs are done"
+        if not isinstance(due, Due):  # an input is being made again, for another task that found it damaged
+            return isinstance(due, Ready)
         with explained(self.store.root):
             name = self.graph.names[node]
             if self._in_use is None:
@@ -125,19 +153,14 @@ class Session:
                 if isinstance(found, Artifact):
                     self._ready(node, due.key, found)
                     self.reused.add(name)
-                    return
+                    return True
                 try:
                     self._make(node, due, lock)
-                    return
                 except _DamagedInputsError as error:
-                    if not again:
-                        raise UserError(f"{name}: {error}; it was damaged as soon as it was made again") from None
                     self._damage_seen = True
                     self._say(f"{name}: damaged in the store, and made again: {error}")
-        for item in node.inputs:  # without its lock: theirs are taken one by one
-            self._restore(item.node)
-        if not self.is_done(node):  # its key is another one where they came to other content
-            self.run(node, again=False)
+                    return False
+        return True
 
     def _restore(self, node: Node) -> None:
         """Make again what is damaged of a node and of all it is made of. Raises UserError."""
@@ -188,7 +211,8 @@ class Session:
         inputs = []
         for item in node.inputs:
             state = self._states[item.node]
-            assert isinstance(state, Ready)
+            if not isinstance(state, Ready):  # another task found it damaged
+                raise _DamagedInputsError(f"{self.graph.names[item.node]} is being made again")
             path = state.artifact.path / item.subpath if item.subpath else state.artifact.path
             inputs.append({"role": item.role, "path": str(path), "stage": item.node.stage.name, "key": state.key})
         return {
@@ -200,6 +224,7 @@ class Session:
             "parameters": node.settings,
             "inputs": inputs,
             "outside": outside_files(node.settings),
+            "links": node.stage.links,
             "made_for": f"{self.graph.users[node][0].recipe}: {self.graph.names[node]}",
         }
 
@@ -216,19 +241,26 @@ class Session:
 
     def is_shown(self, build: Build) -> bool:
         """Its results lie in the build folder as they should."""
-        if not is_published(result_of(build, self.artifacts(), self.here)):
+        if not is_published(self._result(build)):
             return False
         self._in_place.add(build)
         return True
 
     def show(self, build: Build) -> None:
         """Put its results into the build folder. Raises UserError."""
-        result = result_of(build, self.artifacts(), self.here)
+        result = self._result(build)
         with lock_results(self.store, result.folder, self.here):
             if not is_published(result):
                 publish(result)
                 self.published = True
         self._in_place.add(build)
+
+    def _result(self, build: Build) -> Result:
+        try:
+            return result_of(build, self.artifacts(), self.here)
+        except KeyError:  # another task found an artifact damaged, and makes it again
+            self._restore(build.result)
+            return result_of(build, self.artifacts(), self.here)
 
     def _withdraw(self, folder: Path) -> None:
         """Remove the results of a variant that is no more, unless another build has meanwhile written them."""

@@ -27,6 +27,8 @@ class Stage:
     """Distributions whose versions may show in what it writes."""
     module: str = ""
     """Where its ``run`` is; empty for ``sdbuild.stages.<name>``."""
+    links: bool = False
+    """What it writes has hard links to what it reads."""
 
     @property
     def code(self) -> str:

@@ -10,11 +10,11 @@ TRACE = Stage("trace", 3, "trace the architecture, without weights", ("torch", "
 CONVERT = Stage("convert", 5, "write an ML Program with the weights", ("torch", "numpy"))
 COMPRESS = Stage("compress", 2, "compress the weights", ("numpy", "numba"))
 CHUNK = Stage("chunk", 2, "cut the package in two")
-COMPILE = Stage("compile", 1, "compile the package to what apps load")
+COMPILE = Stage("compile", 1, "compile the package to what apps load", links=True)
 ORIGINALS = Stage("originals", 1, "run the originals in PyTorch", ("torch", "diffusers", "transformers"))
 MEASURE = Stage("measure", 1, "hold what every stage made of a component against PyTorch", ("torch",))
 VERIFY = Stage("verify", 4, "draw with what ships, and judge", ("torch", "diffusers", "transformers"))
-BUNDLE = Stage("bundle", 3, "put Resources together and check them")
+BUNDLE = Stage("bundle", 3, "put Resources together and check them", links=True)
 
 _MAKING = (CONFIG, DOWNLOAD, TRACE, CONVERT, COMPRESS, CHUNK, COMPILE)
 STAGES = {stage.name: stage for stage in (*_MAKING, ORIGINALS, MEASURE, VERIFY, BUNDLE)}

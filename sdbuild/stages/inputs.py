@@ -10,6 +10,7 @@ from typing import Any
 
 from sdbuild.errors import SourceError, UserError
 from sdbuild.store import Artifact, Store
+from sdbuild.store.errors import UNWRITABLE
 from sdbuild.store.integrity import Damage, condemn, find_damage
 
 _State = tuple[int, ...]
@@ -23,41 +24,46 @@ class Inputs:
     """The artifacts that a job names, and the files of the user's that it reads.
 
     Artifacts are compared with their stamps by a thread, byte by byte, beside the stage, which is faster than before it: what
-    one reads the other finds in the system's cache. Files outside the store may change at any time; of these the status is
-    compared before and after, with the time of its own last change, which nobody can put back.
+    one reads the other finds in the system's cache. A stage that makes hard links to its inputs is waited for, as what it
+    links to then is what it ships. All files may change at any time, those of the user's at their will: the status of each
+    is compared before and after, with the time of its last change, which nobody can put back.
     """
 
     def __init__(self, store: Store, job: Mapping[str, Any]) -> None:
         """Begin to read. Raises DamagedInputError and SourceError for what can be seen at once."""
         self._store = store
-        self.artifacts: list[Artifact] = []
-        """Each once."""
-        parts: list[tuple[Artifact, str | None]] = []
+        self._parts: list[tuple[Artifact, str | None]] = []
         for item in job["inputs"]:
             found = store.look(item["stage"], item["key"])
             if not isinstance(found, Artifact):
                 raise DamagedInputError(f"{item['stage']}: {found.damage or 'gone'}")
             subpath = os.path.relpath(item["path"], found.path)
-            parts.append((found, None if subpath == "." else subpath))
-        self.artifacts = list({artifact.path: artifact for artifact, _ in parts}.values())
+            self._parts.append((found, None if subpath == "." else subpath))
+        self.artifacts = list({artifact.path: artifact for artifact, _ in self._parts}.values())
+        """Each once."""
         self._outside = {path: _state(path) for path in map(Path, job["outside"])}
         for text, (size, time) in job["outside"].items():
             state = self._outside[Path(text)]
             if state is None or state[2:4] != (size, time):
                 raise _changed(Path(text))
+        self._inside: dict[tuple[Path, str], _State | None] = {}
         for artifact in self.artifacts:
             for file in artifact.stamp.files:
                 place = artifact.path / file.path
                 if place.is_symlink():
                     self._outside[place.resolve()] = _state(place)
+                else:
+                    self._inside[artifact.path, file.path] = _state(place)
         self._damages: list[Damage] = []
         self._error: BaseException | None = None
-        self._reader = Thread(target=self._read, args=(parts,), daemon=True)
-        self._reader.start()
+        self._links = job["links"]
+        self._reader = Thread(target=self._read, daemon=True)
+        if not self._links:
+            self._reader.start()
 
-    def _read(self, parts: list[tuple[Artifact, str | None]]) -> None:
+    def _read(self) -> None:
         try:
-            self._damages = find_damage(parts)
+            self._damages = find_damage(self._parts)
         except BaseException as error:
             self._error = error
 
@@ -67,25 +73,50 @@ class Inputs:
         Raises:
             SourceError: a file outside the store changed meanwhile.
             UserError: an artifact is damaged and can't be replaced.
-            DamagedInputError: artifacts were damaged.
+            DamagedInputError: artifacts were damaged, or written to.
         """
+        if self._links:
+            self._reader.start()
         self._reader.join()
         for path, before in self._outside.items():
             if before is None or _state(path) != before:
                 raise _changed(path)
         if self._error is not None:
             raise self._error
+        written = self._written()
         if not self._damages:
+            if written:
+                raise DamagedInputError(f"{', '.join(written[:3])} written to while it was read")
             return
         what = "; ".join(f"{damage.artifact.stamp.stage}: {damage}" for damage in self._damages[:3])
         try:
             condemn(self._store, self._damages)
         except OSError as error:
+            if error.errno not in UNWRITABLE:
+                raise
             raise UserError(
                 f"damaged in the store: {what}. It can't be made again there ({error.strerror}): its owner may run "
                 "`doit check`, or set SDBUILD_STORE to a folder of your own"
             ) from error
         raise DamagedInputError(what)
+
+    def _written(self) -> list[str]:
+        """Files of artifacts that were written to since the stage began, though it may be that they are as they were again.
+
+        What the reader saw before counts no more. A hard link, which any build may make at any time, changes the time of a
+        file's last change alone: then the content, read again, decides.
+        """
+        written = []
+        for artifact in self.artifacts:
+            for file in artifact.stamp.files:
+                before, now = self._inside.get((artifact.path, file.path)), _state(artifact.path / file.path)
+                if before is None or now == before:
+                    continue
+                if not self._links:
+                    self._damages += find_damage([(artifact, file.path)])
+                if now is None or now[:4] != before[:4]:
+                    written.append(f"{artifact.stamp.stage}: {file.path}")
+        return written
 
 
 def _state(path: Path) -> _State | None:

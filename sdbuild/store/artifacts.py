@@ -12,6 +12,7 @@ The layout of a store::
 
 from __future__ import annotations
 
+import errno
 import heapq
 import os
 import time
@@ -21,7 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sdbuild.errors import one_line
-from sdbuild.store.digest import Identity, hash_file, identity, part_digest, record_files, walk
+from sdbuild.store.digest import FileRecord, Identity, hash_file, identity, part_digest, walk
 from sdbuild.store.errors import UNWRITABLE, explained, not_writable
 from sdbuild.store.locks import Lock
 from sdbuild.store.stamp import Stamp, read_stamp, write_atomically
@@ -87,12 +88,12 @@ class Store:
             if stamp is None or stamp.key != key:
                 return Absent(self._found_damage(stage, key))
             path = self._artifact_path(stage, key)
-            damage = _check(path, stamp)
-            if damage is None:
+            files = _check(path, stamp)
+            if isinstance(files, str):
+                return Absent(one_line(files))
+            if files == stamp.files:
                 return Artifact(path, stamp)
-            if damage:
-                return Absent(one_line(damage))
-            stamp = replace(stamp, files=record_files(path))
+            stamp = replace(stamp, files=files)
             # A read-only store stays usable: the note only saves reading the files again next time.
             with suppress(OSError):
                 stamp.write(stamp_path)
@@ -106,19 +107,26 @@ class Store:
         path, stamp_path = self._artifact_path(stamp.stage, stamp.key), self._stamp_path(stamp.stage, stamp.key)
         path.parent.mkdir(parents=True, exist_ok=True)
         sync_tree(work.output)
-        stamp_path.unlink(missing_ok=True)
-        if path.exists():
-            path.rename(work.discarded)
+        damage_path = self._damage_path(stamp.stage, stamp.key)
+        for former in (stamp_path, path):  # whatever it is: a folder may be where a file should be
+            if os.path.lexists(former):
+                former.rename(work.folder / f"former-{former.name}")
         work.output.rename(path)
         sync_folder(path.parent)
         stamp.write(stamp_path)
-        self._damage_path(stamp.stage, stamp.key).unlink(missing_ok=True)
+        if os.path.lexists(damage_path):
+            damage_path.rename(work.folder / damage_path.name)
         return Artifact(path, stamp)
 
     def condemn(self, artifact: Artifact, damage: str) -> None:
         """Note that an artifact is not what was made, so that it is made again. Raises OSError where that can't be noted."""
         stage, key = artifact.stamp.stage, artifact.stamp.key
-        write_atomically(self._damage_path(stage, key), f"{damage}\n")
+        try:
+            write_atomically(self._damage_path(stage, key), f"{damage}\n")
+        except OSError as error:
+            if error.errno in UNWRITABLE:
+                raise
+            # A full disk, say: that there is no stamp is what counts.
         self._stamp_path(stage, key).unlink(missing_ok=True)
 
     def artifacts(self) -> Iterator[Artifact]:
@@ -126,7 +134,10 @@ class Store:
         with explained(self.root):
             paths = list(self.root.glob("artifacts/*/*.json"))
         for path in paths:
-            stamp = read_stamp(path)
+            try:
+                stamp = read_stamp(path)
+            except OSError:  # another user's, or on a bad sector
+                continue
             if stamp is not None and (stamp.stage, stamp.key) == (path.parent.name, path.stem):
                 yield Artifact(path.with_suffix(""), stamp)
 
@@ -207,24 +218,26 @@ class Store:
             return ""
 
 
-def _check(path: Path, stamp: Stamp) -> str | None:
-    """None when every file looks as it did; what is damaged; or "" when only times changed, the contents did not."""
+def _check(path: Path, stamp: Stamp) -> tuple[FileRecord, ...] | str:
+    """The files, with the times that they have now, when each is as it was made; else what is damaged."""
     try:
         found = dict(walk(path))
     except FileNotFoundError:
         return "its folder is gone"
-    touched = False
+    except OSError as error:
+        if error.errno not in (errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG):
+            raise
+        return "its folder is none" if error.errno == errno.ENOTDIR else "a link in its folder leads back to it"
+    files = []
     for file in stamp.files:
         stat = found.pop(file.path, None)
         if stat is None:
             return f"{file.path} is missing"
-        if file.looks_like(stat):
-            continue
         if stat.st_size != file.size:
             return f"{file.path} has {stat.st_size} bytes instead of {file.size}"
-        if hash_file(path / file.path) != file.sha256:
+        if not file.looks_like(stat) and hash_file(path / file.path) != file.sha256:
             return f"{file.path} was changed"
-        touched = True
+        files.append(replace(file, mtime_ns=stat.st_mtime_ns))
     if found:
         return f"{min(found)} does not belong there"
-    return "" if touched else None
+    return tuple(files)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sdbuild.errors import one_line
 from sdbuild.store.artifacts import Artifact, Store
-from sdbuild.store.digest import FileRecord, hash_file
+from sdbuild.store.digest import FileRecord, hash_file, walk
 
 _Inode = tuple[int, int]
 
@@ -26,15 +26,20 @@ class Damage:
 
     artifact: Artifact
     path: str
-    """Of the file, relative to the artifact."""
+    """Of the file, relative to the artifact; empty: the artifact itself."""
     what: str
     """Such as "was changed"."""
     inode: _Inode | None = None
     """Of a file that is there."""
 
+    @property
+    def place(self) -> Path:
+        """On the disk."""
+        return self.artifact.path / self.path
+
     def __str__(self) -> str:
         """A phrase for people."""
-        return one_line(f"{self.path} {self.what}")
+        return one_line(f"{self.path or 'its folder'} {self.what}")
 
 
 @dataclass
@@ -67,9 +72,9 @@ def find_damage(
             if subpath and record.path != subpath and not record.path.startswith(f"{subpath}/"):
                 continue
             place = artifact.path / record.path
-            if not linked and place.is_symlink():
-                continue
             try:
+                if not linked and place.is_symlink():
+                    continue
                 stat = place.stat()
             except OSError as error:
                 found.append(Damage(artifact, record.path, _missing(error)))
@@ -97,18 +102,36 @@ def find_damage(
     return found
 
 
+def find_strangers(artifact: Artifact) -> list[Damage]:
+    """What is in an artifact's folder and not in its stamp."""
+    expected = {file.path for file in artifact.stamp.files}
+    try:
+        return [
+            Damage(artifact, path, "does not belong there", (stat.st_dev, stat.st_ino))
+            for path, stat in sorted(walk(artifact.path), key=lambda found: found[0])
+            if path not in expected
+        ]
+    except FileNotFoundError:  # which `find_damage` says better
+        return []
+    except OSError as error:
+        return [Damage(artifact, "", f"can't be read ({os.strerror(error.errno or 0)})", _inode(artifact.path))]
+
+
 def condemn(store: Store, damages: Iterable[Damage]) -> list[Artifact]:
     """Note of the artifacts damaged, and of all others that share a damaged file, that they must be made again.
 
-    Returns them. Raises OSError where that can't be noted, in a store of another user's.
+    Returns them; those that were made again since they were read are not among them. Raises OSError where it can't be noted,
+    in a store of another user's.
     """
     wrong: dict[Path, tuple[Artifact, list[str]]] = {}
     inodes: dict[str, set[_Inode]] = defaultdict(set)
     for damage in damages:
+        if _inode(damage.place) != damage.inode:  # the file that was read is no more
+            continue
         wrong.setdefault(damage.artifact.path, (damage.artifact, []))[1].append(str(damage))
-        if damage.inode is not None:
-            (expected,) = (file.sha256 for file in damage.artifact.stamp.files if file.path == damage.path)
-            inodes[expected].add(damage.inode)
+        for file in damage.artifact.stamp.files:
+            if file.path == damage.path and damage.inode is not None:
+                inodes[file.sha256].add(damage.inode)
     for artifact in store.artifacts() if inodes else ():
         for file in artifact.stamp.files:
             if artifact.path not in wrong and _inode(artifact.path / file.path) in inodes.get(file.sha256, ()):

@@ -71,7 +71,16 @@ def read_stamp(path: Path) -> Stamp | None:
             peak_bytes=_be(data["peak_bytes"], int),
             made_for=_be(data["made_for"], str),
         )
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (
+        FileNotFoundError,
+        NotADirectoryError,
+        IsADirectoryError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ):
         return None
 
 

@@ -18,8 +18,6 @@ class Workplace:
         """Kept when an attempt fails or is killed, for the next: downloads are resumed from here."""
         self.job = self.folder / "job.json"
         self.log = self.folder / "log"
-        self.discarded = self.folder / "discarded"
-        """Where a damaged artifact goes that is being replaced."""
         self.kept_log = root / "logs" / f"{key[:16]}.log"
 
     def prepare(self) -> None:

@@ -13,6 +13,7 @@ from sdbuild.errors import NO_MEMORY, UserError
 from sdbuild.store.digest import tree_digest
 from tests.engine.conftest import Toy
 from tests.engine.toy import NODES
+from tests.store.mutations import flip
 
 
 def test_a_damaged_artifact_is_noticed_and_made_again(toy: Toy) -> None:
@@ -54,15 +55,6 @@ def _garble_stamp(file: Path, stamp: Path) -> None:
     stamp.write_text(stamp.read_text()[:50])
 
 
-def _flip(file: Path) -> None:
-    """Change one byte and nothing that a look at the file would show."""
-    stat, content = file.stat(), file.read_bytes()
-    file.chmod(0o644)
-    file.write_bytes(bytes([content[0] ^ 1]) + content[1:])
-    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    file.chmod(stat.st_mode)
-
-
 def _folder(toy: Toy, stage: str) -> Path:
     (found,) = (path for path in (toy.store / "artifacts" / stage).iterdir() if path.is_dir())
     return found
@@ -73,7 +65,7 @@ def test_what_kept_size_and_time_is_noticed_by_the_stage_that_reads_it(
 ) -> None:
     toy, undisturbed = make_toy("toy"), make_toy("undisturbed")
     assert toy.run() == 0
-    _flip(_folder(toy, "convert") / "A.mlpackage/weights/weight.bin")
+    flip(_folder(toy, "convert") / "A.mlpackage/weights/weight.bin")
     assert (toy.run(), len(toy.ran())) == (0, NODES)  # nothing reads it
     other = {"compress:a@x": {"text": "other"}}
     assert (toy.run(changes=other), undisturbed.run(changes=other)) == (0, 0)
@@ -93,9 +85,28 @@ def test_hard_links_share_the_damage_and_are_all_made_again(make_toy: Callable[[
     toy.ran()
     file = _folder(toy, "config") / "tokenizer/vocab.json"
     assert file.samefile(toy.results / "x/Resources/vocab.json")
-    _flip(file)
+    flip(file)
     assert (toy.run(changes=other), undisturbed.run(changes=other)) == (0, 0)
     assert toy.ran() == ["bundle@x", "bundle@y", "bundle@y", "compile:a@y", "compress:a@y", "config"]
+    assert tree_digest(toy.results) == tree_digest(undisturbed.results)
+
+
+def test_an_input_that_is_edited_while_it_is_read_is_made_again(make_toy: Callable[[str], Toy]) -> None:
+    toy, undisturbed = make_toy("toy"), make_toy("undisturbed")
+    assert (toy.run(changes={"compress:a@x": {"scribble": "package"}}), undisturbed.run()) == (0, 0)
+    assert (toy.ran().count("compress:a@x"), toy.ran()) == (2, [])
+    assert tree_digest(toy.results) == tree_digest(undisturbed.results)
+
+
+def test_damage_found_by_one_of_two_tasks_at_once_is_mended_for_both(make_toy: Callable[[str], Toy]) -> None:
+    toy, undisturbed = make_toy("toy"), make_toy("undisturbed")
+    assert toy.run() == 0
+    flip(_folder(toy, "config") / "tokenizer/vocab.json")
+    other = {"bundle@x": {"text": "other"}, "compile:a@y": {"text": "other"}}
+    slow = {"config": {"sleep": 1}} | {name: {"text": "other", "sleep": 0.5} for name in other}
+    # That bundle@y is examined while config is made again takes luck; it is right at any moment.
+    assert toy.run("-n", "2", changes=slow) == 0
+    assert undisturbed.run(changes=slow) == 0
     assert tree_digest(toy.results) == tree_digest(undisturbed.results)
 
 
@@ -107,7 +118,7 @@ def test_check_reads_every_byte(toy: Toy, monkeypatch: pytest.MonkeyPatch, capfd
     capfd.readouterr()
     check_store()
     assert f"{NODES} artifacts in {toy.store}" in capfd.readouterr().out
-    _flip(_folder(toy, "convert") / "A.mlpackage/weights/weight.bin")
+    flip(_folder(toy, "convert") / "A.mlpackage/weights/weight.bin")
     (_folder(toy, "trace") / "graph").unlink()
     _folder(toy, "config").with_suffix(".json").write_text("{}")
     with pytest.raises(UserError, match="the next build") as told:
@@ -165,7 +176,7 @@ def test_a_local_model_behind_a_link_is_watched_as_well(
     assert toy.run(changes=linked) == 0
     toy.ran()
     # With size and time kept, and back when it is read: its bytes are other ones.
-    _flip(weights)
+    flip(weights)
     assert toy.run(changes=linked | {"convert:a": {"text": "other"}}) == 0
     assert [name for name in toy.ran() if name[-1] == "a"] == ["convert:a", "convert:a", "trace:a"]
 

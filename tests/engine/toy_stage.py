@@ -15,6 +15,8 @@ def run(job: Job) -> None:
     if log := os.environ.get("TOY_LOG"):
         with Path(log).open("a") as file:
             file.write(f"{name}\n")
+    if role := job.parameters.get("scribble"):
+        scribble(next(iter(_files(job.inputs[role]))), job.scratch / "scribbled")
     read = "".join(
         f"{role}:{sorted(file.read_text() for file in _files(path))}\n" for role, path in sorted(job.inputs.items())
     )
@@ -39,6 +41,15 @@ def run(job: Job) -> None:
         job.output.joinpath(path).symlink_to(place)
     for place in job.parameters.get("meddle", []):
         meddle(Path(place))
+
+
+def scribble(file: Path, done: Path) -> None:
+    """Edit a file in the store, once, after whatever read it at first."""
+    if not done.exists():
+        time.sleep(0.3)
+        done.touch()
+        file.chmod(0o644)
+        file.write_text("scribbled")
 
 
 def meddle(file: Path) -> None:

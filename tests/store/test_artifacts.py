@@ -9,6 +9,8 @@ import pytest
 
 from sdbuild.store import Absent, Artifact, Stamp, Store, Workplace
 from sdbuild.store.digest import part_digest, record_files, tree_digest
+from sdbuild.store.integrity import find_damage, find_strangers
+from tests.store.mutations import flip
 
 FILES = {"model.mil": "program", "weights/weight.bin": "0123456789", "notes": ""}
 
@@ -120,6 +122,48 @@ def test_a_link_that_leads_nowhere_is_a_missing_file(store: Store, tmp_path: Pat
     assert isinstance(store.look("play", "k" * 64), Artifact)
     (tmp_path / "model").unlink()
     assert store.look("play", "k" * 64) == Absent("model is missing")
+
+
+def test_a_touch_of_one_file_vouches_for_no_other(store: Store) -> None:
+    made = commit(store)
+    flip(made.path / "weights/weight.bin")
+    os.utime(made.path / "model.mil", (1, 1))
+    found = store.look("play", "k" * 64)
+    assert isinstance(found, Artifact) and found.digest() == made.digest()
+    assert [str(damage) for damage in find_damage([(found, None)])] == ["weights/weight.bin was changed"]
+
+
+@pytest.mark.parametrize("wrong", ["file", "link", "nowhere"])
+def test_something_else_in_the_place_of_an_artifact_is_replaced(store: Store, wrong: str) -> None:
+    made = commit(store)
+    shutil.rmtree(made.path)
+    if wrong == "file":
+        made.path.touch()
+    else:
+        made.path.symlink_to("." if wrong == "link" else "nowhere")
+    made.path.with_suffix(".damaged").mkdir()
+    assert isinstance(store.look("play", "k" * 64), Absent)
+    made = commit(store)
+    assert store.look("play", "k" * 64) == made
+
+
+def test_a_folder_in_the_place_of_a_stamp_is_replaced(store: Store) -> None:
+    made = commit(store)
+    made.path.with_suffix(".json").unlink()
+    made.path.with_suffix(".json").mkdir()
+    assert store.look("play", "k" * 64) == Absent() and list(store.artifacts()) == []
+    made = commit(store)
+    assert store.look("play", "k" * 64) == made
+
+
+def test_a_link_that_leads_back_is_damage(store: Store) -> None:
+    made = commit(store)
+    (made.path / "loop").symlink_to(".")
+    assert store.look("play", "k" * 64) == Absent("a link in its folder leads back to it")
+    assert [str(damage)[:22] for damage in find_strangers(made)] == ["its folder can't be re"]
+    (made.path / "loop").unlink()
+    (made.path / "more").touch()
+    assert [str(damage) for damage in find_strangers(made)] == ["more does not belong there"]
 
 
 def test_touched_files_are_read_once_and_then_known_again(store: Store) -> None:

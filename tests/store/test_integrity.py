@@ -9,17 +9,10 @@ import pytest
 from sdbuild.store import Absent, Artifact, Stamp, Store, Workplace
 from sdbuild.store.integrity import condemn, find_damage
 from sdbuild.store.stamp import read_stamp
+from tests.store.mutations import flip
 from tests.store.test_artifacts import commit, store
 
 __all__ = ["store"]
-
-
-def flip(file: Path) -> None:
-    """Change a byte, and neither size nor time."""
-    stat, content = file.stat(), file.read_bytes()
-    file.chmod(0o644)
-    file.write_bytes(bytes([content[0] ^ 1]) + content[1:])
-    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 
 def told(store: Store, key: str) -> str:
@@ -64,6 +57,14 @@ def test_condemned_artifacts_are_made_again_with_all_that_share_the_file(store: 
     assert store.look("play", "m" * 64) == alone
     made = commit(store, "l" * 64, {"b": "shared"})
     assert store.look("play", "l" * 64) == made and not made.path.with_suffix(".damaged").exists()
+
+
+def test_what_was_made_again_meanwhile_is_not_condemned(store: Store) -> None:
+    first = commit(store)
+    flip(first.path / "model.mil")
+    found = find_damage([(first, None)])
+    again = commit(store)
+    assert condemn(store, found) == [] and store.look("play", "k" * 64) == again
 
 
 def test_a_stamp_that_is_not_as_it_was_written_is_none(store: Store) -> None:
