@@ -12,6 +12,7 @@ from pathlib import Path
 from sdbuild.bundle.violation import Violation
 from sdbuild.errors import UserError
 from sdbuild.standins import ENOUGH, stand_in
+from sdbuild.vocabulary import lost_words, unknown_words
 
 VOCABULARY, MERGES = "vocab.json", "merges.txt"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -96,20 +97,21 @@ def _check_merges(content: bytes, vocabulary: dict[str, int] | None) -> list[Vio
     if content and not content.endswith(b"\n"):
         wrong("the last line does not end with LF", "the app loses it", "end it with LF")
     lines = [(number, line) for number, line in enumerate(content.split(b"\n"), start=1)]
-    pairs = [
-        (number, [field for field in line.split(b" ") if field])
-        for number, line in lines
-        if line and not line.startswith(b"#")
-    ]
-    bad = [number for number, fields in pairs if len(fields) != 2]
+    fields = [(number, line, [field for field in line.split(b" ") if field]) for number, line in lines if line]
+    bad = [number for number, line, parts in fields if len(parts) != 2 and not line.startswith(b"#")]
     if bad:
         wrong(f"line {bad[0]} is not two fields{_and_more(bad)}", "the app does not start", _NEW)
     elif vocabulary is not None:
-        made = [b"".join(fields).decode(errors="replace") for _, fields in pairs]
-        unknown = [token for token in made if token not in vocabulary]
-        if unknown:
+        made = [(line, b"".join(parts).decode(errors="replace")) for _, line, parts in fields]
+        if unknown := unknown_words(vocabulary, (word for line, word in made if not line.startswith(b"#"))):
             what = f"makes {unknown[0]}, which vocab.json lacks{_and_more(unknown)}"
             wrong(what, "such words end the prompt", "take both files from one tokenizer")
+        # Of CLIP's own merges the app skips those that start with #; that is no fault of the file.
+        if lost := lost_words(vocabulary, (word for _, word in made)):
+            what = f"has no merge for {lost[0]}, which vocab.json has{_and_more(lost)}"
+            wrong(
+                what, "prompts with such words are read in shorter pieces", "take both files, whole, from one tokenizer"
+            )
     return violations
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sdbuild.plan.graph import Stage
 
-CONFIG = Stage("config", 5, "read the model's configuration, tokenizer and list of files")
+CONFIG = Stage("config", 6, "read the model's configuration, tokenizer and list of files")
 DOWNLOAD = Stage("download", 1, "fetch the weight files")
 TRACE = Stage("trace", 3, "trace the architecture, without weights", ("torch", "diffusers", "transformers"))
 CONVERT = Stage("convert", 5, "write an ML Program with the weights", ("torch", "numpy"))
@@ -14,7 +14,7 @@ COMPILE = Stage("compile", 1, "compile the package to what apps load", links=Tru
 ORIGINALS = Stage("originals", 1, "run the originals in PyTorch", ("torch", "diffusers", "transformers"))
 MEASURE = Stage("measure", 1, "hold what every stage made of a component against PyTorch", ("torch",))
 VERIFY = Stage("verify", 4, "draw with what ships, and judge", ("torch", "diffusers", "transformers"))
-BUNDLE = Stage("bundle", 3, "put Resources together and check them", links=True)
+BUNDLE = Stage("bundle", 4, "put Resources together and check them", links=True)
 
 _MAKING = (CONFIG, DOWNLOAD, TRACE, CONVERT, COMPRESS, CHUNK, COMPILE)
 STAGES = {stage.name: stage for stage in (*_MAKING, ORIGINALS, MEASURE, VERIFY, BUNDLE)}

@@ -288,10 +288,11 @@ def _known(
     try:
         model.model_validate(dict(config))
     except ValidationError as error:
-        first, *more = error.errors(include_url=False)
-        others = f" (and {len(more)} more faults)" if more else ""
+        faults = list(dict.fromkeys(f"{inside}{_explained(fault)}" for fault in error.errors(include_url=False)))
+        count = len(faults) - _FAULTS
+        others = f"; and {count} more {'faults' if count > 1 else 'fault'}" if count > 0 else ""
         raise SourceError(
-            f"{where}: {inside}{_explained(first)}{others}; the file is damaged or not for this kind of model: get it again, "
+            f"{where}: {'; '.join(faults[:_FAULTS])}{others}; the file is damaged or not for this kind of model: get it again, "
             "or name another source"
         ) from None
     own = model.model_fields.keys() | model.named_by
@@ -312,6 +313,7 @@ def _is_harmless(model: type[Architecture], key: str, value: Any) -> bool:
     return value in _ONLY_OFF.get(key, ())
 
 
+_FAULTS = 3  # in a message
 _EXPECTED = {
     "int_type": "a whole number",
     "int_from_float": "a whole number",

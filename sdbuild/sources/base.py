@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -111,25 +112,32 @@ def read_json(source: Source, path: str) -> dict[str, Any]:
         SourceError: missing; not JSON in UTF-8, with or without a byte-order mark; or with what programs read differently (a
             key twice in one object, NaN, half a character) or choke on (more than 64 levels).
     """
+    content = read_text_file(source, path)
     try:
-        value = json.loads(
-            read_text_file(source, path).decode("utf-8-sig"), object_pairs_hook=_object, parse_constant=_constant
-        )
-        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()  # whatever was read can be written
+        value = json.loads(content.decode("utf-8-sig"), object_pairs_hook=_object, parse_int=_whole_number)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise _damaged(source, path, f", line {line} is not UTF-8") from None
     except json.JSONDecodeError as error:
         raise _damaged(source, path, f", line {error.lineno} is not valid JSON") from None
     except _TwiceError as error:
         raise _damaged(source, path, f" has the key {shown(error.args[0])} twice in one object") from None
-    except (ValueError, RecursionError):
-        raise _damaged(source, path, " is not valid JSON") from None
+    except RecursionError:
+        raise _damaged(source, path, _DEEP) from None
     if not isinstance(value, dict):
         raise SourceError(f"{source.name}: {path} holds no JSON object; the file is not what its name says")
     if _is_deep(value):
-        raise _damaged(source, path, f" has more than {_LEVELS} levels, one inside the other")
+        raise _damaged(source, path, _DEEP)
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()  # whatever was read can be written
+    except ValueError:
+        raise _damaged(source, path, f" has {next(_unfit(value))}, which is not valid JSON") from None
     return value
 
 
 _LEVELS = 64
+_DEEP = f" has more than {_LEVELS} levels, one inside the other"
+_DIGITS = 1000  # of a whole number; Python reads a few thousand
 
 
 class _TwiceError(Exception):
@@ -143,8 +151,27 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
-def _constant(name: str) -> Any:
-    raise ValueError(name)
+def _whole_number(digits: str) -> int | float:
+    return int(digits) if len(digits) <= _DIGITS else math.inf
+
+
+def _unfit(value: Any, place: str = "") -> Iterator[str]:
+    """What can't be written as JSON, with its place: ``NaN at vision_config.sizes[1]``."""
+    match value:
+        case dict():
+            for key, inside in value.items():
+                at = f"{place}.{shown(key)}" if place else shown(key)
+                yield from _unfit(key, at)
+                yield from _unfit(inside, at)
+        case list():
+            for number, inside in enumerate(value):
+                yield from _unfit(inside, f"{place}[{number}]")
+        case str() if any("\ud800" <= character <= "\udfff" for character in value):
+            yield f"half a character at {shown(place)}"
+        case float() if math.isnan(value):
+            yield f"NaN at {shown(place)}"
+        case float() if math.isinf(value):
+            yield f"infinity, or a number that is too large, at {shown(place)}"
 
 
 def _is_deep(value: Any) -> bool:

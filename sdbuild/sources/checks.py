@@ -58,7 +58,7 @@ def check_index(source: str, index: Config) -> None:
             f"{', '.join(TITLES)}"
         )
     if "Inpaint" in found:
-        raise _other_task(source, 9)
+        raise _other_task(source, f"an inpainting model: model_index.json names {found}")
 
 
 def check_pipeline(source: str, index: Config, unet: Config | None, family: str, latent_channels: int) -> None:
@@ -77,7 +77,7 @@ def _check_unet(source: str, config: Config, family: str, latent_channels: int) 
     channels = config.get("in_channels", 4)
     if channels != latent_channels:
         if channels in _TASKS and config.get("out_channels", 4) == latent_channels:
-            raise _other_task(source, channels)
+            raise _other_task(source, _TASKS[channels])
         raise SourceError(
             f"{source}: the UNet takes {channels} channels, and latent images of `pipeline: {family}` have {latent_channels}; "
             "name a text-to-image model of that pipeline"
@@ -204,9 +204,10 @@ def check_resolution(unet: Config, vae_factor: int, width: int, height: int) -> 
     halvings = max(0, len(unet.get("down_block_types", ())) - 1)
     multiple = vae_factor * 2**halvings
     if width % multiple or height % multiple:
+        often = "once" if halvings == 1 else f"{halvings} times"
         near = " or ".join(dict.fromkeys(_multiples(width, height, multiple)))
         raise SourceError(
-            f"resolution: {width}x{height}: the model's UNet halves the latent image {halvings} times, so both sides must be "
+            f"resolution: {width}x{height}: the model's UNet halves the latent image {often}, so both sides must be "
             f"multiples of {multiple}; write {near}"
         )
 
@@ -217,5 +218,5 @@ def _multiples(width: int, height: int, multiple: int) -> tuple[str, str]:
     return f"{down[0]}x{down[1]}", f"{up[0]}x{up[1]}"
 
 
-def _other_task(source: str, channels: int) -> SourceError:
-    return SourceError(f"{source}: {_TASKS[channels]}; only text-to-image models can be built: name one")
+def _other_task(source: str, what: str) -> SourceError:
+    return SourceError(f"{source}: {what}; only text-to-image models can be built: name one")

@@ -114,19 +114,27 @@ def _named(index: Config) -> Any:
 
 
 def _refuse_others(source: str, kind: Any, config: Config) -> None:
-    name = "scheduler_config.json" if kind is None else f"the scheduler {shown(kind)}"
+    name = f"the scheduler {shown(kind)}"
     advice = f"name a model that predicts noise (epsilon) or {_PREDICTIONS[1]}"
     known = kind is None or (isinstance(kind, str) and kind in _CLASSES)
     word = str(kind)
-    flow = "Flow" in word or config.get("use_flow_sigmas") or config.get("prediction_type") == "flow_prediction"
-    if flow or (not known and "RFScheduler" in word):
+    if "Flow" in word or (not known and "RFScheduler" in word):
+        flow = name
+    else:
+        flow = _saying(config, "prediction_type", config.get("prediction_type") == "flow_prediction")
+        flow = flow or _saying(config, "use_flow_sigmas", bool(config.get("use_flow_sigmas")))
+    if flow:
         raise SourceError(
-            f"{source}: {name} means flow matching: the network predicts a velocity on the straight way from noise to image, "
+            f"{source}: {flow} means flow matching: the network predicts a velocity on the straight way from noise to image, "
             f"for which the pipelines of Stable Diffusion 1, 2 and XL have no scheduler; {advice}"
         )
-    if word.startswith(("EDM", "CosineDPM", "KarrasVe")) or config.get("sigma_data") is not None:
+    if word.startswith(("EDM", "CosineDPM", "KarrasVe")):
+        edm = name
+    else:
+        edm = _saying(config, "sigma_data", config.get("sigma_data") is not None)
+    if edm:
         raise SourceError(
-            f"{source}: {name} means EDM: the network's input and output are scaled by the noise level (sigma_data), for which "
+            f"{source}: {edm} means EDM: the network's input and output are scaled by the noise level (sigma_data), for which "
             f"the pipelines of Stable Diffusion 1, 2 and XL have no scheduler; {advice}"
         )
     if not known:
@@ -134,6 +142,10 @@ def _refuse_others(source: str, kind: Any, config: Config) -> None:
             f"{source}: scheduler_config.json names {shown(kind)}, which is no scheduler of diffusers for a model of this "
             f"kind; {advice}, with one of {', '.join(sorted(_CLASSES))}"
         )
+
+
+def _saying(config: Config, key: str, applies: bool) -> str:
+    return f"{key}: {shown(config[key])} in scheduler_config.json" if applies else ""
 
 
 def _check_words(source: str, config: Config) -> None:
@@ -177,25 +189,26 @@ def _swift_notes(config: Config) -> list[str]:
     """What the schedulers of the Swift package cannot do, and what the app has to bring."""
     lacking = []
     if config["prediction_type"] == "v_prediction":
-        lacking.append("prediction_type v_prediction (they take the UNet's output for noise)")
+        lacking.append("prediction_type is v_prediction, and they take the UNet's output for noise")
     if config.get("rescale_betas_zero_snr"):
-        lacking.append("zero terminal SNR (rescale_betas_zero_snr)")
+        lacking.append("it has zero terminal SNR (rescale_betas_zero_snr)")
     if config.get("trained_betas") is not None:
-        lacking.append("betas of the model's own (trained_betas)")
+        lacking.append("it has betas of its own (trained_betas)")
     else:
         scaled = config.get("_class_name") in _SCALED_LINEAR
         defaults = _SWIFT if scaled else {"beta_schedule": "linear", "beta_start": 0.0001, "beta_end": 0.02}
         own = {key: config.get(key, defaults.get(key, number)) for key, number in _SWIFT.items()}
-        odd = [f"{key} {own[key]}" for key, number in _SWIFT.items() if own[key] != number]
+        odd = [f"{key} is {own[key]}" for key, number in _SWIFT.items() if own[key] != number]
         if odd:
-            lacking.append(f"{', '.join(odd)} (theirs are {', '.join(f'{key} {_SWIFT[key]}' for key in _SWIFT)})")
+            theirs = ", ".join(f"{key} {number}" for key, number in _SWIFT.items())
+            lacking.append(f"{', '.join(odd)}, and they are made with {theirs}")
     if config.get("timestep_spacing") == "trailing":
-        lacking.append("timestep_spacing trailing")
+        lacking.append("timestep_spacing is trailing")
     if not lacking:
         return []
     return [
-        f"the model's scheduler has {'; '.join(lacking)}, which the Swift package's schedulers, PNDM and DPM-Solver++, do not "
-        "do: pictures come out wrong with them. The app must bring a scheduler of its own, by manifest.json's `scheduler`"
+        "pictures come out wrong with the Swift package's schedulers, PNDM and DPM-Solver++, which can't do what the model's "
+        f"scheduler asks for: {'; '.join(lacking)}. The app must bring a scheduler of its own, by manifest.json's `scheduler`"
     ]
 
 

@@ -6,10 +6,11 @@ from typing import Any
 
 from sdbuild.errors import SourceError
 from sdbuild.sources.base import Source, read_json, read_text_file, shown
+from sdbuild.vocabulary import lost_words, unknown_words
 
 _SPECIAL = ("<|startoftext|>", "<|endoftext|>")
 _HEADER = "#version: 0.2"  # what transformers writes, and readers skip
-_NAMED = 5  # added words in a message
+_NAMED = 5  # words in a message
 
 
 def read_tokenizer(source: Source, folder: str, note: Callable[[str], None]) -> tuple[dict[str, int], str]:
@@ -22,7 +23,7 @@ def read_tokenizer(source: Source, folder: str, note: Callable[[str], None]) -> 
     whichever file has them, and ``note`` is told; but the two that frame a prompt are looked up by name.
 
     Raises:
-        SourceError: no tokenizer, or not one of CLIP's.
+        SourceError: no tokenizer, not one of CLIP's, or its vocabulary and its merges do not belong together.
     """
     added: Any = []
     if f"{folder}/vocab.json" in source.files and f"{folder}/merges.txt" in source.files:
@@ -39,7 +40,10 @@ def read_tokenizer(source: Source, folder: str, note: Callable[[str], None]) -> 
         )
     if not all(type(token) is int and token >= 0 for token in vocabulary.values()):
         raise SourceError(f"{source.name}: {where} maps some words to what are no numbers; the file is damaged")
-    _settle_added(source, folder, vocabulary, [*_words(added), *_added_beside(source, folder)], note)
+    made = {line: line.replace(" ", "") for line in merges}
+    _settle_added(
+        source, folder, vocabulary, frozenset(made.values()), [*_words(added), *_added_beside(source, folder)], note
+    )
     if missing := [token for token in _SPECIAL if token not in vocabulary]:
         raise SourceError(f"{source.name}: {where} lacks {' and '.join(missing)}: not a CLIP tokenizer")
     for line in merges:
@@ -47,6 +51,7 @@ def read_tokenizer(source: Source, folder: str, note: Callable[[str], None]) -> 
             raise SourceError(
                 f"{source.name}: {folder}: the merge '{shown(line)}' is not two parts; the file is damaged"
             )
+    _check_merges(source, folder, vocabulary, made)
     ordered = dict(sorted(vocabulary.items(), key=lambda item: item[1]))
     return ordered, "".join(f"{line}\n" for line in (_HEADER, *merges))
 
@@ -71,6 +76,7 @@ def _settle_added(
     source: Source,
     folder: str,
     vocabulary: dict[str, int],
+    made: frozenset[str],
     added: list[tuple[Any, Any]],
     note: Callable[[str], None],
 ) -> None:
@@ -85,15 +91,35 @@ def _settle_added(
             )
         if word in _SPECIAL:
             vocabulary[word] = number
-        elif word not in vocabulary:
+        elif word not in vocabulary or lost_words([word], made):
             left_out[word] = number
+            vocabulary.pop(word, None)
     if left_out:
-        names = ", ".join(map(shown, list(left_out)[:_NAMED]))
-        more = f" and {len(left_out) - _NAMED} more" if len(left_out) > _NAMED else ""
         note(
-            f"{folder} has added words ({names}{more}), which apps can't use: the Swift package's tokenizer joins letters by "
-            "merges, and none makes these. They are left out, and prompts with them are read letter by letter"
+            f"{folder} has added words ({_examples(list(left_out))}), which apps can't use: the Swift package's tokenizer "
+            "joins letters by merges, and none makes these. They are left out, and prompts with them are read letter by letter"
         )
+
+
+def _check_merges(source: Source, folder: str, vocabulary: dict[str, int], merges: dict[str, str]) -> None:
+    """``merges``: line → the word that it makes."""
+    # Lines that start with # are merges to transformers and comments to the app: they can't make what it does not know.
+    if unknown := unknown_words(vocabulary, (word for line, word in merges.items() if not line.startswith("#"))):
+        raise SourceError(
+            f"{source.name}: {folder}: merges make {_examples(unknown)}, which the vocabulary lacks; the files are not of one "
+            "tokenizer, or one of them is cut off: get them again"
+        )
+    if lost := lost_words(vocabulary, merges.values()):
+        raise SourceError(
+            f"{source.name}: {folder}: no merge makes {_examples(lost)} of the vocabulary, so prompts with such words would be "
+            "read in pieces; the merges are cut off, or not of this tokenizer: get its files again. Words that were added by "
+            "hand belong in added_tokens.json"
+        )
+
+
+def _examples(words: list[str]) -> str:
+    more = f" and {len(words) - _NAMED} more" if len(words) > _NAMED else ""
+    return ", ".join(map(shown, words[:_NAMED])) + more
 
 
 def _lines(source: Source, path: str) -> list[str]:

@@ -63,6 +63,7 @@ BAD: dict[str, tuple[bytes | None, bytes | None, str]] = {
     "one-field": (None, b"#version\nab</w>\n", "merges.txt: line 2 is not two fields"),
     "three-fields": (None, b"a b</w>\n\na b c\nd\n", "merges.txt: line 3 is not two fields (and 1 more)"),
     "a-tab-is-no-blank": (None, b"a\tb</w>\n", "merges.txt: line 1 is not two fields"),
+    "cut-off": (None, b"#version: 0.2\n", "merges.txt: has no merge for ab</w>, which vocab.json has"),
     "of-another-tokenizer": (None, b"a b</w>\na a\nb b\n", "merges.txt: makes aa, which vocab.json lacks (and 1 more)"),
 }
 
@@ -77,7 +78,8 @@ def test_each_bad_file_gives_its_line(name: str, tmp_path: Path) -> None:
 
 
 def test_comments_empty_lines_and_more_blanks_are_read_over(tmp_path: Path) -> None:
-    folder = write(tmp_path / "Resources", merges=b"#version: 0.2\n\n# # #\na  b</w> \n")
+    vocabulary = json.dumps(VOCABULARY | {"##</w>": 6, "<unk>": 7}).encode()
+    folder = write(tmp_path / "Resources", vocabulary, b"#version: 0.2\n\n# # #\n# #</w>\na  b</w> \n")
     assert check_tokenizer(folder, ["vocab.json", "merges.txt"], TOKENS) == []
 
 

@@ -107,7 +107,17 @@ def test_the_keys_are_those_of_the_libraries() -> None:
         ("CLIPTextModel", {"num_hidden_layers": "12"}, "num_hidden_layers: '12' is not a whole number; "),
         ("CLIPTextModel", {"num_hidden_layers": True}, "num_hidden_layers: true is not a whole number; "),
         ("CLIPTextModel", {"num_hidden_layers": None}, "num_hidden_layers: null is not a whole number; "),
-        ("CLIPTextModel", {"hidden_size": 0, "vocab_size": -1}, "hidden_size: 0 is less than 1 (and 1 more faults); "),
+        (
+            "CLIPTextModel",
+            {"hidden_size": 0, "vocab_size": -1},
+            "hidden_size: 0 is less than 1; vocab_size: -1 is less than 1; the file",
+        ),
+        (
+            "UNet2DConditionModel",
+            {"block_out_channels": [-1, -2, 8, -4, -5]},
+            "block_out_channels[0]: -1 is less than 1; block_out_channels[1]: -2 is less than 1; block_out_channels[3]: -4 is "
+            "less than 1; and 1 more fault; the file",
+        ),
         (
             "CLIPTextModel",
             {"hidden_act": "someone/gelu"},

@@ -52,11 +52,15 @@ def test_what_the_swift_package_does_is_no_news(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"prediction_type": "v_prediction"}, "take the UNet's output for noise"),
+        (
+            {"prediction_type": "v_prediction"},
+            "^pictures come out wrong with the Swift package's schedulers, PNDM and DPM-Solver\\+\\+, which can't do what the "
+            "model's scheduler asks for: prediction_type is v_prediction, and they take the UNet's output for noise\\. The app",
+        ),
         ({"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}, "zero terminal SNR"),
-        ({"beta_schedule": "linear"}, r"beta_schedule linear \(theirs are beta_schedule scaled_linear"),
+        ({"beta_schedule": "linear"}, "beta_schedule is linear, and they are made with beta_schedule scaled_linear, "),
         ({"trained_betas": [0.1, 0.2]}, "trained_betas"),
-        ({"timestep_spacing": "trailing"}, "timestep_spacing trailing"),
+        ({"timestep_spacing": "trailing"}, "timestep_spacing is trailing"),
     ],
 )
 def test_what_the_app_must_bring_is_said_and_written(changes: dict[str, Any], words: str, tmp_path: Path) -> None:
@@ -73,10 +77,16 @@ def test_what_the_app_must_bring_is_said_and_written(changes: dict[str, Any], wo
     ("changes", "message"),
     [
         ({"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0}, "FlowMatchEuler.*means flow matching"),
-        ({"prediction_type": "flow_prediction"}, "means flow matching"),
-        ({"_class_name": "UniPCMultistepScheduler", "use_flow_sigmas": True}, "means flow matching"),
+        (
+            {"prediction_type": "flow_prediction"},
+            "prediction_type: flow_prediction in scheduler_config.json means flow m",
+        ),
+        (
+            {"_class_name": "UniPCMultistepScheduler", "use_flow_sigmas": True},
+            "use_flow_sigmas: true in scheduler_config.json means flow matching",
+        ),
         ({"_class_name": "EDMEulerScheduler"}, "EDMEulerScheduler means EDM"),
-        ({"sigma_data": 0.5}, "means EDM"),
+        ({"sigma_data": 0.5}, "sigma_data: 0.5 in scheduler_config.json means EDM"),
         ({"prediction_type": "sample"}, "prediction_type: sample, .*known are epsilon, v_prediction"),
         ({"prediction_type": "velocity\x1b[31m"}, r'prediction_type: "velocity\\u001b\[31m"'),
         ({"prediction_type": None}, "prediction_type: null"),

@@ -176,8 +176,8 @@ def test_only_the_models_asked_for_must_be_there(tmp_path: Path) -> None:
         (
             sd1(index={"_class_name": "StableDiffusionInpaintPipeline"}),
             SD1,
-            "an inpainting model: its UNet takes 9 channels, five of them the mask and the picture under it; only "
-            "text-to-image models can be built: name one",
+            "an inpainting model: model_index.json names StableDiffusionInpaintPipeline; only text-to-image models can be "
+            "built: name one",
         ),
         (
             sd1(unet={"in_channels": 8}),
@@ -317,7 +317,7 @@ def without(*prefixes: str) -> dict[str, bytes]:
         ),
         (
             sd1() | {"unet/config.json": b"\xff"},
-            "unet/config.json is not valid JSON; the file is damaged: get it again",
+            "unet/config.json, line 1 is not UTF-8; the file is damaged: get it again",
         ),
         (
             sd1() | {"model_index.json": as_json([])},
@@ -329,7 +329,7 @@ def without(*prefixes: str) -> dict[str, bytes]:
         ),
         (
             sd1() | {"vae/config.json": b"[" * 100_000},
-            "vae/config.json is not valid JSON; the file is damaged: get it again",
+            "vae/config.json has more than 64 levels, one inside the other; the file is damaged: get it again",
         ),
         (
             sd1() | {"vae/config.json": b'{"a": ' + b"[" * 100 + b"]" * 100 + b"}"},
@@ -337,23 +337,44 @@ def without(*prefixes: str) -> dict[str, bytes]:
         ),
         (
             sd1() | {"model_index.json": b'{"a": NaN}'},
-            "model_index.json is not valid JSON; the file is damaged: get it again",
+            "model_index.json has NaN at a, which is not valid JSON; the file is damaged: get it again",
         ),
         (
             sd1() | {"model_index.json": b'{"a": 1e999}'},
-            "model_index.json is not valid JSON; the file is damaged: get it again",
+            "model_index.json has infinity, or a number that is too large, at a, which is not valid JSON; the file is damaged: "
+            "get it again",
         ),
         (
             sd1() | {"model_index.json": b'{"a": "\\ud800"}'},
-            "model_index.json is not valid JSON; the file is damaged: get it again",
+            "model_index.json has half a character at a, which is not valid JSON; the file is damaged: get it again",
         ),
         (
             sd1() | {"model_index.json": b'{"a": ' + b"1" * 5000 + b"}"},
-            "model_index.json is not valid JSON; the file is damaged: get it again",
+            "model_index.json has infinity, or a number that is too large, at a, which is not valid JSON; the file is damaged: "
+            "get it again",
         ),
         (
             sd1() | {"model_index.json": "{}".encode("utf-16")},
-            "model_index.json is not valid JSON; the file is damaged: get it again",
+            "model_index.json, line 1 is not UTF-8; the file is damaged: get it again",
+        ),
+        (
+            sd1() | {"vae/config.json": b'{"a": {"b c": [1, {"d": -Infinity}]}}'},
+            "vae/config.json has infinity, or a number that is too large, at a.b c[1].d, which is not valid JSON; the file is "
+            "damaged: get it again",
+        ),
+        (
+            sd1() | {"vae/config.json": b'{"a": {"\\ud800": 1}}'},
+            'vae/config.json has half a character at a."\\ud800", which is not valid JSON; the file is damaged: get it again',
+        ),
+        (
+            sd1() | {"vae/config.json": b'{"a": ' + b"[" * 3000 + b"]" * 3000 + b"}"},
+            "vae/config.json has more than 64 levels, one inside the other; the file is damaged: get it again",
+        ),
+        (
+            sd1() | {"tokenizer/merges.txt": b"#version: 0.2\n"},
+            "tokenizer: no merge makes bc</w> of the vocabulary, so prompts with such words would be read in pieces; the "
+            "merges are cut off, or not of this tokenizer: get its files again. Words that were added by hand belong in "
+            "added_tokens.json",
         ),
         (
             without("scheduler/"),
@@ -413,7 +434,7 @@ def test_another_vae_that_is_none(tmp_path: Path) -> None:
             2,
             72,
             64,
-            "resolution: 72x64: the model's UNet halves the latent image 1 times, so both sides must be multiples of 16; write "
+            "resolution: 72x64: the model's UNet halves the latent image once, so both sides must be multiples of 16; write "
             "64x64 or 80x64",
         ),
         (

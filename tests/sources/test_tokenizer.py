@@ -32,12 +32,13 @@ def test_merges_become_lines_with_ends(tmp_path: Path, merges: str) -> None:
 
 def test_only_line_feeds_end_a_merge(tmp_path: Path) -> None:
     odd = "\x85 \u2028"  # no ends of lines in this file
-    files = {"vocab.json": as_json(VOCABULARY), "merges.txt": f"{MERGES}{odd}\n".encode()}
+    files = {"vocab.json": as_json(VOCABULARY | {odd.replace(" ", ""): 6}), "merges.txt": f"{MERGES}{odd}\n".encode()}
     assert read(tmp_path, files)[1] == f"{MERGES}{odd}\n"
 
 
 def test_a_merge_may_begin_as_a_comment_does(tmp_path: Path) -> None:
-    files = {"vocab.json": as_json(VOCABULARY), "merges.txt": f"{MERGES}# #</w>\n".encode()}
+    vocabulary = VOCABULARY | {"##</w>": 6}
+    files = {"vocab.json": as_json(vocabulary), "merges.txt": f"{MERGES}# #</w>\n".encode()}
     assert read(tmp_path, files)[1] == f"{MERGES}# #</w>\n"
 
 
@@ -103,11 +104,48 @@ def test_an_added_word_never_comes_out_of_our_twin_of_the_swift_tokenizer(tmp_pa
 
 
 def test_the_vocabulary_is_written_by_number(tmp_path: Path) -> None:
-    shuffled = dict(sorted(VOCABULARY.items(), reverse=True)) | {"\u0120\u00e9": 6}
+    shuffled = dict(sorted(VOCABULARY.items(), reverse=True)) | {"\u00e9</w>": 6}
     vocabulary, _ = read(tmp_path, {"vocab.json": as_json(shuffled), "merges.txt": MERGES.encode()})
     text = vocabulary_text(vocabulary)
     assert list(json.loads(text).values()) == list(range(7))
-    assert "\u0120\u00e9" in text
+    assert "\u00e9</w>" in text
+
+
+SHAPES = Path(__file__).parents[2] / "sdbuild" / "shapes" / "model" / "tokenizer"
+
+
+def test_a_real_tokenizer_is_whole_and_one_that_is_cut_off_is_not(tmp_path: Path) -> None:
+    files = {name: (SHAPES / name).read_bytes() for name in ("vocab.json", "merges.txt")}
+    vocabulary, merges = read(tmp_path / "whole", files)
+    assert len(vocabulary) == 653 and merges.encode() == files["merges.txt"]
+    for cut_to, message in (
+        (
+            b"w ith</w>\n",
+            "no merge makes yellow</w> of the vocabulary, so prompts with such words would be read in pieces; ",
+        ),
+        (
+            b"t iny</w>\nt ri",
+            "merges make tri, which the vocabulary lacks; the files are not of one tokenizer, or one of them ",
+        ),
+        (b"#version: 0.2\n", "no merge makes in, ro, ge</w>, le</w>, an and 134 more of the vocabulary, so prompts "),
+    ):
+        before, end, _ = files["merges.txt"].partition(cut_to)
+        with pytest.raises(SourceError) as failure:
+            read(tmp_path / "cut", files | {"merges.txt": before + end})
+        assert str(failure.value).startswith(f"model: tokenizer: {message}")
+
+
+def test_added_words_may_stand_in_the_vocabulary_as_well(tmp_path: Path) -> None:
+    files = {
+        "vocab.json": as_json(VOCABULARY | {"<unk>": 6, "sks": 7}),
+        "merges.txt": MERGES.encode(),
+        "added_tokens.json": as_json({"sks": 7}),
+    }
+    warning = (
+        "tokenizer has added words (sks), which apps can't use: the Swift package's tokenizer joins letters by merges, and "
+        "none makes these. They are left out, and prompts with them are read letter by letter"
+    )
+    assert read(tmp_path, files, [warning]) == (VOCABULARY | {"<unk>": 6}, MERGES)
 
 
 @pytest.mark.parametrize(
