@@ -136,7 +136,7 @@ def check(words: Sequence[str], variables: Mapping[str, str]) -> None:
         if name not in taken:
             has = f"takes {', '.join(f'{known}=' for known in taken)}" if taken else "takes no variables"
             raise unknown("variable", name, taken, f"`{' '.join(words) or 'build'}` {has}")
-        if not value and name != "negative":
+        if not value.strip() and name != "negative":
             raise UsageError(f"{name}= is empty; {VARIABLES[name]}")
     for name, read in (("older", seconds), ("max", size_bytes)):
         if name in variables:
@@ -153,6 +153,7 @@ def unknown(kind: str, word: str, known: Iterable[str], otherwise: str) -> Usage
 
 
 _NUMBER = ("-n", "--process")
+_MOST_AT_ONCE = 256
 _KEEP_GOING = ("-c", "--continue")
 
 
@@ -164,9 +165,14 @@ def _option(argument: str, rest: list[str], options: dict[str, int | bool]) -> N
         options["keep_going"] = True
     elif name in _NUMBER:
         text = value if equals else rest.pop(0) if rest else ""
-        if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 256):
-            raise UsageError(f"{name} {_safe(text)}: say how many stages may run at once, such as -n 2")
+        if not (text.isascii() and text.isdigit() and len(text) <= 9 and 1 <= int(text) <= _MOST_AT_ONCE):
+            given = f"{name} {_safe(text)}".rstrip()
+            raise UsageError(f"{given}: say how many stages may run at once, 1 to {_MOST_AT_ONCE}, such as -n 2")
         options["jobs"] = int(text)
+    elif name == "--verbosity" or argument.startswith("-v"):
+        raise UsageError(
+            f"{_safe(name)}: there is nothing more to print: a stage that fails names its log. For the version: --version"
+        )
     else:
         raise unknown(
             "option", name, (*_NUMBER, *_KEEP_GOING), "Options: -n N (stages at once), -c (go on after a failure)"

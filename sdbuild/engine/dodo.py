@@ -23,7 +23,7 @@ DOIT_CONFIG = {"backend": "sqlite3", "dep_file": ":memory:"}  # so that doit lea
 
 _OURS = Path(__file__).resolve().parents[2] / "dodo.py"
 _FILE = ("-f", "--file")
-_WITH_VALUE = (*_FILE, "-v", "--verbosity", "--db-file", "--backend")  # of no use here, and no harm
+_WITH_VALUE = (*_FILE, "--db-file", "--backend")  # of no use here, and no harm
 _ALONE = ("-k", "--seek-file", "--no-continue")
 _REFUSED = {
     "-a": "artifacts are told apart by what they are made of: there is nothing to force",

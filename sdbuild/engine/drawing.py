@@ -12,6 +12,7 @@ from sdbuild.engine.publish import folder_of
 from sdbuild.engine.request import graph_of, load
 from sdbuild.errors import UsageError, UserError
 from sdbuild.generate.request import VARIABLES, read_request
+from sdbuild.recipe.variants import ALL
 
 
 def draw(variables: Mapping[str, str], here: Path) -> None:
@@ -31,7 +32,7 @@ def draw(variables: Mapping[str, str], here: Path) -> None:
         return
     if request.prediction is not None or request.vae_scale is not None:
         raise UsageError("prediction= and vae_scale= are for bundle=: of a recipe's results the manifest says them")
-    if recipe.get("variant") == "all":
+    if recipe.get("variant") == ALL:
         del recipe["variant"]
     builds = graph_of(load(recipe, here)).builds
     folders = [folder_of(build, here) for build in builds]

@@ -1,6 +1,7 @@
 """How to draw, checked, whether it comes from Python or from a command line. Nothing heavy is imported here."""
 
 import math
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -90,7 +91,10 @@ class Options:
 
 def check_seed(seed: int, count: int = 1) -> None:
     """Raise UserError for a seed, the first of ``count``, that NumPy's generator does not take."""
-    check_range("seed", seed, 0, MAX_SEED - count + 1)
+    most = MAX_SEED - count + 1
+    if count > 1 and not 0 <= seed <= most:
+        raise UsageError(f"seed={seed}: with count={count} it must be from 0 to {most}")
+    check_range("seed", seed, 0, most)
 
 
 def check_text(name: str, text: str) -> None:
@@ -98,6 +102,11 @@ def check_text(name: str, text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError:
+        if (encoding := sys.getfilesystemencoding()) != "utf-8":
+            raise UsageError(
+                f"{name}=: this locale can't carry it, as its encoding is {encoding}: set LANG and LC_ALL to one with UTF-8, "
+                "such as C.UTF-8"
+            ) from None
         raise UsageError(f"{name}=: is not valid UTF-8") from None
     if "\0" in text:
         raise UsageError(f"{name}=: has a NUL character in it")

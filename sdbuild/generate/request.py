@@ -65,7 +65,7 @@ def read_request(variables: Mapping[str, str], here: Path) -> Request:
             raise UsageError(
                 f"unknown variable '{name}'{hint}\n`generate` takes {', '.join(f'{v}=' for v in VARIABLES)}"
             )
-        if not value and name != "negative":
+        if not value.strip() and name != "negative":
             raise UsageError(f"{name}= is empty; {VARIABLES[name]}")
     seed = _whole(variables, "seed", 93)
     count = _whole(variables, "count", 1)

@@ -22,6 +22,7 @@ _LOADER = getattr(yaml, "CSafeLoader", BoundedLoader)  # libyaml's, where PyYAML
 _RESOLVER: Any = yaml.SafeLoader("")  # which plain scalar is a number, a boolean, nothing or text, by YAML 1.1
 _TAG = "tag:yaml.org,2002:"
 _DECIMAL = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})")
+_MANY_DIGITS = re.compile(r"[-+]?[1-9][0-9]{18,}")
 _FLOAT = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
 _MOST_PROBLEMS = 1_000  # that are collected
 _MAX_VALUES = 20_000  # after aliases are followed, so that a few lines can't stand for millions of values
@@ -32,13 +33,17 @@ Plain = str | int | float | bool | None | tuple["Plain", ...] | dict[str, "Plain
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
-    """A single value; `text` is what the file says, without quotes. `broken`: already reported, say no more of it."""
+    """A single value; `text` is what the file says, without quotes. `broken`: already reported, say no more of it.
+
+    `odd`: the message of one that YAML takes for a number, and that is none here; what is allowed instead is still to be said.
+    """
 
     value: str | int | float | bool | None
     span: Span
     text: str = ""
     broken: bool = False
     size: int = 1
+    odd: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,13 +273,22 @@ class _Builder:
         elif kind == "float" and _FLOAT.fullmatch(text) and math.isfinite(float(text)):
             value = float(text)
         elif kind in ("bool", "int", "float"):
-            self._say(
-                span, f"'{text[:40]}' is not a plain decimal number", f'if it is text, put it in quotes: "{text[:40]}"'
-            )
-            return Scalar(text, span, text, broken=True)
+            odd = _odd(kind, text)
+            self._say(span, odd, f'if it is text, put it in quotes: "{text[:40]}"')
+            return Scalar(text, span, text, broken=True, odd=odd)
         elif kind not in ("str", "timestamp", "merge", "value") and not self._standard(tag, "str", span):
             return Scalar(text, span, text, broken=True)
         return Scalar(value, span, text)
+
+
+def _odd(kind: str, text: str) -> str:
+    """Why what YAML takes for a number, or for true or false by its tag, is none here."""
+    shown = text if len(text) <= 40 else f"{text[:37]}..."
+    if _MANY_DIGITS.fullmatch(text):
+        return f"'{shown}' has too many digits: a number has 18 at most"
+    if kind == "float" and _FLOAT.fullmatch(text):
+        return f"'{shown}' is too large a number"
+    return f"'{shown}' is not a plain decimal number" if kind != "bool" else f"'{shown}' is neither true nor false"
 
 
 def describe(tree: Tree) -> str:

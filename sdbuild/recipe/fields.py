@@ -16,6 +16,9 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+EVERYTHING = "*"
+"""The key that a number alone stands under, where each thing may have one of its own."""
+
 NAME_PATTERN = r"[a-z0-9][a-z0-9._-]{0,63}"
 _SIZE = re.compile(r"([0-9]{1,5})x([0-9]{1,5})")
 _MAX_SIDE = 4096  # pixels; above it the activations of one convolution outgrow every device
@@ -65,10 +68,10 @@ class Resolution(Strict):
 
 def _from_text(text: str) -> dict[str, int]:
     match = _SIZE.fullmatch(text)
-    if match and text == f"{int(match[1])}x{int(match[2])}":
+    if match and text == f"{int(match[1])}x{int(match[2])}" and "0" not in match.groups():
         return {"width": int(match[1]), "height": int(match[2])}
     numbers = [int(number) for number in re.findall(r"[0-9]{1,5}", text)]
-    better = (f"did you mean '{numbers[0]}x{numbers[1]}'?",) if len(numbers) == 2 else ()
+    better = (f"did you mean '{numbers[0]}x{numbers[1]}'?",) if len(numbers) == 2 and all(numbers) else ()
     raise wrong("an image size is written WIDTHxHEIGHT, in pixels", *better, "for example 512x512")
 
 

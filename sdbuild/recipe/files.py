@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import re
+import stat
 from pathlib import Path
 
 from sdbuild.recipe.problems import Problem, RecipeError, Span, display, report, suggestion
@@ -55,8 +57,14 @@ def find_recipe(text: str | None, cwd: Path) -> Path:
             found = names_in(folder)
             listing = f" Recipes in it: {', '.join(found)}." if found else ""
             raise RecipeError(f"config={given} is a folder, not a recipe.{listing}")
+        if what := next(
+            filter(None, (_instead_of_a_file(cwd / (given + suffix)) for suffix in ("", *_SUFFIXES))), None
+        ):
+            raise RecipeError(f"config={given} is {what}, and a recipe is a regular file")
     except (OSError, ValueError, RuntimeError) as error:  # a name too long, a NUL in it, ~ of nobody
-        raise RecipeError(f"config={given[:80]!r} can't be looked up: {error}") from None
+        shown = given if len(given) <= 80 else f"{given[:79]}…"
+        why = getattr(error, "strerror", None) or str(error)
+        raise RecipeError(f"config={shown!r} can't be looked up: {why}") from None
     here = names_in((cwd / given).parent) if "/" in given else names_in(cwd)
     known = sorted({*here, *names_in(shipped)})
     stem = Path(given).stem if Path(given).suffix in _SUFFIXES else Path(given).name
@@ -66,6 +74,22 @@ def find_recipe(text: str | None, cwd: Path) -> Path:
         f"No recipe '{given}': looked for {' and for '.join(looked)}.{hint}\n"
         f"Recipes that come with sdbuild: {', '.join(names_in(shipped))}"
     )
+
+
+_KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+
+
+def _instead_of_a_file(path: Path) -> str | None:
+    """What there is that is no file; None for nothing. Raises OSError where that can't be known."""
+    try:
+        kind = stat.S_IFMT(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return "a link to what is not there" if path.is_symlink() else None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return "a link that leads back to itself"
+        raise
+    return _KINDS.get(kind, "a device")
 
 
 def read_text(path: Path) -> str:

@@ -15,7 +15,7 @@ from sdbuild.recipe.files import names_in, pipelines_folder, read_text, split_li
 from sdbuild.recipe.model import Recipe, resolve
 from sdbuild.recipe.problems import Problem, Span, display, render, report
 from sdbuild.recipe.rules import Finding, findings
-from sdbuild.recipe.validation import top_level, validate
+from sdbuild.recipe.validation import top_level, validate, without_explained
 from sdbuild.recipe.variants import builds
 from sdbuild.recipe.written import WrittenRecipe
 
@@ -56,6 +56,7 @@ def load_recipe(path: Path) -> Loaded:
                 said[problem].append(variant)
         if recipe is not None:
             recipes.append(recipe)
+    problems = without_explained(problems, said)
     for problem, variants in said.items():
         if len(variants) < len(fanned):
             word = "variant" if len(variants) == 1 else "variants"

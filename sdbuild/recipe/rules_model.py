@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from sdbuild.families import mismatch
 from sdbuild.recipe.document import Location
 from sdbuild.recipe.family import Component, Family
+from sdbuild.recipe.fields import EVERYTHING
 from sdbuild.recipe.local import local_config
 from sdbuild.recipe.model import Recipe
 from sdbuild.recipe.problems import allowed, hint
 from sdbuild.recipe.rules import Finding, rule
 from sdbuild.recipe.sources import Source, source_problem
-from sdbuild.recipe.written import EVERYTHING, WrittenRecipe
+from sdbuild.recipe.written import WrittenRecipe
 
 
 @rule("model")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sdbuild.program import run_program
+from sdbuild.recipe.variants import ALL
 from sdbuild.recipe.written import WrittenRecipe
 
 SCHEMA_FILE = Path(__file__).with_name("schema.json")
@@ -26,7 +27,11 @@ def recipe_schema() -> dict[str, Any]:
         "additionalProperties": False,
         "required": ["name"],
         "properties": {
-            "name": {**properties["name"], "description": "Names the folder of this build: build/<recipe>/<name>/."},
+            "name": {
+                **properties["name"],
+                "not": {"const": ALL},
+                "description": "Names the folder of this build: build/<recipe>/<name>/.",
+            },
             **{key: _partial(value, definitions) for key, value in properties.items() if key not in same},
         },
     }

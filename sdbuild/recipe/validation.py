@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -11,7 +11,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from sdbuild.recipe.document import Location, Mapping, Scalar, Tree, describe, nearest, parse, plain
+from sdbuild.recipe.document import Location, Mapping, Scalar, Tree, describe, find, nearest, parse, plain
+from sdbuild.recipe.fields import EVERYTHING
 from sdbuild.recipe.files import read_text, split_lines
 from sdbuild.recipe.problems import SHOWN, Problem, Span, allowed, display, hint, report
 from sdbuild.recipe.steps import NOT_YET
@@ -33,9 +34,9 @@ _EXPECTED = {
     "union_tag_invalid": "text or a mapping of keys to values",
 }
 _LIMITS = {
-    "greater_than_equal": "must be {ge} or more",
-    "greater_than": "must be more than {gt}",
-    "less_than_equal": "must be {le} or less",
+    "greater_than_equal": "must be {ge:.12g} or more",
+    "greater_than": "must be more than {gt:.12g}",
+    "less_than_equal": "must be {le:.12g} or less",
     "too_short": "at least {min_length} must be given",
     "string_too_short": "must not be empty",
     "string_too_long": "must have {max_length} characters or fewer",
@@ -50,7 +51,7 @@ def load_model(model: type[M], path: Path) -> M:
     instance = None
     if mapping is not None:
         instance, more, _ = validate(model, mapping)
-        problems += more
+        problems = [*without_explained(problems, more), *more]
     if instance is None or problems:
         raise report(problems, display(path), split_lines(text))
     return instance
@@ -78,8 +79,16 @@ def validate(model: type[M], tree: Mapping) -> tuple[M | None, list[Problem], se
     return None, problems, {str(detail["loc"][0]) for detail in details if detail["loc"]}
 
 
+def without_explained(read: Iterable[Problem], found: Iterable[Problem]) -> list[Problem]:
+    """Problems of reading a file, but for those that validation has found, too, and knows what to write instead."""
+    known = {(problem.span, problem.message) for problem in found}
+    return [problem for problem in read if (problem.span, problem.message) not in known]
+
+
 def _explain(model: type[BaseModel], tree: Mapping, detail: ErrorDetails) -> Iterator[Problem]:
     location: Location = detail["loc"]
+    if location[-1:] == (EVERYTHING,) and find(tree, location) is None:
+        location = location[:-1]  # the file has one number for all
     kind, context = detail["type"], detail.get("ctx", {})
     key_span, value = nearest(tree, location)
     span = value.span if isinstance(value, Scalar) or value.span.width > 1 else key_span  # a block starts lines below
@@ -91,6 +100,8 @@ def _explain(model: type[BaseModel], tree: Mapping, detail: ErrorDetails) -> Ite
         yield Problem(holder, f"'{location[-1]}' is missing{where}", _about(field))
     elif kind == "extra_forbidden":
         yield _unknown_key(model, key_span, location)
+    elif isinstance(value, Scalar) and value.odd:
+        yield Problem(span, value.odd, _instead(kind, context, location, field))
     elif isinstance(value, Scalar) and value.broken:
         return
     elif kind == "sdbuild":
@@ -109,6 +120,17 @@ def _explain(model: type[BaseModel], tree: Mapping, detail: ErrorDetails) -> Ite
     else:
         said = _LIMITS[kind].format(**context) if kind in _LIMITS else str(detail["msg"])
         yield Problem(span, f"'{_last_key(location)}': {said}", _about(field))
+
+
+def _instead(kind: str, context: dict[str, Any], location: Location, field: FieldInfo | None) -> tuple[str, ...]:
+    """What may stand where something odd does."""
+    if kind == "literal_error" and field:
+        return (allowed(_literals(field.annotation)),)
+    if kind == "sdbuild":
+        return (str(context["message"]), *context["notes"])
+    if kind in _LIMITS:
+        return (f"'{_last_key(location)}': {_LIMITS[kind].format(**context)}", *_about(field))
+    return (*((f"write {_EXPECTED[kind]}",) if kind in _EXPECTED else ()), *_about(field))
 
 
 def _unknown_key(model: type[BaseModel], span: Span, location: Location) -> Problem:

@@ -10,6 +10,9 @@ from sdbuild.recipe.document import Entry, Mapping, Scalar, Sequence, describe, 
 from sdbuild.recipe.fields import check_name
 from sdbuild.recipe.problems import Problem, Span
 
+ALL = "all"
+"""What stands for every variant on a command line, so none can be called that."""
+
 _VARIANT = "write - {name: small, compress: {unet: [{palettize: {bits: 4}}]}}"
 
 
@@ -60,6 +63,9 @@ def _variant_name(item: Mapping, names: dict[str, Span], problems: list[Problem]
     except PydanticCustomError as error:
         context = error.context or {}
         problems.append(Problem(value.span, str(context["message"]), tuple(context["notes"])))
+    if name == ALL:
+        what = f"no variant can be called '{ALL}': `generate variant={ALL}` draws with every one"
+        problems.append(Problem(value.span, what, ("give it another name",)))
     if name in names:
         problems.append(Problem(value.span, f"line {names[name].line + 1} has a variant '{name}' already"))
     names.setdefault(name, value.span)

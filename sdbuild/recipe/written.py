@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag,
 
 from sdbuild.recipe.catalogue import catalogue
 from sdbuild.recipe.family import Precision
-from sdbuild.recipe.fields import NAME_PATTERN, ResolutionField, Strict, check_name, form, wrong
+from sdbuild.recipe.fields import EVERYTHING, NAME_PATTERN, ResolutionField, Strict, check_name, form, wrong
 from sdbuild.recipe.files import names_in, pipelines_folder
 from sdbuild.recipe.problems import allowed, hint, suggestion
 from sdbuild.recipe.steps import Step
@@ -133,9 +133,6 @@ class Bundle(Strict):
     """How the Resources folder is delivered."""
 
     zip: bool = Field(default=False, description="Also write a zip in the layout that apps download.")
-
-
-EVERYTHING = "*"
 
 
 def _everywhere(value: Any) -> Any:

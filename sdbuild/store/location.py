@@ -28,7 +28,9 @@ def open_store() -> Store:
         try:
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
         except FileNotFoundError:  # its parent is a place that takes no folders, such as /proc
-            raise StoreError(f"{root}: no folder can be made there; set {VARIABLE} to one that can") from None
+            raise StoreError(
+                f"{root}: no folder can be made there; set {VARIABLE} to a folder that can be made"
+            ) from None
         next(root.iterdir(), None)
         check_trust(root)
     return Store(root)

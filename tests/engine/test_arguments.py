@@ -8,6 +8,7 @@ from sdbuild.engine.quantities import seconds, size_bytes
 from sdbuild.errors import UserError
 
 COMMANDS = "Commands: build, plan, why, validate, list, check, gc, clean, verify, generate"
+NO_MORE = "there is nothing more to print: a stage that fails names its log. For the version: --version"
 OPTIONS = "Options: -n N (stages at once), -c (go on after a failure)"
 
 BAD = {
@@ -37,11 +38,15 @@ BAD = {
     "gc max=20": "max=20: write a number and its unit, kB, MB, GB or TB: 500MB, 20GB",
     "gc max=": "max= is empty; how large the store may be after it: 500MB, 20GB; what recipes in use need goes last",
     f"gc max={'9' * 400}GB": f"max={'9' * 40}: write a number and its unit, kB, MB, GB or TB: 500MB, 20GB",
-    "build -n": "-n : say how many stages may run at once, such as -n 2",
-    "build -n 0": "-n 0: say how many stages may run at once, such as -n 2",
-    "build -n two": "-n two: say how many stages may run at once, such as -n 2",
-    "build --process=-1": "--process -1: say how many stages may run at once, such as -n 2",
-    "build -n 1000": "-n 1000: say how many stages may run at once, such as -n 2",
+    "build -n": "-n: say how many stages may run at once, 1 to 256, such as -n 2",
+    "build -n 0": "-n 0: say how many stages may run at once, 1 to 256, such as -n 2",
+    "build -n two": "-n two: say how many stages may run at once, 1 to 256, such as -n 2",
+    "build --process=-1": "--process -1: say how many stages may run at once, 1 to 256, such as -n 2",
+    "build -n 1000": "-n 1000: say how many stages may run at once, 1 to 256, such as -n 2",
+    f"-n {'9' * 5000}": f"-n {'9' * 79}…: say how many stages may run at once, 1 to 256, such as -n 2",
+    "-v": f"-v: {NO_MORE}",
+    "build -v 2": f"-v: {NO_MORE}",
+    "--verbosity=2": f"--verbosity: {NO_MORE}",
     "build --proces 2": f"unknown option '--proces': did you mean '--process'?\n{OPTIONS}",
     "build -j 4": f"unknown option '-j'\n{OPTIONS}",
     "build --config x": f"unknown option '--config'\n{OPTIONS}",
@@ -88,8 +93,9 @@ def test_good_command_lines() -> None:
         ("--file=../dodo.py -k plan", "plan"),
         ("-n 2 -P thread build", "-n 2 build"),
         ("--parallel-type=thread build", "build"),
-        ("-v 2 --db-file x build", "build"),
+        ("--db-file x build", "build"),
         ("info build", "info build"),
+        ("-v", "-v"),
         ("-c build", "-c build"),
     ],
 )

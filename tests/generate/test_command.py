@@ -1,5 +1,6 @@
 """The command: variables in, PNGs and a sheet out."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -125,6 +126,7 @@ def test_variables_with_their_defaults(tmp_path: Path) -> None:
     [
         ({}, 'say what to draw, such as prompt="a photo of a cat"'),
         ({"prompt": ""}, "prompt= is empty; what to draw"),
+        ({"prompt": " \t"}, "prompt= is empty; what to draw"),
         ({"prompt": "x", "prompts": "y"}, "give prompt= or prompts=, not both"),
         ({"prompt": "x", "guidence": "2"}, "unknown variable 'guidence': did you mean 'guidance'?"),
         ({"prompt": "x", "steps": "2.5"}, "steps=2.5: must be a whole number"),
@@ -132,7 +134,10 @@ def test_variables_with_their_defaults(tmp_path: Path) -> None:
         ({"prompt": "x", "guidance": "much"}, "guidance=much: must be a number"),
         ({"prompt": "x", "guidance": "inf"}, "guidance=inf: must be from 0 to 100"),
         ({"prompt": "x", "count": "0"}, "count=0: must be from 1 to 1000"),
-        ({"prompt": "x", "count": "2", "seed": "4294967295"}, "seed=4294967295: must be from 0 to 4294967294"),
+        (
+            {"prompt": "x", "count": "2", "seed": "4294967295"},
+            "seed=4294967295: with count=2 it must be from 0 to 4294967294",
+        ),
         ({"prompt": "x", "seed": "١"}, "seed=١: must be a whole number"),
         ({"prompt": "x", "precision": "int8"}, "precision=int8: choose float32, or float16"),
         ({"prompt": "x", "prediction": "noise"}, "prediction=noise: choose epsilon or v_prediction"),
@@ -151,3 +156,12 @@ def test_variables_that_cannot_be(tmp_path: Path, variables: dict[str, str], mes
     (tmp_path / "bytes.txt").write_bytes(b"caf\xe9\n")
     with pytest.raises(UserError, match=message):
         read_request(variables, tmp_path)
+
+
+def test_a_prompt_that_the_locale_cant_carry() -> None:
+    ascii_only = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    code = "import sys; from sdbuild.generate.options import check_text; check_text('prompt', sys.argv[1])"
+    done = subprocess.run([sys.executable, "-c", code, "日本 é"], env=ascii_only, capture_output=True, text=True)
+    assert (
+        "prompt=: this locale can't carry it" in done.stderr and "set LANG and LC_ALL to one with UTF-8" in done.stderr
+    )

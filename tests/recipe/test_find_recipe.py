@@ -132,3 +132,21 @@ def test_installed_wheel_carries_recipes_and_families(tmp_path: Path) -> None:
         [sys.executable, "-c", code], cwd="/", env=environment, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == f"{package}/_data/configs/sdxl-ios.yaml Stable Diffusion XL"
+
+
+def test_what_is_there_and_no_file_is_named(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    os.mkfifo(tmp_path / "other.yaml")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "dangling.yaml").symlink_to("nowhere")
+    for text, what in {
+        "pipe": "a pipe",
+        "other": "a pipe",
+        "loop": "a link that leads back to itself",
+        "dangling": "a link to what is not there",
+        "/dev/null": "a device",
+    }.items():
+        assert said(text, tmp_path) == f"config={text} is {what}, and a recipe is a regular file"
+    assert said("n" * 5000, tmp_path) == f"config='{'n' * 79}…' can't be looked up: File name too long"
+    os.mkfifo(tmp_path / "shapes")
+    assert find_recipe("shapes", tmp_path) == configs_folder() / "shapes.yaml"
