@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -32,6 +33,9 @@ SETTINGS = {
     "par_type": "thread",
     "verbosity": 0,
 }
+
+
+_INTERRUPTED = "interrupted; what is done is kept: the same command goes on from there\n"
 
 
 class Action(BaseAction):  # type: ignore[misc]
@@ -157,8 +161,11 @@ class Reporter:
             complain(str(error))
         finally:
             self.session.close()
-        if not RUNNING.stopped:
-            tell_end(self.session, failed=self.status != Status.DONE)
+        if RUNNING.stopped:
+            sys.stdout.flush()
+            sys.stderr.write(_INTERRUPTED)
+        else:
+            tell_end(self.session, self.status)
 
     def _ignore(self, task: Task) -> None:
         """Not told."""

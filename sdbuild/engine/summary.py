@@ -8,18 +8,27 @@ from collections.abc import Sequence
 from sdbuild.engine.progress import size
 from sdbuild.engine.publish import folder_of
 from sdbuild.engine.session import Session
+from sdbuild.errors import Status
 from sdbuild.plan import Build
 from sdbuild.plan.stages import VERIFY
 from sdbuild.recipe.problems import display
 
+_AGAIN = "the same command, run again, goes on from there"
+_NEXT: dict[int, str] = {
+    Status.VERIFICATION: "give the recipe more bits, or a lower min_psnr under `verify`: only what that changes is "
+    "done again"
+}
+"""What to do after a failure, where the same command would only fail again."""
 
-def tell_end(session: Session, *, failed: bool) -> None:
+
+def tell_end(session: Session, status: int) -> None:
     """Print what was done and, where whole builds were asked for and succeeded, what they are."""
     counts = [(len(session.ran), "run"), (len(session.reused - set(session.ran)), "reused")]
     told = ", ".join(f"{count} {what}" for count, what in counts if count)
-    if failed:
-        kept = f"not finished ({told}); what is done is kept: the same command, run again, goes on from there"
-        print(kept if told else "nothing was built")
+    if status != Status.DONE:
+        print(
+            f"not finished ({told}); what is done is kept: {_NEXT.get(status, _AGAIN)}" if told else "nothing was built"
+        )
         return
     shown = session.shown
     if len(shown) == 1:

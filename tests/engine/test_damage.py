@@ -1,6 +1,7 @@
 """Artifacts and results that were damaged, and stages that fail."""
 
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -239,7 +240,15 @@ def test_what_does_not_depend_on_a_failure_is_done_when_asked_to_go_on(
     assert {"bundle@y", "compress:a@x"} <= set(toy.ran())
     told = capfd.readouterr()
     assert told.err == "error: compress:a@x: the toy says no\n"
-    assert told.out.splitlines()[-1].startswith("not finished (6 run")
+    again = "what is done is kept: the same command, run again, goes on from there"
+    assert re.fullmatch(rf"not finished \(6 run.*\); {again}", told.out.splitlines()[-1])
+
+
+def test_after_a_shortfall_the_recipe_is_to_be_changed(toy: Toy, capfd: pytest.CaptureFixture[str]) -> None:
+    assert toy.run(changes={"trace:a": {"wrong": "shortfall"}}) == 6
+    last = capfd.readouterr().out.splitlines()[-1]
+    assert last.startswith("not finished (1 run); what is done is kept: give the recipe more bits, or a lower min_psnr")
+    assert "same command" not in last
 
 
 @pytest.mark.parametrize(

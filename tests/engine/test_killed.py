@@ -16,6 +16,7 @@ from tests.engine.conftest import Toy
 from tests.engine.toy import NODES
 
 KILLS = 20
+INTERRUPTED = "interrupted; what is done is kept: the same command goes on from there\n"
 
 
 def test_kills_at_random_moments_cost_nothing_but_time(make_toy: Callable[[str], Toy]) -> None:
@@ -82,9 +83,9 @@ def test_the_same_bytes_whatever_the_folder_the_hash_seed_and_the_number_at_once
     assert len({tuple(_artifacts(toy)) for toy in builds.values()}) == 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("jobs", ["1", "2"])
-def test_an_interrupt_ends_the_stages_and_their_children_quietly(
+def test_an_interrupt_ends_the_stages_and_their_children_in_one_line(
     toy: Toy, tmp_path: Path, number: int, jobs: str
 ) -> None:
     pid = tmp_path / "pid"
@@ -92,7 +93,7 @@ def test_an_interrupt_ends_the_stages_and_their_children_quietly(
     child = _number_in(pid)
     build.send_signal(number)
     _, error = build.communicate(timeout=30)
-    assert (build.returncode, error) == (128 + number, "")
+    assert (build.returncode, error) == (128 + number, INTERRUPTED)
     _wait_for(lambda: not _alive(child))
     assert toy.build().returncode == 0
 
