@@ -11,6 +11,7 @@ from sdbuild.standins import ENOUGH, stand_in, stand_in_at
 
 _PIPELINES = ("sd1", "sd2", "sdxl")
 _SCHEMA = 1
+_AGAIN = "run `doit build` again, or get the bundle again where it is not of your own making"
 GUIDANCE, STEPS = 7.5, 20
 """For a bundle that says nothing of them."""
 
@@ -88,7 +89,7 @@ def read_bundle(folder: Path) -> Bundle:
     try:
         content = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{folder}: no bundle there (it has no manifest.json); run `doit build` first") from None
+        raise UserError(f"{folder}: no bundle there (it has no manifest.json): name what `doit build` made") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     if wrong := stand_in(content[:ENOUGH]):
@@ -96,10 +97,10 @@ def read_bundle(folder: Path) -> Bundle:
     try:
         manifest = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: damaged, it is not JSON ({error}); run `doit build` again") from None
+        raise UserError(f"{path}: damaged, it is not JSON ({error}); {_AGAIN}") from None
     fields = _Fields(path, manifest)
     if fields.get(int, "schema") != _SCHEMA:
-        raise UserError(f"{path}: written by another version of sdbuild; run `doit build` again")
+        raise UserError(f"{path}: written by another version of sdbuild; {_AGAIN}")
     pipeline = fields.get(str, "pipeline")
     if pipeline not in _PIPELINES:
         raise UserError(
@@ -141,7 +142,7 @@ class _Fields:
             value = default
         if not isinstance(value, kind) or isinstance(value, bool):
             found = "is missing" if value is None else f"is {value!r}"
-            raise UserError(f"{self.path}: damaged, {'.'.join(keys)} {found}; run `doit build` again")
+            raise UserError(f"{self.path}: damaged, {'.'.join(keys)} {found}; {_AGAIN}")
         return value
 
 
@@ -152,8 +153,8 @@ def _check_files(resources: Path, fields: _Fields) -> None:
         try:
             found = path.stat().st_size
         except OSError:
-            raise UserError(f"{path}: missing; run `doit build` again") from None
+            raise UserError(f"{path}: missing; {_AGAIN}") from None
         if found != size and (wrong := stand_in_at(path)):
             raise UserError(f"{path}: it {wrong}")
         if found != size:
-            raise UserError(f"{path}: {found} bytes long, {size} when it was built; run `doit build` again")
+            raise UserError(f"{path}: {found} bytes long, {size} when it was built; {_AGAIN}")

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sdbuild.coreml.runtime.storage import Storage
 from sdbuild.errors import UserError
 from sdbuild.generate.picture import Picture, write_png
 from sdbuild.generate.pipeline import Pipeline
@@ -47,6 +48,7 @@ def run(bundles: Sequence[BundleAt], variables: Mapping[str, str], here: Path) -
         UserError: anything that the user can mend; all that can be known before drawing is said before drawing.
     """
     request = read_request(variables, here)
+    Storage.of(request.precision, request.device)  # is there such a device?
     pipelines = [(bundle, _open(bundle, request)) for bundle in bundles]
     for _, pipeline in pipelines:
         pipeline.check(request.options)

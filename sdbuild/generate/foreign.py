@@ -13,7 +13,7 @@ from typing import Any
 
 from sdbuild.bundle.compiled import Compiled, read_compiled
 from sdbuild.bundle.manifest import tree_digest
-from sdbuild.errors import UserError
+from sdbuild.errors import UsageError, UserError
 from sdbuild.generate.bundle import GUIDANCE, STEPS, Bundle, read_bundle
 from sdbuild.generate.options import PREDICTIONS
 from sdbuild.generate.places import find_place
@@ -57,9 +57,9 @@ def open_bundle(path: Path, prediction_type: str | None = None, vae_scale: float
         UserError: there is none, it is damaged, or what was given contradicts its manifest.
     """
     if prediction_type not in (None, *PREDICTIONS):
-        raise UserError(f"prediction={prediction_type}: choose {' or '.join(PREDICTIONS)}")
+        raise UsageError(f"prediction={prediction_type}: choose {' or '.join(PREDICTIONS)}")
     if vae_scale is not None and not 0 < vae_scale < math.inf:
-        raise UserError(f"vae_scale={vae_scale:g}: must be above 0, such as 0.18215")
+        raise UsageError(f"vae_scale={vae_scale:g}: must be above 0, such as 0.18215")
     place = find_place(path)
     if not (place.folder / "manifest.json").is_file():
         return replace(read_foreign(place.folder, prediction_type, vae_scale), kept=place.kept)
@@ -69,7 +69,7 @@ def open_bundle(path: Path, prediction_type: str | None = None, vae_scale: float
         ("vae_scale", vae_scale, bundle.vae_scale),
     ):
         if given is not None:
-            raise UserError(f"{name}=: the bundle's manifest.json says it ({said}): leave it out")
+            raise UsageError(f"{name}=: the bundle's manifest.json says it ({said}): leave it out")
     return replace(bundle, kept=place.kept)
 
 
@@ -93,7 +93,7 @@ def read_foreign(resources: Path, prediction_type: str | None, vae_scale: float 
     factor, height, width = _sizes(resources, names, unet)
     pipeline = "sdxl" if unet.xl else _WIDTHS.get(unet.context, "sd1")
     if prediction_type is None:
-        raise UserError(
+        raise UsageError(
             f"{resources}: no manifest.json, and the models don't tell what the UNet predicts: give prediction=epsilon (nearly "
             "all models, and what the Swift package takes it for) or prediction=v_prediction (Stable Diffusion 2 for 768 "
             "pixels, some of SDXL)"

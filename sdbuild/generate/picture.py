@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
-from sdbuild.errors import UserError
+from sdbuild.errors import UsageError, UserError
 from sdbuild.standins import ENOUGH, stand_in
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -98,11 +98,11 @@ def read_image(path: Path, height: int, width: int) -> Start:
     except UnidentifiedImageError:
         wrong = stand_in(content[:ENOUGH])
         what = f"it {wrong}" if wrong else "not a picture in a format that Pillow reads"
-        raise UserError(f"image={path}: {what}") from None
+        raise UsageError(f"image={path}: {what}") from None
     except OSError as error:
-        raise UserError(f"image={path}: cannot be read ({error.strerror or error})") from None
+        raise UsageError(f"image={path}: cannot be read ({error.strerror or error})") from None
     except (ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"image={path}: damaged ({error})") from None
+        raise UsageError(f"image={path}: damaged ({error})") from None
     fitted = ImageOps.fit(upright, (width, height), Image.Resampling.LANCZOS)
     return Start(np.asarray(fitted), hashlib.sha256(content).hexdigest())
 
@@ -112,7 +112,7 @@ def _in_rgb(image: Image.Image, path: Path) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
         return Image.fromarray(_in_8_bits(image, path)).convert("RGB")
     if image.mode in ("LAB", "HSV"):
-        raise UserError(f"image={path}: its colours are {image.mode}: save it as RGB")
+        raise UsageError(f"image={path}: its colours are {image.mode}: save it as RGB")
     if image.has_transparency_data:
         colours = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), colours).convert("RGB")
@@ -129,7 +129,7 @@ def _in_8_bits(image: Image.Image, path: Path) -> Array:
     unclear = image.mode == "F" and 1 < high < 32
     if not (low >= 0 and fitting) or unclear:
         known = " or ".join(f"0 to {top:g}" for top in ranges)
-        raise UserError(
+        raise UsageError(
             f"image={path}: holds numbers from {low:g} to {high:g}, and which of them is white is not known ({known} would "
             "be): save it with 8 or 16 bits"
         )

@@ -16,7 +16,7 @@ import torch
 
 from sdbuild import __version__
 from sdbuild.coreml.runtime.storage import Precision
-from sdbuild.errors import UserError
+from sdbuild.errors import UsageError
 from sdbuild.generate.bundle import Bundle
 from sdbuild.generate.denoise import Origin, begin, denoise
 from sdbuild.generate.foreign import open_bundle
@@ -206,21 +206,21 @@ class Pipeline:
         check_range("steps", steps, 1, min(MAX_STEPS, self.bundle.scheduler.get("num_train_timesteps", MAX_STEPS)))
         guidance = self.bundle.guidance if options.guidance is None else options.guidance
         if options.negative and guidance <= 1:
-            raise UserError(f"negative=: has no effect at guidance {guidance:g}; it must be above 1 for that")
+            raise UsageError(f"negative=: has no effect at guidance {guidance:g}; it must be above 1 for that")
         if options.sizes is not None and not self.bundle.xl:
-            raise UserError(
+            raise UsageError(
                 f"sizes=: only the UNet of SDXL is told of sizes, and this bundle is {self.bundle.pipeline}"
             )
         strength = STRENGTH if options.strength is None else options.strength
         start = None
         if options.image is not None:
             if not self.bundle.has("VAEEncoder"):
-                raise UserError(
+                raise UsageError(
                     "image=: this bundle has no VAEEncoder to start from a picture: add vae_encoder to the recipe's "
                     "`components` and build again"
                 )
             if int(steps * strength) < 1:
-                raise UserError(
+                raise UsageError(
                     f"strength={strength:g}: of {steps} steps none is left to draw; take more steps, or a strength "
                     f"of at least {1 / steps:.2g}"
                 )

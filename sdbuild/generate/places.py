@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from sdbuild.errors import UserError
+from sdbuild.errors import UsageError, UserError
 from sdbuild.standins import stand_in_at
 
 _MODELS = ("Unet", "UnetChunk1", "TextEncoder", "TextEncoder2", "VAEDecoder", "MultiModalDiffusionTransformer")
@@ -19,6 +19,7 @@ _DEPTH = 5  # the hub's cache: snapshots/<commit>/original/compiled
 _LAYOUT = frozenset({"Resources", "compiled", "original", "split_einsum", "split_einsum_v2"})
 _MAX_ENTRIES = 100_000
 _BLOCK = 1 << 20
+_NAME = "name a folder or a zip that holds one, such as build/<recipe> after `doit build`"
 _SCRATCH, _LOCK = "sdbuild-unpacked-", "lock"
 
 
@@ -34,16 +35,31 @@ def find_place(path: Path) -> Place:
     """The one bundle at ``path``.
 
     Raises:
+        UsageError: there is nothing at this path, or what can't hold a bundle.
         UserError: there is none, there are several, or it is a zip that cannot be unpacked.
     """
+    _look_at(path)
     if path.is_file() and zipfile.is_zipfile(path):
         unpacked = _unpack(path)
         return Place(_only(path, unpacked.files), unpacked)
     if path.is_file():
         if wrong := stand_in_at(path):
             raise UserError(f"{path}: it {wrong}")
-        raise UserError(f"{path}: no bundle there (a file that is no zip, or not a whole one); run `doit build` first")
+        raise UserError(
+            f"{path}: no bundle there (a file that is no zip, or not a whole one): get it again, or {_NAME}"
+        )
     return Place(_only(path, path))
+
+
+def _look_at(path: Path) -> None:
+    try:
+        kind = stat.S_IFMT(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        raise UsageError(f"{path}: no bundle there, as there is no such file or folder: {_NAME}") from None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be looked up ({error.strerror})") from None
+    if kind not in (stat.S_IFDIR, stat.S_IFREG):
+        raise UsageError(f"{path}: no bundle there (neither a folder nor a regular file): {_NAME}")
 
 
 def name_of(path: Path) -> str:
@@ -68,9 +84,7 @@ def _only(path: Path, folder: Path) -> Path:
             f"{path}: no bundle there, but packages that are not compiled ({_listed(packages)}): compile each with "
             "python -m sdbuild.coreml.compiler, and give them the Swift package's names"
         )
-    raise UserError(
-        f"{path}: no bundle there (it has no manifest.json, and no compiled models); run `doit build` first"
-    )
+    raise UserError(f"{path}: no bundle there (it has no manifest.json, and no compiled models): {_NAME}")
 
 
 def _listed(names: Sequence[str]) -> str:

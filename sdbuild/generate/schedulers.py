@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sdbuild.errors import UserError
+from sdbuild.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def find_scheduler(name: str) -> str:
             return key
     near = difflib.get_close_matches(wanted, [_plain(key) for key in SCHEDULERS], n=1)
     hint = "".join(f": did you mean '{key}'?" for key in SCHEDULERS if near == [_plain(key)])
-    raise UserError(f"scheduler={name}: unknown{hint}\nSchedulers: {', '.join(SCHEDULERS)}")
+    raise UsageError(f"scheduler={name}: unknown{hint}\nSchedulers: {', '.join(SCHEDULERS)}")
 
 
 def _plain(name: str) -> str:

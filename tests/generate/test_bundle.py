@@ -1,6 +1,7 @@
 """What a bundle says of itself, and what is said of one that is not as it was built."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,18 @@ def test_files_that_are_not_what_was_built(copy: Path, tmp_path: Path) -> None:
 
 def test_nothing_built_yet(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no zip")
-    for name in ("none", ".", "file"):
-        with pytest.raises(UserError, match=r"no bundle there .* run `doit build` first"):
+    os.mkfifo(tmp_path / "pipe")
+    expected = {
+        "none": ("as there is no such file or folder", 3),
+        "file/inside": ("as there is no such file or folder", 3),
+        "pipe": ("neither a folder nor a regular file", 3),
+        ".": ("it has no manifest.json, and no compiled models", 1),
+        "file": (r"a file that is no zip, or not a whole one\): get it again, or", 1),
+    }
+    for name, (what, status) in expected.items():
+        with pytest.raises(UserError, match=rf"no bundle there,? .*{what}.* name a folder or a zip") as refused:
             Pipeline.open(tmp_path / name)
+        assert refused.value.status == status
+    with pytest.raises(UserError, match="cannot be looked up") as refused:
+        Pipeline.open(tmp_path / ("x" * 300))
+    assert refused.value.status == 3

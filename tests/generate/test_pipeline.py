@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from sdbuild.coreml.runtime import Model
-from sdbuild.errors import UserError
+from sdbuild.errors import UsageError, UserError
 from sdbuild.generate import Pipeline
 from sdbuild.generate.bundle import read_bundle
 from sdbuild.generate.models import Machine, UNet
@@ -328,7 +328,7 @@ def test_what_cannot_be_is_said_before_drawing(whole: Path, options: dict[str, A
     def forbidden(*told: Any) -> None:
         raise AssertionError("drawing began")
 
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UsageError, match=message):
         Pipeline.open(whole).generate(**{"prompt": CIRCLE, "progress": forbidden} | options)
 
 
@@ -338,5 +338,8 @@ def test_a_strength_that_leaves_no_step(chunked: Path) -> None:
 
 
 def test_a_device_that_is_not_there(whole: Path) -> None:
-    with pytest.raises(UserError, match="device 'abacus' cannot be used"):
-        Pipeline.open(whole, device="abacus").generate(CIRCLE)
+    for device in ("abacus", "meta", "cuda:99"):
+        here = f"device '{device}' cannot be used: choose one of cpu, cuda, mps; this machine has cpu"
+        with pytest.raises(UserError, match=here) as refused:
+            Pipeline.open(whole, device=device).generate(CIRCLE)
+        assert refused.value.status == 3

@@ -9,8 +9,12 @@ import torch
 
 from sdbuild.coreml.runtime.errors import InputError, UnsupportedError
 from sdbuild.coreml.runtime.program import NUMPY_TYPES, Array, TensorType
+from sdbuild.errors import Status
 
 Precision = Literal["float32", "float16"]
+
+DEVICES = ("cpu", "cuda", "mps")
+"""What torch computes with here: the processor, cards of NVIDIA's (cuda:1 is the second), the GPU of a Mac."""
 
 _INTEGERS: dict[str, torch.dtype] = {
     "bool": torch.bool,
@@ -29,6 +33,11 @@ _INTEGERS: dict[str, torch.dtype] = {
     "uint16": torch.int32,
     "uint32": torch.int64,
 }
+
+
+def _devices_here() -> list[str]:
+    cards = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    return ["cpu", *cards, *(["mps"] if torch.backends.mps.is_available() else [])]
 
 
 @dataclass(frozen=True)
@@ -51,12 +60,21 @@ class Storage:
             InputError: no such precision, or a device that is not on this machine.
         """
         if precision not in get_args(Precision):
-            raise InputError(f"precision {precision!r}: choose one of {', '.join(get_args(Precision))}")
+            raise InputError(
+                f"precision {precision!r}: choose one of {', '.join(get_args(Precision))}", status=Status.USAGE
+            )
         try:
-            torch.empty(1, device=device)
-        except (RuntimeError, AssertionError) as error:
-            raise InputError(f"device {str(device)!r} cannot be used: {str(error).splitlines()[0]}") from None
-        return cls(cast(Precision, precision), torch.device(device))
+            chosen = torch.device(device)
+            torch.empty(1, device=chosen)
+        except (RuntimeError, AssertionError):
+            chosen = None
+        if chosen is None or chosen.type not in DEVICES:  # torch has some that compute nothing, such as meta
+            raise InputError(
+                f"device {str(device)!r} cannot be used: choose one of {', '.join(DEVICES)}; this machine has "
+                f"{', '.join(_devices_here())}",
+                status=Status.USAGE,
+            )
+        return cls(cast(Precision, precision), chosen)
 
     @property
     def rounds(self) -> bool:
