@@ -6,6 +6,11 @@ import pytest
 
 from tests.once import share
 
+if (
+    "PYTEST_XDIST_WORKER" in os.environ
+):  # there is a worker for each processor: more threads would only be in each other's way
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 @pytest.fixture(autouse=True, scope="session")
 def _shared(tmp_path_factory: pytest.TempPathFactory) -> None:

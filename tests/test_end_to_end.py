@@ -191,7 +191,7 @@ def test_a_damaged_result_and_a_damaged_artifact_are_repaired(reference: Path, t
     assert tree(folder / "build/shapes") == tree(reference / "build/shapes")
 
 
-@pytest.mark.parametrize("kills", [8, pytest.param(40, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [5, pytest.param(40, marks=pytest.mark.slow)])
 def test_killed_at_random_moments_it_ends_in_the_same_bytes(kills: int, reference: Path, tmp_path: Path) -> None:
     """Now the build itself is killed, now one of its stages; each time the next build goes on."""
     chance = random.Random(7)

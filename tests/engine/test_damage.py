@@ -275,7 +275,7 @@ def test_too_little_memory_is_one_line_and_the_store_is_intact(toy: Toy, wrong: 
     failed = toy.build(changes={"trace:a": {"wrong": wrong}}, prefix=limited)
     assert failed.returncode == 1
     assert failed.stderr == f"error: trace:a: {NO_MEMORY}\n"
-    assert toy.build(prefix=limited).returncode == 0
+    assert toy.build("trace:a", prefix=limited).returncode == 0
 
 
 def test_scratch_outlives_a_failed_attempt(toy: Toy) -> None:

@@ -15,7 +15,7 @@ from sdbuild.store.digest import tree_digest
 from tests.engine.conftest import Toy
 from tests.engine.toy import NODES
 
-KILLS = 20
+KILLS = 14
 INTERRUPTED = "interrupted; what is done is kept: the same command goes on from there\n"
 
 
