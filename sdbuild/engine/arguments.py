@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sdbuild.engine.quantities import seconds, size_bytes
-from sdbuild.errors import UsageError, printable
+from sdbuild.errors import UsageError, one_line
 from sdbuild.generate.request import VARIABLES as DRAWING
 from sdbuild.plan import STAGES
 from sdbuild.recipe.problems import hint
@@ -180,5 +180,5 @@ def _option(argument: str, rest: list[str], options: dict[str, int | bool]) -> N
 
 
 def _safe(text: str) -> str:
-    shown = printable(text).replace("\n", "\\n")
+    shown = one_line(text)
     return shown if len(shown) <= 80 else f"{shown[:79]}…"

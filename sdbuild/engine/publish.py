@@ -83,7 +83,7 @@ def publish(result: Result) -> None:
     try:
         _publish(result)
     except OSError as error:
-        raise _unwritten(error, result.folder) from error
+        raise unwritten(error, result.folder) from error
 
 
 def _publish(result: Result) -> None:
@@ -164,10 +164,11 @@ def lock_results(store: Store, folder: Path, here: Path) -> Lock:
     try:
         return Lock.take(here / "build" / f".{name}")
     except OSError as error:
-        raise _unwritten(error, folder) from error
+        raise unwritten(error, folder) from error
 
 
-def _unwritten(error: OSError, folder: Path) -> UserError:
+def unwritten(error: OSError, folder: Path) -> UserError:
+    """What to report where the results of a build can't be written to a folder."""
     return UserError(
         f"the results can't be written: {explain(error, folder, 'build from a folder of your own') or error}"
     )

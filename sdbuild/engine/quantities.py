@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from sdbuild.errors import UsageError, printable
+from sdbuild.errors import UsageError, one_line
 
 _SECONDS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _BYTES = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}  # powers of 1000, as sizes are printed
@@ -25,6 +25,5 @@ def _read(name: str, text: str, units: dict[str, int], examples: str) -> float:
     match = _QUANTITY.fullmatch(text)
     unit = units.get(match[2].lower()) if match else None
     if match is None or unit is None:
-        shown = printable(text[:40]).replace("\n", "\\n")
-        raise UsageError(f"{name}={shown}: write a number and its unit, {examples}")
+        raise UsageError(f"{name}={one_line(text[:40])}: write a number and its unit, {examples}")
     return float(match[1]) * unit

@@ -22,6 +22,7 @@ from sdbuild.engine.publish import (
     publish,
     result_of,
     stale_folders,
+    unwritten,
     withdraw,
 )
 from sdbuild.engine.reasons import Reasons
@@ -265,8 +266,13 @@ class Session:
     def _withdraw(self, folder: Path) -> None:
         """Remove the results of a variant that is no more, unless another build has meanwhile written them."""
         with lock_results(self.store, folder, self.here):
-            if folder.stat().st_mtime_ns < self._began:
-                withdraw(folder)
+            try:
+                if folder.stat().st_mtime_ns < self._began:
+                    withdraw(folder)
+            except FileNotFoundError:  # another build has removed them meanwhile
+                return
+            except OSError as error:
+                raise unwritten(error, folder) from error
 
     @property
     def shown(self) -> list[Build]:

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from sdbuild.engine.progress import size
+from sdbuild.engine.publish import unwritten
 from sdbuild.engine.survey import State, Waiting
 from sdbuild.errors import UserError
 from sdbuild.plan import Expected, Graph, Node
-from sdbuild.store import Entry, Store, explain
+from sdbuild.store import Entry, Store
 from sdbuild.store.errors import free_bytes
 
 
@@ -58,5 +59,4 @@ def check_writable(folder: Path) -> None:
         if not os.access(place, os.W_OK | os.X_OK):
             raise OSError(errno.EACCES, "", str(place))
     except OSError as error:
-        clear = explain(error, folder, "build from a folder of your own")
-        raise UserError(f"the results can't be written: {clear or error}") from error
+        raise unwritten(error, folder) from error

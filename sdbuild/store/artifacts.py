@@ -162,7 +162,7 @@ class Store:
                     used.append((-stat.st_mtime_ns, entry.path))
         stamps = []
         for _, path in heapq.nsmallest(most, used):
-            with suppress(OSError, RecursionError):
+            with suppress(OSError):
                 if (stamp := read_stamp(Path(path))) is not None:
                     stamps.append(stamp)
         return stamps

@@ -59,6 +59,11 @@ def identity(stat: os.stat_result) -> Identity:
     return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
+def inode(stat: os.stat_result) -> tuple[int, int]:
+    """Equal for two hard links to a file, whatever became of it."""
+    return stat.st_dev, stat.st_ino
+
+
 def record_files(folder: Path, known: Mapping[Identity, str] | None = None) -> tuple[FileRecord, ...]:
     """Read every file below ``folder``; the digests of files in ``known`` are taken from there instead."""
     records = []

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sdbuild.store.artifacts import Store
+from sdbuild.store.digest import inode
 from sdbuild.store.errors import StoreError, explained, unless_unwritable
 from sdbuild.store.locks import Lock
 from sdbuild.store.records import Records
@@ -131,9 +132,9 @@ def _collect(store: Store, older: float, most: float | None, *, dry: bool) -> Co
         for path, record in records:
             if record.recipe not in used and not record.names() & recent:
                 path.unlink()
-    kept_files, removed_files = _by_inode(keep), _by_inode(drop)
-    removed_files = {inode: found for inode, found in removed_files.items() if inode not in kept_files}
-    links = Counter(_inode(found) for item in drop for found in item.links)
+    kept_files, removed_files = _byinode(keep), _byinode(drop)
+    removed_files = {each: found for each, found in removed_files.items() if each not in kept_files}
+    links = Counter(inode(found) for item in drop for found in item.links)
     return Collection(
         recipes=tuple(sorted(used)),
         gone=tuple(sorted(record.recipe for _, record in records if record.recipe not in used)),
@@ -144,7 +145,7 @@ def _collect(store: Store, older: float, most: float | None, *, dry: bool) -> Co
         over=len(over),
         over_needed=sum(item.name in needed for item in over),
         removed_bytes=_bytes(removed_files.values()),
-        held_bytes=_bytes(found for inode, found in removed_files.items() if found.st_nlink > links[inode]),
+        held_bytes=_bytes(found for each, found in removed_files.items() if found.st_nlink > links[each]),
         leftover_bytes=_bytes(file for path, found in left.items() if path not in resumable for file in found),
         resumable_bytes=_bytes(file for found in resumable.values() for file in found),
     )
@@ -199,25 +200,21 @@ def _beyond(store: Store, items: Sequence[_Item], most: float, needed: Set[tuple
         effort = stamp.seconds / max(stamp.size, 1) if stamp else 0.0
         return item.name in needed, (item.last_use or 0.0) // _HOUR, effort
 
-    links = Counter(_inode(found) for item in items for found in item.links)
-    total = _bytes(_by_inode(items).values())
+    links = Counter(inode(found) for item in items for found in item.links)
+    total = _bytes(_byinode(items).values())
     found: list[_Item] = []
     for item in sorted(items, key=rank):
         if total <= most:
             break
         found.append(item)
         for file in item.links:
-            links[_inode(file)] -= 1
-            total -= file.st_size if links[_inode(file)] == 0 else 0
+            links[inode(file)] -= 1
+            total -= file.st_size if links[inode(file)] == 0 else 0
     return found
 
 
-def _inode(found: os.stat_result) -> tuple[int, int]:
-    return found.st_dev, found.st_ino
-
-
-def _by_inode(items: Iterable[_Item]) -> dict[tuple[int, int], os.stat_result]:
-    return {_inode(found): found for item in items for found in item.links}
+def _byinode(items: Iterable[_Item]) -> dict[tuple[int, int], os.stat_result]:
+    return {inode(found): found for item in items for found in item.links}
 
 
 def _bytes(files: Iterable[os.stat_result]) -> int:

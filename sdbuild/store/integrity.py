@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sdbuild.errors import one_line
 from sdbuild.store.artifacts import Artifact, Store
-from sdbuild.store.digest import FileRecord, hash_file, walk
+from sdbuild.store.digest import FileRecord, hash_file, inode, walk
 
 _Inode = tuple[int, int]
 
@@ -79,9 +79,8 @@ def find_damage(
             except OSError as error:
                 found.append(Damage(artifact, record.path, _missing(error)))
                 continue
-            inode = stat.st_dev, stat.st_ino
-            files.setdefault(inode, _File(place)).records.append((artifact, record))
-    sizes = {inode: file.records[0][1].size for inode, file in files.items()}
+            files.setdefault(inode(stat), _File(place)).records.append((artifact, record))
+    sizes = {each: file.records[0][1].size for each, file in files.items()}
     total, done = sum(sizes.values()), 0
 
     def digest(file: _File) -> str | OSError:
@@ -91,14 +90,14 @@ def find_damage(
             return error
 
     with ThreadPoolExecutor(jobs) as pool:
-        for (inode, file), seen in zip(files.items(), pool.map(digest, files.values()), strict=True):
-            done += sizes[inode]
+        for (each, file), seen in zip(files.items(), pool.map(digest, files.values()), strict=True):
+            done += sizes[each]
             progress(done, total)
             for artifact, record in file.records:
                 if isinstance(seen, OSError):
-                    found.append(Damage(artifact, record.path, _missing(seen), inode))
+                    found.append(Damage(artifact, record.path, _missing(seen), each))
                 elif seen != record.sha256:
-                    found.append(Damage(artifact, record.path, "was changed", inode))
+                    found.append(Damage(artifact, record.path, "was changed", each))
     return found
 
 
@@ -107,7 +106,7 @@ def find_strangers(artifact: Artifact) -> list[Damage]:
     expected = {file.path for file in artifact.stamp.files}
     try:
         return [
-            Damage(artifact, path, "does not belong there", (stat.st_dev, stat.st_ino))
+            Damage(artifact, path, "does not belong there", inode(stat))
             for path, stat in sorted(walk(artifact.path), key=lambda found: found[0])
             if path not in expected
         ]
@@ -146,10 +145,9 @@ _MOST = 3  # files named
 
 def _inode(path: Path) -> _Inode | None:
     try:
-        stat = path.stat()
+        return inode(path.stat())
     except OSError:
         return None
-    return stat.st_dev, stat.st_ino
 
 
 def _missing(error: OSError) -> str:

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from sdbuild.engine.session import Session
+from sdbuild.store import Store
 from tests.engine.conftest import Toy
+from tests.engine.toy import graph
 
 XY, XZ = {"variants": ["x", "y"]}, {"variants": ["x", "z"]}
 
@@ -97,3 +100,11 @@ def test_a_folder_of_somebody_else_serves_what_it_has_and_is_refused_before_anyt
         f"error: the results can't be written: {toy.results}/x: no permission; give it to this user, or build from a folder "
         "of your own\n"
     )
+
+
+def test_results_that_another_build_removes_while_this_one_waits_are_no_fault(toy: Toy) -> None:
+    assert toy.run(changes=XY) == 0
+    session = Session(graph(toy.here / "toy.yaml", {"variants": ["x"]}), Store(toy.store), toy.here, 1, whole=True)
+    for _ in range(2):  # the second time as after waiting for the lock
+        session._withdraw(toy.results / "y")
+    assert whole(toy) == ["x"]
