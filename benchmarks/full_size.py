@@ -168,7 +168,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="sdbuild-bench-") as temporary:
         bench = Bench((given.folder or Path(temporary)).resolve(), given.coremltools)
         bench.folder.mkdir(parents=True, exist_ok=True)
-        print(f"| {os.cpu_count()} cores | wall | peak resident |\n|---|---|---|", flush=True)
+        print(f"| {os.cpu_count()} cores | wall | peak |\n|---|---|---|", flush=True)
         for name in given.rows or ROWS:
             for label, cells in ROWS[name](bench):
                 print(f"| {label} | {cells} |", flush=True)

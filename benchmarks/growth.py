@@ -69,7 +69,7 @@ def draw(by_parameters: Sequence[Point], by_operations: Sequence[Point], path: P
     )
     for column, (points, label, x) in enumerate(columns):
         for row, (unit, value) in enumerate(
-            (("wall, seconds", lambda run: run.seconds), ("peak resident, GiB", lambda run: run.peak / GIB))
+            (("wall, seconds", lambda run: run.seconds), ("peak, GiB", lambda run: run.peak / GIB))
         ):
             axis = axes[row][column]
             for number, stage in enumerate(("trace", "convert")):

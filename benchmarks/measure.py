@@ -11,12 +11,15 @@ from pathlib import Path
 
 GIB = 1 << 30
 _INTERVAL = 0.05  # seconds between looks
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass(frozen=True)
 class Run:
-    """What was seen. ``peak`` is the largest sum of resident sizes, in bytes, file pages that are mapped included."""
+    """What was seen.
+
+    ``peak`` is the largest sum of proportional set sizes, in bytes: resident memory, pages of mapped files included, in which
+    what several processes share counts once.
+    """
 
     seconds: float
     peak: int
@@ -32,8 +35,9 @@ def run(
     environment: Mapping[str, str] | None = None,
     limit: int | None = None,
     folder: Path | None = None,
+    good: Sequence[int] = (0,),
 ) -> Run:
-    """Run to the end; output of both streams is kept.
+    """Run to the end; output of both streams is kept. ``good`` are the exit statuses of success.
 
     ``limit``, in bytes: on the private memory of every process (RLIMIT_DATA), which they can't exceed.
 
@@ -59,14 +63,14 @@ def run(
 
     def watch() -> None:
         while not done.wait(_INTERVAL):
-            peak[0] = max(peak[0], sum(_resident(each) for each in _family(process.pid)))
+            peak[0] = max(peak[0], sum(_memory(each) for each in _family(process.pid)))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
     output, _ = process.communicate()
     done.set()
     watcher.join()
-    if process.returncode != 0:
+    if process.returncode not in good:
         raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}:\n{output}")
     return Run(time.monotonic() - start, peak[0], output)
 
@@ -84,8 +88,10 @@ def _family(root: int) -> list[int]:
     return found
 
 
-def _resident(process: int) -> int:
+def _memory(process: int) -> int:
+    """A process's share of the memory that it has a part in (proc_pid_smaps(5): Pss), in bytes."""
     try:
-        return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * _PAGE
-    except (OSError, IndexError):
+        lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+    except OSError:  # it has ended
         return 0
+    return next((int(line.split()[1]) << 10 for line in lines if line.startswith("Pss:")), 0)
