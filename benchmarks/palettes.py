@@ -72,7 +72,7 @@ def make(package: Path, name: str, _output: Path) -> None:
 
 def ours(package: Path, form: str, output: Path) -> None:
     """The stage, from package to package."""
-    from sdbuild.recipe.steps import Palettize
+    from sdbuild.recipe.steps.palettize import Palettize
     from sdbuild.stages import Job
     from sdbuild.stages.compress import run
 

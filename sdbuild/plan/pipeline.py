@@ -14,8 +14,8 @@ from sdbuild.plan.keys import tool_version
 from sdbuild.plan.sizes import SMALL, Estimates, Expected
 from sdbuild.plan.sources import LocalFiles, origin, source_parameters, sources
 from sdbuild.recipe import Component, Port, Recipe
-from sdbuild.recipe.sizes import palette
-from sdbuild.recipe.steps import Step
+from sdbuild.recipe.compression import Step, label
+from sdbuild.recipe.sizes import full_bits
 
 
 def plan(recipes: Iterable[Recipe]) -> Graph:
@@ -180,13 +180,12 @@ class _Planner:
         source = Input("package", package, f"{name}.mlpackage")
         linked = self._compiler["compiler"] == "portable"  # its weights are the package's own
         size = Expected(expected.size, 0 if linked else expected.size)
-        palettes = palette(self._recipe.compress.get(component, ()))
-        full = 32 if self._components[component].precision == "float32" else 16
+        steps, full = self._recipe.compress.get(component, ()), full_bits(self._components[component])
         return Model(
             name,
             source,
             self._node(stages.COMPILE, task, size, [source], **self._compiler),
-            f"{', '.join(map(str, palettes.bits_used(full)))} (palettes)" if palettes else str(full),
+            label(steps, full),
             self._estimates.parameters(self._components[component]),
         )
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from sdbuild.plan.sources import sources, weight_bytes_of
 from sdbuild.recipe import Component, Recipe
+from sdbuild.recipe.compression import Step
 from sdbuild.recipe.sizes import weight_bytes
 from sdbuild.recipe.sources import Source
-from sdbuild.recipe.steps import Step
 
 SMALL = 5_000_000
 """Bytes allowed for an artifact without weights."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sdbuild.recipe.catalogue import catalogue
+from sdbuild.recipe.compression import compressed, unfold
 from sdbuild.recipe.model import Recipe
 from sdbuild.recipe.rules import Finding, rule
-from sdbuild.recipe.sizes import GB, palette, weight_bytes
+from sdbuild.recipe.sizes import GB, full_bits, weight_bytes
 from sdbuild.recipe.targets import FEATURES, target_of
 from sdbuild.recipe.written import WrittenRecipe
 
@@ -25,16 +26,18 @@ _APP_BYTES = GB // 2
 
 
 @rule("compress", "components", "pipeline")
-def one_palette(recipe: Recipe, _written: WrittenRecipe) -> Iterator[Finding]:
-    """A palette of palette indices means nothing."""
+def steps_compose(recipe: Recipe, _written: WrittenRecipe) -> Iterator[Finding]:
+    """Each step must be able to follow those before it: a palette of palette indices means nothing."""
     for name, steps in recipe.compress.items():
-        for index in [index for index, step in enumerate(steps) if step.kind == "palettize"][1:]:
-            yield Finding(
-                f"'{name}' is palettized already",
-                (("compress", name, index, "palettize"), ("compress", name)),
-                ("one palettize step for each component",),
-                on_key=True,
-            )
+        for index, (step, before) in enumerate(unfold(steps, full_bits(recipe.component(name)))):
+            if problem := step.options.problem(before, step.kind):
+                message, notes = problem
+                yield Finding(
+                    f"'{name}' {message}",
+                    (("compress", name, index, step.kind), ("compress", name)),
+                    notes,
+                    on_key=True,
+                )
 
 
 @rule("chunk", "components", "pipeline", "target", "compress", "model")
@@ -61,10 +64,11 @@ def chunks(recipe: Recipe, written: WrittenRecipe) -> Iterator[Finding]:
 
 def _chunk(recipe: Recipe, written: WrittenRecipe, name: str) -> Iterator[Finding]:
     steps = recipe.compress.get(name, ())
-    options, stays = palette(steps), FEATURES["compressed_in_memory"]
-    size = weight_bytes(recipe.component(name), steps)
-    packed = options is not None and options.bits <= CHUNK_BITS and recipe.target.year >= stays.year
-    if recipe.chunk and options is not None and size <= CHUNK_BYTES and recipe.target.year >= stays.year:
+    component, stays = recipe.component(name), FEATURES["compressed_in_memory"]
+    size = weight_bytes(component, steps)
+    weights, _ = compressed(steps, full_bits(component))
+    packed = weights.size <= CHUNK_BITS and recipe.target.year >= stays.year
+    if recipe.chunk and steps and size <= CHUNK_BYTES and recipe.target.year >= stays.year:
         yield Finding(
             f"the compressed {name} has about {_gigabytes(size)} of weights: {recipe.os} loads it in one piece, so "
             "chunks only add work",

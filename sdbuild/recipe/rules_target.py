@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sdbuild.recipe.catalogue import catalogue
+from sdbuild.recipe.compression import unfold
 from sdbuild.recipe.local import bears_float16
 from sdbuild.recipe.model import Recipe
 from sdbuild.recipe.problems import allowed
 from sdbuild.recipe.rules import Finding, rule
-from sdbuild.recipe.sizes import palette
+from sdbuild.recipe.sizes import full_bits
 from sdbuild.recipe.targets import FEATURES, NEWEST_YEAR, from_year, year_of
 from sdbuild.recipe.written import WrittenRecipe
 
@@ -157,11 +158,14 @@ def precision_fits(recipe: Recipe, written: WrittenRecipe) -> Iterator[Finding]:
 @rule("target", "compress", "components", "pipeline")
 def target_holds_compression(recipe: Recipe, _written: WrittenRecipe) -> Iterator[Finding]:
     """A model can only hold what its system's Core ML knows."""
+    packed = []
     for name, steps in recipe.compress.items():
-        for index, step in enumerate(steps):
-            for key, place in step.options.features():
+        for index, (step, before) in enumerate(unfold(steps, full_bits(recipe.component(name)))):
+            for key, place in step.options.features(before):
                 feature = FEATURES[key]
-                if recipe.target.year < feature.year:
+                if recipe.target.year >= feature.year:
+                    packed.append(name)
+                else:
                     yield Finding(
                         f"{recipe.os} can't hold {feature.title}: {feature.reason}",
                         (("compress", name, index, step.kind, *place),),
@@ -169,10 +173,9 @@ def target_holds_compression(recipe: Recipe, _written: WrittenRecipe) -> Iterato
                         on_key=True,
                     )
     stays = FEATURES["compressed_in_memory"]
-    packed = [name for name, steps in recipe.compress.items() if palette(steps)]
-    if packed and FEATURES["palettes"].year <= recipe.target.year < stays.year:
+    if packed and recipe.target.year < stays.year:
         yield Finding(
-            f"{recipe.os} expands the compressed weights of {', '.join(packed)} when it loads them: "
+            f"{recipe.os} expands the compressed weights of {', '.join(dict.fromkeys(packed))} when it loads them: "
             "they save space on disk, not in memory",
             (("target", "os"), ("target", "device"), ("compress",)),
             (f"weights stay compressed from {stays.since} on",),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from sdbuild.recipe.compression import Step, compressed
 from sdbuild.recipe.family import Component
-from sdbuild.recipe.steps import Palettize, Step
 
 GB = 1_000_000_000
 
@@ -14,17 +14,13 @@ def weight_bytes(component: Component, steps: Iterable[Step] = ()) -> int:
     """Bytes of a component's weights on disk, after compression.
 
     `component` should carry the recipe's precision (`Recipe.component`). What is said of some weights only is counted for
-    embeddings alone: how many weights the rest concerns shows when the model is at hand. The tables of values are not
-    counted either: of usual groups they take a hundredth.
+    embeddings alone: how many weights the rest concerns shows when the model is at hand.
     """
-    full = 32 if component.precision == "float32" else 16
-    options = palette(steps)
-    bits = options.bits if options else full
-    embedding_bits = options.embedding_bits(full) if options else full
-    embeddings = component.embedding_parameters
-    return ((component.parameters - embeddings) * bits + embeddings * embedding_bits) // 8
+    weights, embeddings = compressed(steps, full_bits(component))
+    rest = component.parameters - component.embedding_parameters
+    return int(rest * weights.size + component.embedding_parameters * embeddings.size) // 8
 
 
-def palette(steps: Iterable[Step]) -> Palettize | None:
-    """The options of a component's palettize step, if it has one."""
-    return next((step.palettize for step in steps if step.palettize is not None), None)
+def full_bits(component: Component) -> int:
+    """Of a weight that is left alone."""
+    return 32 if component.precision == "float32" else 16

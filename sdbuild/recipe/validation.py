@@ -11,11 +11,11 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from sdbuild.recipe.compression import NOT_YET
 from sdbuild.recipe.document import Location, Mapping, Scalar, Tree, describe, find, nearest, parse, plain
 from sdbuild.recipe.fields import EVERYTHING
 from sdbuild.recipe.files import read_text, split_lines
 from sdbuild.recipe.problems import SHOWN, Problem, Span, allowed, display, hint, report
-from sdbuild.recipe.steps import NOT_YET
 
 M = TypeVar("M", bound=BaseModel)
 

@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, WithJsonSchema
 
 from sdbuild.recipe.catalogue import catalogue
+from sdbuild.recipe.compression import Step
 from sdbuild.recipe.family import Precision
 from sdbuild.recipe.fields import EVERYTHING, NAME_PATTERN, ResolutionField, Strict, check_name, form, wrong
 from sdbuild.recipe.files import names_in, pipelines_folder
 from sdbuild.recipe.problems import allowed, hint, suggestion
-from sdbuild.recipe.steps import Step
 from sdbuild.recipe.targets import TARGETS, os_problem
 
 ComputeUnits = Literal["all", "cpuOnly", "cpuAndGPU", "cpuAndNeuralEngine"]

@@ -8,11 +8,12 @@ import pytest
 
 from sdbuild.recipe import Family, load_family
 from sdbuild.recipe.catalogue import catalogue
+from sdbuild.recipe.compression import NOT_YET, Step
 from sdbuild.recipe.family import DIMENSIONS, load_family_file
 from sdbuild.recipe.fields import Resolution
 from sdbuild.recipe.files import names_in, pipelines_folder
 from sdbuild.recipe.sizes import GB, weight_bytes
-from sdbuild.recipe.steps import NOT_YET, Palettize, Step
+from sdbuild.recipe.steps.palettize import Palettize
 from sdbuild.recipe.targets import FEATURES, TARGETS, os_problem, year_of
 
 FAMILIES = [load_family(name) for name in names_in(pipelines_folder())]

@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 
 from sdbuild.recipe import load_recipe
+from sdbuild.recipe.compression import Step
 from sdbuild.recipe.family import load_family
 from sdbuild.recipe.sizes import weight_bytes
-from sdbuild.recipe.steps import Palettize, Step
+from sdbuild.recipe.step import Storage
+from sdbuild.recipe.steps.palettize import Palettize
 
 RECIPE = """
 name: x
@@ -66,7 +68,7 @@ def test_a_size_of_groups_is_no_setting_where_there_are_none() -> None:
 
 
 def test_overrides_ask_for_features_too(step: Palettize) -> None:
-    assert list(step.features()) == [
+    assert list(step.features(Storage(16))) == [
         ("palettes", ()),
         ("grouped_palettes", ("granularity",)),
         ("three_bit_palettes", ("op_types", "linear", "bits")),
@@ -74,8 +76,8 @@ def test_overrides_ask_for_features_too(step: Palettize) -> None:
 
 
 def test_bits_of_all_weights(step: Palettize) -> None:
-    assert step.bits_used(16) == [3, 4, 8, 16]
-    assert Palettize(bits=6).bits_used(32) == [6]
+    assert step.label(16) == "3, 4, 8, 16 (palettes)"
+    assert Palettize(bits=6).label(32) == "6 (palettes)"
 
 
 @pytest.mark.parametrize(

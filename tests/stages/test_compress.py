@@ -19,7 +19,7 @@ from sdbuild.coreml.mil import shape_of
 from sdbuild.coreml.package import Package, read_package
 from sdbuild.coreml.runtime import load
 from sdbuild.errors import UserError
-from sdbuild.recipe.steps import Palettize
+from sdbuild.recipe.steps.palettize import Palettize
 from sdbuild.stages import Job
 from sdbuild.stages.compress import run
 from tests.architectures import CONFIGS
