@@ -4,54 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from sdbuild.engine.quantities import seconds, size_bytes
+from sdbuild.engine import commands
+from sdbuild.engine.command import Variable
 from sdbuild.errors import UsageError, one_line
-from sdbuild.generate.request import VARIABLES as DRAWING
 from sdbuild.plan import STAGES
+from sdbuild.recipe import RecipeError, find_recipe
 from sdbuild.recipe.problems import hint
 
-COMMANDS = {
-    "build": "build a recipe into build/<recipe>/",
-    "plan": "say what a build would run, why, and how much disk it takes; run nothing",
-    "why": "say why a task would run, or why it ran last: the input or setting that changed",
-    "validate": "check a recipe and say what it comes to",
-    "list": "list the recipes that come with sdbuild, and these commands",
-    "check": "read the whole store and compare every byte with what was made",
-    "gc": "remove from the store what no recipe in use needs and no build has used for 30 days",
-    "clean": "remove build/<recipe>/; the store keeps everything",
-    "verify": "hold what a build makes of a recipe against PyTorch, stage by stage",
-    "generate": "draw pictures with what a build put into build/<recipe>/",
-}
-"""What there is to do, in plain words."""
+DEFAULT = "build"
+"""The command of a line that names none, or tasks."""
 
-BUILDING = ("build", "verify")
-"""Those of them that run tasks of a recipe."""
-
-VARIABLES = {
-    "config": "the recipe: a path, or a name from `list` (without it: shapes)",
-    "variant": "one variant of the recipe instead of all",
-    "task": "a task of the recipe, such as convert:unet",
-    "older": "how long nothing may have used what is removed: 90m, 12h, 30d (the default), 2w; 0d counts nothing as used",
-    "max": "how large the store may be after it: 500MB, 20GB; what recipes in use need goes last",
-    "dry": "dry=1 removes nothing, only tells",
-    **DRAWING,
-}
-"""What `name=value` may set, in plain words."""
-
-TAKES = {
-    "build": ("config", "variant"),
-    "plan": ("config", "variant"),
-    "why": ("config", "variant", "task"),
-    "validate": ("config",),
-    "list": (),
-    "check": (),
-    "gc": ("older", "max", "dry"),
-    "clean": ("config", "variant"),
-    "verify": ("config", "variant"),
-    "generate": ("config", "variant", *DRAWING),
-}
-"""Which variables a command has. A task of a recipe has those of build."""
+OPTIONS = (
+    ("-n N, --process N", "how many stages may run at once (1)"),
+    ("-c, --continue", "after a failure go on with what does not depend on it"),
+)
+"""Of commands that build."""
 
 
 @dataclass(frozen=True)
@@ -68,42 +37,66 @@ class Options:
 class Arguments:
     """A command line, understood."""
 
+    command: str = DEFAULT
+    """What is asked for; `build` where tasks are named."""
     words: tuple[str, ...] = ()
-    """Commands, stages and tasks."""
+    """Commands, stages and tasks, as they stand in the line."""
     variables: Mapping[str, str] = field(default_factory=dict)
     options: Options = field(default_factory=Options)
 
-    @property
-    def builds(self) -> bool:
-        """A recipe's tasks are wanted, all or some."""
-        return not self.words or any(word in BUILDING or word not in COMMANDS for word in self.words)
 
+def parse(argv: Sequence[str], here: Path | None = None) -> Arguments:
+    """Read a command line, without the program's name, for a user who stands in ``here`` (the current folder).
 
-def parse(argv: Sequence[str]) -> Arguments:
-    """Read a command line, without the program's name.
+    Every ``name=value`` may be written as ``--name value`` or ``--name=value``, too; of a switch ``--name`` is enough. A word
+    alone that is neither a command nor a task stands for the variable that the command says, mostly ``config=``.
 
     Raises:
         UserError: an unknown word, variable or option, with a suggestion where one is near.
     """
-    words, variables = [], {}
+    bare: list[str] = []
+    variables: dict[str, str] = {}
     options: dict[str, int | bool] = {}
     rest = list(argv)
     while rest:
         argument = rest.pop(0)
-        if argument.startswith("-"):
+        if argument.startswith("--") and (variable := _named(argument[2:].partition("=")[0])):
+            _set(variables, variable.name, _value(variable, argument, rest))
+        elif argument.startswith("-"):
             _option(argument, rest, options)
         elif "=" in argument:
             name, _, value = argument.partition("=")
-            if name in variables:
-                raise UsageError(f"{_safe(name)}= is given twice")
-            variables[name] = value
+            _set(variables, name, value)
         else:
-            words.append(argument)
-    check(words, variables)
-    arguments = Arguments(tuple(words), variables, Options(**options))  # type: ignore[arg-type]
-    if options and not arguments.builds:
-        raise UsageError(f"`{words[0]}` takes no options")
-    return arguments
+            bare.append(argument)
+    words = _words(bare, variables, here or Path.cwd())
+    command = commands.find(words[0] if words and words[0] in commands.names() else DEFAULT)
+    _check_variables(words, variables)
+    if options and not command.builds:
+        raise UsageError(f"`{command.name}` takes no options")
+    return Arguments(command.name, tuple(words), variables, Options(**options))  # type: ignore[arg-type]
+
+
+def _named(name: str) -> Variable | None:
+    """The variable of that name, of whichever command: the command may come later in the line."""
+    return next((found for command in commands.every() if (found := command.variable(name))), None)
+
+
+def _value(variable: Variable, argument: str, rest: list[str]) -> str:
+    _, equals, value = argument.partition("=")
+    if equals:
+        return value
+    if variable.switch:
+        return "1"
+    if not rest or rest[0].startswith("--"):
+        raise UsageError(f"{argument}: its value is missing; {variable.meaning}")
+    return rest.pop(0)
+
+
+def _set(variables: dict[str, str], name: str, value: str) -> None:
+    if name in variables:
+        raise UsageError(f"{_safe(name)}= is given twice")
+    variables[name] = value
 
 
 _OF_DOIT = {
@@ -119,30 +112,85 @@ _OF_DOIT = {
 """Commands of doit that make no sense here, and what to do instead."""
 
 
-def check(words: Sequence[str], variables: Mapping[str, str]) -> None:
-    """Refuse what no command knows. Tasks are only checked for the stage they name; the rest is for the graph to say."""
-    for word in words[:1]:
+def _words(bare: Sequence[str], variables: dict[str, str], here: Path) -> list[str]:
+    """Commands and tasks among the words that stand alone; another one becomes a value in ``variables``."""
+    known = commands.names()
+    for word in bare[:1]:
         if word in _OF_DOIT:
             raise UsageError(f"there is no command '{word}': {_OF_DOIT[word]}")
-    for word in words:
-        if word not in COMMANDS and word.partition(":")[0].partition("@")[0] not in STAGES:
-            raise unknown("command", word, (*COMMANDS, *STAGES), f"Commands: {', '.join(COMMANDS)}")
-    for word in words:
-        if word in COMMANDS and word not in BUILDING and len(words) > 1:
-            raise UsageError(f"`{word}` stands alone: give one command at a time")
-    named = [word if word in COMMANDS else "build" for word in words] or ["build"]
-    taken = list(dict.fromkeys(variable for word in named for variable in TAKES[word]))
+        if word not in known and not _is_task(word):
+            if word and _is_recipe(word, here):
+                raise UsageError(f"unknown command '{_safe(word)}': it is a recipe, which `build {_safe(word)}` builds")
+            raise _unknown_word(word)
+    first = commands.find(bare[0]) if bare and bare[0] in known else commands.find(DEFAULT)
+    words = list(bare[:1])
+    for word in bare[1:]:
+        if first.bare is not None and first.bare.kind != "recipe":
+            _set(variables, first.bare.name, word)
+        elif word in known:
+            if not (first.builds and commands.find(word).builds):
+                alone = bare[0] if not first.builds else word
+                also = f" (for the recipe write config={word})" if _is_recipe(word, here) else ""
+                raise UsageError(f"`{alone}` stands alone: give one command at a time{also}")
+            words.append(word)
+        elif _is_task(word) and (first.builds or first.variable("task")):
+            if "config" not in variables and _is_recipe(word, here):
+                raise UsageError(
+                    f"'{_safe(word)}' is a task, and a recipe: for the recipe write config={_safe(word)}, for the "
+                    "task name its recipe with config=, too"
+                )
+            if first.builds:
+                words.append(word)
+            else:
+                _set(variables, "task", word)
+        elif first.bare is not None:
+            _check_recipe(word, here)
+            _set(variables, first.bare.name, word)
+        else:
+            raise UsageError(f"`{first.name}` takes no '{_safe(word)}'; see `help {first.name}`")
+    return words
+
+
+def _is_task(word: str) -> bool:
+    """It names a stage, or has one before a colon; whether a recipe has the task is for its graph to say."""
+    return word.partition(":")[0].partition("@")[0] in STAGES
+
+
+def _is_recipe(word: str, here: Path) -> bool:
+    try:
+        find_recipe(word, here)
+    except RecipeError:
+        return False
+    return True
+
+
+def _check_recipe(word: str, here: Path) -> None:
+    """Raise UserError for a word that is meant for a recipe, and for none that is there."""
+    try:
+        if word:
+            find_recipe(word, here)
+            return
+    except RecipeError:
+        near = hint(word.partition(":")[0], (*commands.names(), *STAGES))
+        if "/" in word or not (near or ":" in word):
+            raise
+    raise _unknown_word(word)
+
+
+def _unknown_word(word: str) -> UsageError:
+    names = commands.names()
+    return unknown("command", word, (*names, *STAGES), f"Commands: {', '.join(names)}")
+
+
+def _check_variables(words: Sequence[str], variables: Mapping[str, str]) -> None:
+    known = commands.names()
+    named = dict.fromkeys(word if word in known else DEFAULT for word in words or (DEFAULT,))
+    taken = {variable.name: variable for name in named for variable in commands.find(name).variables}
     for name, value in variables.items():
         if name not in taken:
             has = f"takes {', '.join(f'{known}=' for known in taken)}" if taken else "takes no variables"
-            raise unknown("variable", name, taken, f"`{' '.join(words) or 'build'}` {has}")
-        if not value.strip() and name != "negative":
-            raise UsageError(f"{name}= is empty; {VARIABLES[name]}")
-    for name, read in (("older", seconds), ("max", size_bytes)):
-        if name in variables:
-            read(name, variables[name])
-    if variables.get("dry", "1") not in ("0", "1"):
-        raise UsageError(f"dry={_safe(variables['dry'])}: write dry=1 to be told only, or leave it out")
+            raise unknown("variable", name, taken, f"`{' '.join(words) or DEFAULT}` {has}")
+        taken[name].check(value)
 
 
 def unknown(kind: str, word: str, known: Iterable[str], otherwise: str) -> UsageError:
@@ -174,9 +222,9 @@ def _option(argument: str, rest: list[str], options: dict[str, int | bool]) -> N
             f"{_safe(name)}: there is nothing more to print: a stage that fails names its log. For the version: --version"
         )
     else:
-        raise unknown(
-            "option", name, (*_NUMBER, *_KEEP_GOING), "Options: -n N (stages at once), -c (go on after a failure)"
-        )
+        long = [f"--{variable.name}" for command in commands.every() for variable in command.variables]
+        known = (*_NUMBER, *_KEEP_GOING, *(long if name.startswith("--") else ()))
+        raise unknown("option", name, known, "Options: -n N (stages at once), -c (go on after a failure)")
 
 
 def _safe(text: str) -> str:

@@ -8,40 +8,34 @@ from pathlib import Path
 from typing import NoReturn
 
 import sdbuild
-from sdbuild.engine.arguments import Arguments, parse
-from sdbuild.engine.commands import command
+from sdbuild.engine import commands
+from sdbuild.engine.arguments import parse
 from sdbuild.errors import Status, UsageError, UserError
 from sdbuild.program import complain, run_program
 
 
 def main() -> NoReturn:
-    """The console script."""
-    run_program(lambda: run(sys.argv[1:], here()))
+    """The console script: without a word it prints help, where `doit` alone builds."""
+    run_program(lambda: run(sys.argv[1:] or ["help"], here()))
 
 
 def run(argv: Sequence[str], here: Path) -> int:
     """Do what a command line says, for a user who stands in ``here``; the exit status."""
-    if argv[:1] == ["help"] or not {"--help", "-h"}.isdisjoint(argv):
-        argv = ["list"]
-    if list(argv) == ["--version"]:
+    if "--version" in argv:
         print(f"sdbuild {sdbuild.__version__}")
         return Status.DONE
     try:
-        arguments = parse(argv)
-        if arguments.builds:
-            return _build(arguments, here)
-        return command(arguments.words[0], arguments, here)() or Status.DONE
+        arguments = parse(_help_for(argv) if not {"--help", "-h"}.isdisjoint(argv) else argv, here)
+        return commands.find(arguments.command).run(arguments, here) or Status.DONE
     except UserError as error:
         complain(str(error))
         return error.status
 
 
-def _build(arguments: Arguments, here: Path) -> int:
-    from sdbuild.engine.scheduling import Reporter, run_tasks  # doit takes a while to import
-    from sdbuild.engine.tasks import tasks_for
-
-    reporter = Reporter()
-    return run_tasks(tasks_for(arguments, here, reporter), reporter, arguments.words or ("build",), arguments.options)
+def _help_for(argv: Sequence[str]) -> list[str]:
+    """The line that asks for help on the command of another line."""
+    words = [word for word in argv if word and not word.startswith("-") and "=" not in word and word != "help"]
+    return ["help", *words[:1]]
 
 
 def here() -> Path:

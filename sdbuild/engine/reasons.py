@@ -9,7 +9,7 @@ from sdbuild.engine.survey import Due, Ready, State
 from sdbuild.errors import one_line
 from sdbuild.plan import Difference, Graph, Node, difference
 from sdbuild.recipe.problems import display
-from sdbuild.store import Entry, Stamp, Store
+from sdbuild.store import Entry, Records, Stamp, Store
 
 _TOLD = 4  # differences since the last build
 _NEAR = 3  # differences to what was made for another recipe, or in another store that this is a copy of
@@ -97,3 +97,14 @@ def _differences(before: Stamp, state: Due) -> list[Difference] | None:
         return difference(before.ingredients, state.ingredients)
     except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
         return None
+
+
+def last_entries(store: Store, graph: Graph) -> dict[Node, Entry]:
+    """What records say of tasks: their key when they were last built for the same recipe."""
+    records = {recipe: Records(store.root).read(recipe) for recipe in {build.recipe for build in graph.builds}}
+    found = {}
+    for node in graph.tasks.values():
+        build = graph.users[node][0]
+        if entry := records[build.recipe].entry(build.variant or "", node.label):
+            found[node] = entry
+    return found

@@ -16,7 +16,7 @@ from doit.doit_cmd import DoitMain
 from doit.exceptions import BaseFail, TaskFailed
 from doit.task import Task
 
-from sdbuild.engine.arguments import COMMANDS, Options
+from sdbuild.engine.arguments import Options
 from sdbuild.engine.process import RUNNING
 from sdbuild.engine.session import Session, results_task
 from sdbuild.engine.summary import tell_end
@@ -81,7 +81,7 @@ def graph_tasks(session: Session) -> Iterator[Task]:
     for name, build in zip(shown, graph.builds, strict=True):
         result = [graph.names[build.result]]
         yield _task(name, partial(session.is_shown, build), partial(session.show, build), result, None)
-    yield Task("build", None, task_dep=shown, doc=COMMANDS["build"])
+    yield Task("build", None, task_dep=shown)
     for stage in STAGES.values():
         names = [name for name, node in graph.tasks.items() if node.stage == stage]
         if names and stage.name not in names:

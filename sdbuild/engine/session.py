@@ -14,7 +14,8 @@ from sdbuild.engine import progress
 from sdbuild.engine.environment import stage_environment
 from sdbuild.engine.failures import failure
 from sdbuild.engine.process import RUNNING, run_stage
-from sdbuild.engine.publish import (
+from sdbuild.engine.reasons import Reasons
+from sdbuild.engine.results import (
     Result,
     folder_of,
     is_published,
@@ -25,7 +26,6 @@ from sdbuild.engine.publish import (
     unwritten,
     withdraw,
 )
-from sdbuild.engine.reasons import Reasons
 from sdbuild.engine.space import check_space, check_writable, surely_due
 from sdbuild.engine.survey import Due, Ready, State, due_nodes, examine, survey
 from sdbuild.errors import UserError

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from sdbuild.engine.progress import size
-from sdbuild.engine.publish import unwritten
+from sdbuild.engine.results import unwritten
 from sdbuild.engine.survey import State, Waiting
 from sdbuild.errors import UserError
 from sdbuild.plan import Expected, Graph, Node

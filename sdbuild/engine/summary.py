@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 
 from sdbuild.engine.progress import size
-from sdbuild.engine.publish import folder_of
+from sdbuild.engine.results import folder_of
 from sdbuild.engine.session import Session
 from sdbuild.errors import Status
 from sdbuild.plan import Build

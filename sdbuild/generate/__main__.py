@@ -11,7 +11,8 @@ from pathlib import Path
 
 from sdbuild.errors import Status
 from sdbuild.generate.places import name_of
-from sdbuild.generate.request import VARIABLES, read_request
+from sdbuild.generate.request import read_request
+from sdbuild.generate_variables import VARIABLES
 from sdbuild.program import run_program
 
 

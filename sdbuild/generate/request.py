@@ -8,33 +8,11 @@ from pathlib import Path
 
 from sdbuild.errors import UsageError
 from sdbuild.generate.options import PREDICTIONS, Options, check_seed, check_text
+from sdbuild.generate_variables import VARIABLES
+from sdbuild.quantities import size_bytes
 from sdbuild.standins import ENOUGH, stand_in
 
-VARIABLES: Mapping[str, str] = {
-    "bundle": "what to draw with instead of a recipe's results: a folder or a zip, of anybody's",
-    "prediction": "what the UNet of a bundle without a manifest predicts: epsilon or v_prediction",
-    "vae_scale": "of the latent images of a bundle without a manifest (0.18215, of SDXL 0.13025)",
-    "prompt": "what to draw",
-    "prompts": "a file with a prompt on each line; empty lines and those that start with # are skipped",
-    "negative": "what pictures should be unlike",
-    "seed": "of the first picture (93)",
-    "count": "pictures of each prompt, with the seeds that follow (1)",
-    "steps": "of the scheduler (20)",
-    "guidance": "how closely to follow the prompt; up to 1 without a negative prompt (7.5, or the model's best)",
-    "scheduler": "ddim, pndm, dpmpp, euler, euler_a … (the model's own)",
-    "rng": "numpy for the noise of Apple's packages, torch for that of diffusers (numpy)",
-    "image": "a picture to start from; the recipe must have the component vae_encoder",
-    "strength": "how much of the image to draw anew, above 0 and up to 1 (0.6)",
-    "sizes": "what SDXL is told of sizes: image, app (the Swift package's 1024), or a number for both sides (image)",
-    "precision": "float32, or float16 to round as a device does (float32)",
-    "device": "where to compute: cpu, cuda, mps (cpu)",
-    "memory": "how much of each model's weights to hold decoded, such as 2GB (all)",
-    "out": "the folder for pictures (build/images/<recipe>)",
-}
-"""What ``name=value`` may set, in plain words, defaults in brackets."""
-
 MAX_COUNT = 1000
-_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
 
 @dataclass(frozen=True)
@@ -93,7 +71,7 @@ def read_request(variables: Mapping[str, str], here: Path) -> Request:
         options=options,
         precision=precision,
         device=variables.get("device", "cpu"),
-        memory=_bytes(variables["memory"]) if "memory" in variables else None,
+        memory=size_bytes("memory", variables["memory"]) if "memory" in variables else None,
         out=here / variables["out"] if "out" in variables else None,
         prediction=variables.get("prediction"),
         vae_scale=_number(variables, "vae_scale"),
@@ -146,10 +124,3 @@ def _number(variables: Mapping[str, str], name: str) -> float | None:
 
 def _sizes(text: str | None) -> str | int | None:
     return int(text) if text is not None and re.fullmatch(r"[0-9]{1,18}", text) else text
-
-
-def _bytes(text: str) -> int:
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([a-zA-Z]*)", text)
-    if match is None or match[2].lower() not in _UNITS:
-        raise UsageError(f"memory={text}: must be a size, such as 500MB or 2GB")
-    return int(float(match[1]) * _UNITS[match[2].lower()])

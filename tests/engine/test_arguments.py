@@ -1,13 +1,19 @@
 """Command lines, and the one message for each bad one."""
 
+from pathlib import Path
+
 import pytest
 
+from sdbuild.engine import commands
 from sdbuild.engine.arguments import Options, parse
+from sdbuild.engine.command import CONFIG
 from sdbuild.engine.dodo import own_arguments
-from sdbuild.engine.quantities import seconds, size_bytes
 from sdbuild.errors import UserError
+from sdbuild.quantities import seconds, size_bytes
+from sdbuild.recipe import RecipeError
 
-COMMANDS = "Commands: build, plan, why, validate, list, check, gc, clean, verify, generate"
+COMMANDS = f"Commands: {', '.join(commands.names())}"
+UNITS = "write a number and its unit, kB, MB, GB or TB (GiB and the like are understood): 500MB, 20GB"
 NO_MORE = "there is nothing more to print: a stage that fails names its log. For the version: --version"
 OPTIONS = "Options: -n N (stages at once), -c (go on after a failure)"
 
@@ -16,8 +22,14 @@ BAD = {
     "BUILD": f"unknown command 'BUILD': did you mean 'build'?\n{COMMANDS}",
     "xyzzy": f"unknown command 'xyzzy'\n{COMMANDS}",
     "convrt:unet": f"unknown command 'convrt:unet': did you mean 'convert'?\n{COMMANDS}",
-    "configs/shapes.yaml": f"unknown command 'configs/shapes.yaml'\n{COMMANDS}",
-    "build \x1b[31m": f"unknown command '\\x1b[31m'\n{COMMANDS}",
+    "configs/shapes.yaml": "unknown command 'configs/shapes.yaml': it is a recipe, which `build configs/shapes.yaml` builds",
+    "shapes": "unknown command 'shapes': it is a recipe, which `build shapes` builds",
+    "\x1b[31m": f"unknown command '\\x1b[31m'\n{COMMANDS}",
+    "build convrt:unet": f"unknown command 'convrt:unet': did you mean 'convert'?\n{COMMANDS}",
+    "plan convert:unet": f"unknown command 'convert:unet': did you mean 'convert'?\n{COMMANDS}",
+    "build shapes config=x": "config= is given twice",
+    "build shapes sdxl-ios": "config= is given twice",
+    "gc shapes": "`gc` takes no 'shapes'; see `help gc`",
     "build confg=x": "unknown variable 'confg': did you mean 'config'?\n`build` takes config=, variant=",
     "confg=x": "unknown variable 'confg': did you mean 'config'?\n`build` takes config=, variant=",
     "build recipe=x": "unknown variable 'recipe'\n`build` takes config=, variant=",
@@ -30,14 +42,14 @@ BAD = {
     "build =x": "unknown variable ''\n`build` takes config=, variant=",
     "build config=": "config= is empty; the recipe: a path, or a name from `list` (without it: shapes)",
     "build config=a config=b": "config= is given twice",
-    "gc dry=yes": "dry=yes: write dry=1 to be told only, or leave it out",
+    "gc dry=yes": "dry=yes: write dry=1 or leave it out; dry=1: only print what would be removed, and remove nothing",
     "gc older=30": "older=30: write a number and its unit, minutes, hours, days or weeks: 90m, 12h, 30d, 2w",
     "gc older=-1d": "older=-1d: write a number and its unit, minutes, hours, days or weeks: 90m, 12h, 30d, 2w",
     "gc older=٣d": "older=٣d: write a number and its unit, minutes, hours, days or weeks: 90m, 12h, 30d, 2w",
     "gc older=1y": "older=1y: write a number and its unit, minutes, hours, days or weeks: 90m, 12h, 30d, 2w",
-    "gc max=20": "max=20: write a number and its unit, kB, MB, GB or TB: 500MB, 20GB",
+    "gc max=20": f"max=20: {UNITS}",
     "gc max=": "max= is empty; how large the store may be after it: 500MB, 20GB; what recipes in use need goes last",
-    f"gc max={'9' * 400}GB": f"max={'9' * 40}: write a number and its unit, kB, MB, GB or TB: 500MB, 20GB",
+    f"gc max={'9' * 400}GB": f"max={'9' * 40}: {UNITS}",
     "build -n": "-n: say how many stages may run at once, 1 to 256, such as -n 2",
     "build -n 0": "-n 0: say how many stages may run at once, 1 to 256, such as -n 2",
     "build -n two": "-n two: say how many stages may run at once, 1 to 256, such as -n 2",
@@ -49,7 +61,11 @@ BAD = {
     "--verbosity=2": f"--verbosity: {NO_MORE}",
     "build --proces 2": f"unknown option '--proces': did you mean '--process'?\n{OPTIONS}",
     "build -j 4": f"unknown option '-j'\n{OPTIONS}",
-    "build --config x": f"unknown option '--config'\n{OPTIONS}",
+    "build --confg x": f"unknown option '--confg': did you mean '--config'?\n{OPTIONS}",
+    "build --config": f"--config: its value is missing; {CONFIG.meaning}",
+    "build --config --variant x": f"--config: its value is missing; {CONFIG.meaning}",
+    "gc --config x": "unknown variable 'config'\n`gc` takes older=, max=, dry=",
+    "build --dry": "unknown variable 'dry'\n`build` takes config=, variant=",
     "plan gc": "`plan` stands alone: give one command at a time",
     "build clean": "`clean` stands alone: give one command at a time",
 }
@@ -70,7 +86,10 @@ def test_lengths_of_time(text: str, expected: float) -> None:
     assert seconds("older", text) == expected
 
 
-@pytest.mark.parametrize(("text", "expected"), [("500MB", 5e8), ("20gb", 2e10), ("0.5 TB", 5e11), ("0kB", 0)])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("500MB", 5e8), ("20gb", 2e10), ("0.5 TB", 5e11), ("0kB", 0), ("1.5 GiB", 3 << 29), ("7b", 7)],
+)
 def test_sizes(text: str, expected: float) -> None:
     assert size_bytes("max", text) == expected
 
@@ -81,8 +100,13 @@ def test_good_command_lines() -> None:
     assert arguments.variables == {"config": "a=b.yaml", "variant": "small"}
     assert arguments.options == Options(jobs=4, keep_going=True)
     assert parse(["--process=2", "compress:unet@6bit", "bundle"]).options == Options(jobs=2)
-    assert parse([]).builds and parse(["trace"]).builds and parse(["config=x"]).builds
-    assert not parse(["plan"]).builds and not parse(["why", "task=convert:unet"]).builds
+    assert [parse(line.split()).command for line in ("", "trace", "config=x", "plan", "why task=trace")] == [
+        "build",
+        "build",
+        "build",
+        "plan",
+        "why",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -95,7 +119,6 @@ def test_good_command_lines() -> None:
         ("--parallel-type=thread build", "build"),
         ("--db-file x build", "build"),
         ("info build", "info build"),
-        ("-v", "-v"),
         ("-c build", "-c build"),
     ],
 )
@@ -109,3 +132,45 @@ def test_what_only_doit_has_to_know_is_left_out(line: str, own: str) -> None:
 def test_options_of_doit_that_cant_work_here_are_refused(option: str) -> None:
     with pytest.raises(UserError, match=rf"^{option.split('=')[0].split()[0][:2]}"):
         own_arguments([*option.split(), "build"])
+
+
+RECIPES = {
+    "build mine.yaml": (("build",), {"config": "mine.yaml"}),
+    "build mine": (("build",), {"config": "mine"}),
+    "plan shapes variant=6bit": (("plan",), {"config": "shapes", "variant": "6bit"}),
+    "convert:unet mine.yaml": (("convert:unet",), {"config": "mine.yaml"}),
+    "build convert:unet mine": (("build", "convert:unet"), {"config": "mine"}),
+    "why convert:unet mine": (("why",), {"config": "mine", "task": "convert:unet"}),
+    "plan trace": (("plan",), {"config": "trace"}),
+    "build trace config=mine": (("build", "trace"), {"config": "mine"}),
+    "build ./trace": (("build",), {"config": "./trace"}),
+    "--config mine plan --variant=x": (("plan",), {"config": "mine", "variant": "x"}),
+    "gc --dry --max 2GB": (("gc",), {"dry": "1", "max": "2GB"}),
+    "help build": (("help",), {"command": "build"}),
+    "help convert:unet": (("help",), {"command": "convert:unet"}),
+}
+
+
+@pytest.mark.parametrize("line", RECIPES)
+def test_words_that_stand_alone_and_variables_as_options(tmp_path: Path, line: str) -> None:
+    for name in ("mine", "trace"):
+        (tmp_path / f"{name}.yaml").touch()
+    arguments = parse(line.split(), tmp_path)
+    assert (arguments.words, arguments.variables) == RECIPES[line]
+
+
+def test_a_word_that_is_a_task_and_a_recipe_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "trace.yaml").touch()
+    for line in ("build trace", "why trace", "convert trace"):
+        with pytest.raises(UserError, match="'trace' is a task, and a recipe: for the recipe write config=trace"):
+            parse(line.split(), tmp_path)
+    (tmp_path / "gc.yaml").touch()
+    with pytest.raises(UserError, match=r"stands alone: .* write config=gc"):
+        parse(["plan", "gc"], tmp_path)
+
+
+def test_a_recipe_that_is_not_there_is_reported_as_such(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"^No recipe 'shpaes': .* Did you mean 'shapes'"):
+        parse(["build", "shpaes"], tmp_path)
+    with pytest.raises(RecipeError, match=r"^No recipe './trace.yaml'"):
+        parse(["build", "./trace.yaml"], tmp_path)

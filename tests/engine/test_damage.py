@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from sdbuild.engine.checking import check_store
+from sdbuild.engine import commands
+from sdbuild.engine.arguments import Arguments
 from sdbuild.errors import NO_MEMORY, UserError
 from sdbuild.store.digest import tree_digest
 from tests.engine.conftest import Toy
@@ -117,13 +118,13 @@ def test_check_reads_every_byte(toy: Toy, monkeypatch: pytest.MonkeyPatch, capfd
     toy.ran()
     before = tree_digest(toy.results)
     capfd.readouterr()
-    check_store()
+    commands.find("check").run(Arguments("check"), toy.here)
     assert f"{NODES} artifacts in {toy.store}" in capfd.readouterr().out
     flip(_folder(toy, "convert") / "A.mlpackage/weights/weight.bin")
     (_folder(toy, "trace") / "graph").unlink()
     _folder(toy, "config").with_suffix(".json").write_text("{}")
     with pytest.raises(UserError, match="the next build") as told:
-        check_store()
+        commands.find("check").run(Arguments("check"), toy.here)
     assert "\n1 artifact in " in capfd.readouterr().out
     first, *rest = str(told.value).splitlines()
     assert first.startswith(f"2 of {NODES - 1} artifacts in {toy.store} damaged; the next build that needs them makes")
@@ -133,7 +134,7 @@ def test_check_reads_every_byte(toy: Toy, monkeypatch: pytest.MonkeyPatch, capfd
     ]
     assert (toy.run(), toy.ran()) == (0, ["config", "convert:a", "trace:a"])
     assert tree_digest(toy.results) == before
-    check_store()
+    commands.find("check").run(Arguments("check"), toy.here)
 
 
 def test_an_edit_of_results_fails_aloud(toy: Toy) -> None:

@@ -143,7 +143,7 @@ def test_variables_with_their_defaults(tmp_path: Path) -> None:
         ({"prompt": "x", "prediction": "noise"}, "prediction=noise: choose epsilon or v_prediction"),
         ({"prompt": "x", "vae_scale": "small"}, "vae_scale=small: must be a number"),
         ({"prompt": "x", "sizes": "1.5"}, "sizes=1.5: choose image"),
-        ({"prompt": "x", "memory": "lots"}, "memory=lots: must be a size, such as 500MB or 2GB"),
+        ({"prompt": "x", "memory": "lots"}, "memory=lots: write a number and its unit, kB, MB, GB or TB .*: 500MB"),
         ({"prompt": "x", "strength": "2", "image": "y"}, "strength=2: must be above 0"),
         ({"prompts": "none.txt"}, r"prompts=.*none.txt: cannot be read \(No such file"),
         ({"prompts": "."}, r"prompts=.*: cannot be read"),

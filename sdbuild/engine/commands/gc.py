@@ -1,52 +1,28 @@
-"""Commands that remove: results from the build folder, artifacts that are no longer needed from the store."""
+"""The command ``gc``: artifacts that are no longer needed are removed from the store."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from pathlib import Path
 
+from sdbuild.engine.arguments import Arguments
+from sdbuild.engine.command import Command, Variable
 from sdbuild.engine.progress import size
-from sdbuild.engine.publish import folder_of, stale_folders, withdraw
-from sdbuild.engine.quantities import seconds, size_bytes
-from sdbuild.engine.request import graph_of, load
-from sdbuild.errors import UserError, printable
+from sdbuild.errors import printable
+from sdbuild.quantities import seconds, size_bytes
 from sdbuild.recipe.problems import display
-from sdbuild.store import collect, explain, open_store
+from sdbuild.store import collect, open_store
 
 _LISTED = 10  # recipes
 
 
-def clean(variables: Mapping[str, str], here: Path) -> None:
-    """Remove a recipe's results. The store keeps all it has, so that they are back at once. Raises UserError."""
-    request = load(variables, here)
-    builds = graph_of(request).builds
-    folders = [folder_of(build, here) for build in builds]
-    if request.whole:
-        folders += [folder for folder in stale_folders(builds, here) if folder not in folders]
-    try:
-        removed = [folder for folder in folders if withdraw(folder)]
-    except OSError as error:
-        clear = explain(error, here / "build", "remove it yourself")
-        raise UserError(f"the results can't be removed: {clear or error}") from error
-    for folder in {folder for build in builds for folder in (here / "build" / build.name, here / "build")}:
-        with suppress(OSError):  # not empty: something of the user's
-            folder.rmdir()
-    for folder in removed:
-        left = (
-            f"; {', '.join(sorted(path.name for path in folder.iterdir()))} in it left alone" if folder.is_dir() else ""
-        )
-        print(f"removed {display(folder)}{left}")
-    if not removed:
-        print(f"{display(here / 'build' / builds[0].name)}: nothing to remove")
-
-
-def collect_garbage(variables: Mapping[str, str]) -> None:
+def run(arguments: Arguments, here: Path) -> None:
     """Remove what no recipe in use was last built from and no build has used for a while, or tell what would be removed.
 
     Raises:
         UserError: a value that cannot be, or a store in which nothing can be removed now.
     """
+    variables = arguments.variables
     dry = variables.get("dry") == "1"
     older = variables.get("older", "30d")
     most = size_bytes("max", variables["max"]) if "max" in variables else None
@@ -95,3 +71,33 @@ def _parts(texts: Sequence[str], *counts: int) -> str:
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+COMMAND = Command(
+    "gc",
+    "Keep order",
+    "remove from the store what no recipe in use needs and no build has used for 30 days",
+    """Recipes in use are those that were built here and still exist; what they were last built from stays. Of the rest,
+what a build has used lately stays, too. It prints how large the store is, what is kept and why, and what was removed.
+
+Results under build/ are hard links into the store: what they hold stays on the disk until `clean` removes them.""",
+    run,
+    (
+        Variable(
+            "older",
+            "how long nothing may have used what is removed: 90m, 12h, 30d (the default), 2w; 0d counts nothing as used",
+            read=seconds,
+        ),
+        Variable(
+            "max",
+            "how large the store may be after it: 500MB, 20GB; what recipes in use need goes last",
+            read=size_bytes,
+        ),
+        Variable("dry", "dry=1: only print what would be removed, and remove nothing", switch=True),
+    ),
+    (
+        ("gc dry=1", "what would be removed"),
+        ("gc older=0d", "keep only what recipes in use were last built from"),
+        ("gc max=20GB", "the least recently used goes until 20 GB remain"),
+    ),
+)

@@ -8,6 +8,8 @@ from collections import defaultdict
 from contextlib import nullcontext
 from pathlib import Path
 
+from sdbuild.engine.arguments import Arguments
+from sdbuild.engine.command import Command
 from sdbuild.engine.progress import make_display, size
 from sdbuild.errors import UserError
 from sdbuild.recipe.problems import display
@@ -18,7 +20,7 @@ from sdbuild.store.integrity import Damage, condemn, find_damage, find_strangers
 _MOST = 20  # artifacts named
 
 
-def check_store() -> None:
+def run(arguments: Arguments, here: Path) -> None:
     """Read all artifacts; those that are damaged are made again by the next build that needs them.
 
     What links lead to, the user's own models, is left out: they may change, and builds compare them with care.
@@ -92,3 +94,16 @@ def _bytes(artifact: Artifact) -> int:
 
 def _count(number: int) -> str:
     return f"{number} artifact{'' if number == 1 else 's'}"
+
+
+COMMAND = Command(
+    "check",
+    "Keep order",
+    "read the whole store and compare every byte with what was made",
+    """What is damaged is named, and made again by the next build that needs it. A build itself checks what its stages
+read; this reads everything. Links to models of your own are left out: they may change, and builds compare them with
+care.""",
+    run,
+    (),
+    (("check", "read the store with all processors"),),
+)

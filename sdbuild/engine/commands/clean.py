@@ -1,0 +1,51 @@
+"""The command ``clean``: results are removed, the store keeps all it has."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+from sdbuild.engine.arguments import Arguments
+from sdbuild.engine.command import CONFIG, VARIANT, Command
+from sdbuild.engine.request import graph_of, load
+from sdbuild.engine.results import folder_of, stale_folders, withdraw
+from sdbuild.errors import UserError
+from sdbuild.recipe.problems import display
+from sdbuild.store import explain
+
+
+def run(arguments: Arguments, here: Path) -> None:
+    """Remove a recipe's results. The store keeps all it has, so that they are back at once. Raises UserError."""
+    request = load(arguments.variables, here)
+    builds = graph_of(request).builds
+    folders = [folder_of(build, here) for build in builds]
+    if request.whole:
+        folders += [folder for folder in stale_folders(builds, here) if folder not in folders]
+    try:
+        removed = [folder for folder in folders if withdraw(folder)]
+    except OSError as error:
+        clear = explain(error, here / "build", "remove it yourself")
+        raise UserError(f"the results can't be removed: {clear or error}") from error
+    for folder in {folder for build in builds for folder in (here / "build" / build.name, here / "build")}:
+        with suppress(OSError):  # not empty: something of the user's
+            folder.rmdir()
+    for folder in removed:
+        left = (
+            f"; {', '.join(sorted(path.name for path in folder.iterdir()))} in it left alone" if folder.is_dir() else ""
+        )
+        print(f"removed {display(folder)}{left}")
+    if not removed:
+        print(f"{display(here / 'build' / builds[0].name)}: nothing to remove")
+
+
+COMMAND = Command(
+    "clean",
+    "Keep order",
+    "remove build/<recipe>/; the store keeps everything",
+    """Only what a build wrote is removed: packages, Resources, the manifest, the report of `verify` and the zip. Other
+files in the folder are left alone. The next build puts the results back at once, as the store keeps what they were made
+from.""",
+    run,
+    (CONFIG, VARIANT),
+    (("clean sdxl-ios", "remove the results of a recipe, of all its variants"),),
+)

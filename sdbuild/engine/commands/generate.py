@@ -1,0 +1,88 @@
+"""The command ``generate``: in a process of its own, as everything that needs torch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from sdbuild.engine.arguments import Arguments
+from sdbuild.engine.command import CONFIG, VARIANT, Command, Variable
+from sdbuild.engine.environment import stage_environment
+from sdbuild.engine.request import graph_of, load
+from sdbuild.engine.results import folder_of
+from sdbuild.errors import UsageError, UserError
+from sdbuild.generate_variables import VARIABLES
+from sdbuild.quantities import size_bytes
+from sdbuild.recipe.variants import ALL
+
+_FILES = ("bundle", "prompts", "image")
+
+
+def run(arguments: Arguments, here: Path) -> None:
+    """Generate with the results of a recipe, of every variant side by side unless one is named; or with ``bundle=``.
+
+    Raises:
+        UserError: a recipe or results that are not there.
+        SystemExit: the process that generates failed, and said why.
+    """
+    recipe = {name: value for name, value in arguments.variables.items() if name not in VARIABLES}
+    asked = {name: value for name, value in arguments.variables.items() if name in VARIABLES}
+    if bundle := asked.pop("bundle", None):
+        if recipe:
+            raise UsageError(f"give bundle= or {next(iter(recipe))}=, not both: a bundle is used as it is")
+        _generate([f"bundle={bundle}"], asked, here)
+        return
+    if not {"prediction", "vae_scale"}.isdisjoint(asked):
+        raise UsageError("prediction= and vae_scale= are for bundle=: of a recipe's results the manifest says them")
+    if "prompt" not in asked and "prompts" not in asked:
+        raise UsageError(
+            'say what to draw, such as prompt="a photo of a cat", or prompts=FILE with a prompt on each line'
+        )
+    if recipe.get("variant") == ALL:
+        del recipe["variant"]
+    builds = graph_of(load(recipe, here)).builds
+    folders = [folder_of(build, here) for build in builds]
+    for build, folder in zip(builds, folders, strict=True):
+        if not (folder / "manifest.json").exists():
+            raise UserError(f"{folder}: nothing built there yet; run: doit build config={build.recipe}")
+    named = [f"recipe={builds[0].name}"] if builds[0].variant else []
+    _generate([*map(str, folders), *named], asked, here)
+
+
+def _generate(words: Sequence[str], asked: Mapping[str, str], here: Path) -> None:
+    generating = [sys.executable, "-m", "sdbuild.generate", *words, *(f"{name}={asked[name]}" for name in asked)]
+    status = subprocess.run(generating, cwd=here, env=stage_environment(1), check=False).returncode
+    if status:
+        raise SystemExit(status if status > 0 else 128 - status)
+
+
+def _variable(name: str, meaning: str) -> Variable:
+    return Variable(
+        name,
+        meaning,
+        kind="file" if name in _FILES else "folder" if name == "out" else "text",
+        may_be_empty=name == "negative",
+        read=size_bytes if name == "memory" else None,
+    )
+
+
+COMMAND = Command(
+    "generate",
+    "Build",
+    "generate images with what a build put into build/<recipe>/",
+    """The models that ship are run, from Resources/*.mlmodelc, on any operating system: what comes out is what the app
+shows, up to the rounding of the hardware. Images go to build/images/<recipe>/, named after the prompt and the seed.
+With more than one image a contact sheet is written beside them; variant=all has the variants side by side. bundle=
+takes anybody's bundle.
+
+docs/generate.md has more.""",
+    run,
+    (CONFIG, VARIANT, *(_variable(name, meaning) for name, meaning in VARIABLES.items())),
+    (
+        ('generate prompt="a large red circle on a blue background"', "with the results of configs/shapes.yaml"),
+        ('generate sdxl-ios prompt="a lighthouse" count=4 steps=25', "four images, and a sheet of them"),
+        ('generate bundle=Model.zip prompt="a lighthouse"', "with a bundle that somebody else built"),
+    ),
+)

@@ -1,0 +1,26 @@
+"""What ``doit generate`` may be told, in plain words: for the command line, which imports nothing heavy, and for who draws."""
+
+from collections.abc import Mapping
+
+VARIABLES: Mapping[str, str] = {
+    "bundle": "what to draw with instead of a recipe's results: a folder or a zip, of anybody's",
+    "prediction": "what the UNet of a bundle without a manifest predicts: epsilon or v_prediction",
+    "vae_scale": "of the latent images of a bundle without a manifest (0.18215, of SDXL 0.13025)",
+    "prompt": "what to draw",
+    "prompts": "a file with a prompt on each line; empty lines and those that start with # are skipped",
+    "negative": "what pictures should be unlike",
+    "seed": "of the first picture (93)",
+    "count": "pictures of each prompt, with the seeds that follow (1)",
+    "steps": "of the scheduler (20)",
+    "guidance": "how closely to follow the prompt; up to 1 without a negative prompt (7.5, or the model's best)",
+    "scheduler": "ddim, pndm, dpmpp, euler, euler_a … (the model's own)",
+    "rng": "numpy for the noise of Apple's packages, torch for that of diffusers (numpy)",
+    "image": "a picture to start from; the recipe must have the component vae_encoder",
+    "strength": "how much of the image to draw anew, above 0 and up to 1 (0.6)",
+    "sizes": "what SDXL is told of sizes: image, app (the Swift package's 1024), or a number for both sides (image)",
+    "precision": "float32, or float16 to round as a device does (float32)",
+    "device": "where to compute: cpu, cuda, mps (cpu)",
+    "memory": "how much of each model's weights to hold decoded, such as 2GB (all)",
+    "out": "the folder for pictures (build/images/<recipe>)",
+}
+"""What ``name=value`` may set, in plain words, defaults in brackets."""
