@@ -2,15 +2,13 @@
 
 from dataclasses import dataclass
 from math import prod
-from typing import Any
 
 import numpy as np
 
+from sdbuild.arrays import Array
 from sdbuild.compress.kmeans import Floats, cluster
 from sdbuild.compress.lookup import histogram, look_up, pack
 from sdbuild.errors import SourceError
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 _HALVES = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float64)
 """The value of each float16 by its bits."""

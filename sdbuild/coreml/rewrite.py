@@ -15,13 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from sdbuild.arrays import Array
 from sdbuild.coreml.blob import Blob, BlobReader, BlobType, BlobWriter
 from sdbuild.coreml.mil import INLINE_LIMIT, set_type, shape_of
 from sdbuild.coreml.package import WEIGHT_FILE, Package, write_package
 from sdbuild.coreml.proto import MIL_pb2, Model_pb2
 from sdbuild.coreml.users import User, users_of
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 _INDEX_TYPES = {
     1: (MIL_pb2.UINT1, BlobType.UINT1),

@@ -5,13 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
+from sdbuild.arrays import Array
 from sdbuild.generate.models import Condition, UNet
 from sdbuild.generate.noise import Noise
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)

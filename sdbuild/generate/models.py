@@ -3,19 +3,18 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
+from sdbuild.arrays import Array
 from sdbuild.coreml.runtime import Model, load
 from sdbuild.coreml.runtime.storage import Precision
 from sdbuild.errors import UserError
 from sdbuild.generate.bundle import Bundle
 from sdbuild.generate.tokenizer import PADDING, Tokenizer, Tokens
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Condition = Mapping[str, Array]
 """What the UNet takes beside the latent image and the time, for one image."""
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from sdbuild import __version__
+from sdbuild.arrays import Array
 from sdbuild.coreml.runtime.storage import Precision
 from sdbuild.errors import UsageError
 from sdbuild.generate.bundle import Bundle
@@ -28,7 +29,6 @@ from sdbuild.generate.places import name_of
 from sdbuild.generate.schedulers import find_scheduler
 from sdbuild.generate.scheduling import make_scheduler, unread
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is; first with 0."""
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from sdbuild.arrays import Array
 from sdbuild.errors import SourceError
 from sdbuild.modeling.pickles import load_state
 from sdbuild.sources.base import shown
@@ -23,8 +24,6 @@ from sdbuild.sources.contents import OF_TWO_SAVES, are_safetensors
 from sdbuild.sources.header import Entry, header_of
 from sdbuild.sources.leftovers import KINDS, WEIGHT_TYPES, check_names, listed, refuse, type_problem, unused, wrapped
 from sdbuild.standins import ENOUGH
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 _TYPES = {
     "F64": torch.float64,

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from sdbuild.arrays import Array
 from sdbuild.coreml.runtime import load
 from sdbuild.coreml.runtime.storage import Precision
 from sdbuild.errors import UserError
-from sdbuild.verify.metrics import Array
 
 _DECODED_BYTES = 4 << 30
 """How much of the weights is kept in float32; what is beyond it is decoded when it is needed. All of an SD 1.5 fits."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from sdbuild.verify.metrics import Array
+from sdbuild.arrays import Array
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Sequence
 
+from sdbuild.arrays import Array
 from sdbuild.coreml.runtime.storage import Precision
 from sdbuild.verify.artifact import Artifact, telling_of
 from sdbuild.verify.cases import Cases
 from sdbuild.verify.drawing import Run, pixels, unet_calls
-from sdbuild.verify.metrics import Array, psnr
+from sdbuild.verify.metrics import psnr
 from sdbuild.verify.pipeline import Pipeline, Subject
 
 

@@ -16,8 +16,8 @@ import torch
 from transformers import CLIPTokenizer
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
+from sdbuild.arrays import Array
 from sdbuild.errors import UserError
-from sdbuild.verify.metrics import Array
 
 Run = Callable[[str, Sequence[Array]], list[Array]]
 """A network: a name for the occasion, and arrays in the order of its inputs; gives arrays in the order of its outputs."""

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+from sdbuild.arrays import Array
 from sdbuild.coreml.runtime.storage import Precision
 from sdbuild.errors import UserError
 from sdbuild.verify.artifact import Artifact, Made, telling_of
 from sdbuild.verify.cases import Cases
-from sdbuild.verify.metrics import Array, compare
+from sdbuild.verify.metrics import compare
 from sdbuild.verify.report import Measured, Worst
 
 

@@ -1,11 +1,10 @@
 """How far two arrays are apart: PSNR, maximum error, cosine similarity."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, np.dtype[Any]]
+from sdbuild.arrays import Array
 
 CEILING = 100.0
 """dB. Above it two results differ by the order in which float32 sums were taken, which changes with the machine."""

@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from sdbuild.arrays import Array
 from sdbuild.modeling.checkpoint import read_config
 from sdbuild.verify.artifact import telling_of
 from sdbuild.verify.cases import Case, Cases
 from sdbuild.verify.drawing import Run, looked_at, picture, unet_calls
-from sdbuild.verify.metrics import Array
 from sdbuild.verify.pipeline import PROMPTS, Pipeline, Subject
 from sdbuild.verify.reference import Reference
 

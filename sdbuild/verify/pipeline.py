@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from sdbuild.arrays import Array
 from sdbuild.modeling.checkpoint import read_config
 from sdbuild.verify.artifact import Made
 from sdbuild.verify.drawing import Drawing, Run, arbitrary_condition, condition, denoise, tokenize
-from sdbuild.verify.metrics import Array
 
 PROMPTS = {
     "negative prompt": "blurry, low quality",

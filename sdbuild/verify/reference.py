@@ -15,10 +15,10 @@ from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionS
 from torch import Tensor, nn
 from transformers.models.clip.modeling_clip import CLIPVisionEmbeddings
 
+from sdbuild.arrays import Array
 from sdbuild.errors import SourceError
 from sdbuild.modeling import library
 from sdbuild.modeling.checkpoint import Checkpoint, read_config, weight_files
-from sdbuild.verify.metrics import Array
 
 
 class Reference:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from sdbuild.arrays import Array
 from sdbuild.coreml.mil import INLINE_LIMIT, set_string, set_type
 from sdbuild.coreml.proto import MIL_pb2
 from sdbuild.errors import SourceError
@@ -21,8 +22,6 @@ INT16, UINT16 = MIL_pb2.INT16, MIL_pb2.UINT16
 
 _NUMPY = {FLOAT16: np.float16, FLOAT32: np.float32, INT32: np.int32, BOOL: np.bool_}
 _CAST_NAME = {FLOAT16: "fp16", FLOAT32: "fp32", INT32: "int32", BOOL: "bool", INT16: "int16", UINT16: "uint16"}
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)

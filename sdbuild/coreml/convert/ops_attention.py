@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from sdbuild.coreml.convert.builder import Array, Value
+from sdbuild.arrays import Array
+from sdbuild.coreml.convert.builder import Value
 from sdbuild.coreml.convert.lowering import Context, Operand, lowers
 
 _MASKED = np.float32(-3e4)

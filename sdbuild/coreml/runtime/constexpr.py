@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from sdbuild.arrays import Array
 from sdbuild.coreml.runtime.packing import unpack_bits
-from sdbuild.coreml.runtime.program import Array
 
 Decoder = Callable[..., tuple[Array, ...]]
 

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from sdbuild.coreml.runtime.program import Argument, Array, Block, Function, Immediate, Operation, TensorType
+from sdbuild.arrays import Array
+from sdbuild.coreml.runtime.program import Argument, Block, Function, Immediate, Operation, TensorType
 
 _Match = Callable[["_Graph", Operation], dict[str, list[Argument]] | None]
 

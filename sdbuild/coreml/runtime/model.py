@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from sdbuild.arrays import Array
 from sdbuild.coreml.package import read_package
 from sdbuild.coreml.runtime.description import Shapes, allowed_shapes, default_function, read_compiled
 from sdbuild.coreml.runtime.errors import InputError, ModelError, UnsupportedError
@@ -15,7 +16,7 @@ from sdbuild.coreml.runtime.from_mil_text import parse
 from sdbuild.coreml.runtime.from_package import read_function
 from sdbuild.coreml.runtime.fuse import fuse
 from sdbuild.coreml.runtime.plan import compile_function, tensor_inputs
-from sdbuild.coreml.runtime.program import NUMPY_TYPES, SUB_BYTE_BITS, Array, Function, TensorType
+from sdbuild.coreml.runtime.program import NUMPY_TYPES, SUB_BYTE_BITS, Function, TensorType
 from sdbuild.coreml.runtime.storage import Precision, Storage
 from sdbuild.coreml.runtime.weights import WeightFile
 from sdbuild.errors import one_line

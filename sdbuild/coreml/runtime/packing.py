@@ -4,7 +4,8 @@ import math
 
 import numpy as np
 
-from sdbuild.coreml.runtime.program import SUB_BYTE_BITS, Array
+from sdbuild.arrays import Array
+from sdbuild.coreml.runtime.program import SUB_BYTE_BITS
 
 
 def packed_bytes(dtype: str, count: int) -> int:

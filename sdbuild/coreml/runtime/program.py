@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, np.dtype[Any]]
+from sdbuild.arrays import Array
 
 NUMPY_TYPES: dict[str, Any] = {
     "bool": np.bool_,

@@ -7,8 +7,9 @@ from typing import Literal, cast, get_args
 import numpy as np
 import torch
 
+from sdbuild.arrays import Array
 from sdbuild.coreml.runtime.errors import InputError, UnsupportedError
-from sdbuild.coreml.runtime.program import NUMPY_TYPES, Array, TensorType
+from sdbuild.coreml.runtime.program import NUMPY_TYPES, TensorType
 from sdbuild.errors import Status
 
 Precision = Literal["float32", "float16"]

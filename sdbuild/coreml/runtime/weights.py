@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from sdbuild.arrays import Array
 from sdbuild.coreml.blob import BlobReader
 from sdbuild.coreml.runtime.constexpr import DECODERS, DecodeError
 from sdbuild.coreml.runtime.errors import ModelError, UnsupportedError
 from sdbuild.coreml.runtime.packing import packed_bytes, unpack
-from sdbuild.coreml.runtime.program import NUMPY_TYPES, SUB_BYTE_BITS, Array, Immediate, Operation, Stored, TensorType
+from sdbuild.coreml.runtime.program import NUMPY_TYPES, SUB_BYTE_BITS, Immediate, Operation, Stored, TensorType
 from sdbuild.coreml.runtime.storage import Storage
 
 _BLOB_NAMES = {"fp16": "FLOAT16", "fp32": "FLOAT32"}

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from sdbuild.arrays import Array
 from sdbuild.coreml.runtime.errors import ModelError, UnsupportedError
-from sdbuild.coreml.runtime.program import Array, ListType, Operation, TensorType
+from sdbuild.coreml.runtime.program import ListType, Operation, TensorType
 from sdbuild.coreml.runtime.storage import Storage
 from sdbuild.coreml.runtime.weights import Source
 

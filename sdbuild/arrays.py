@@ -1,0 +1,8 @@
+"""The type of an array, for annotations."""
+
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[Any]]
+"""A NumPy array of any shape and type; docstrings say which."""
