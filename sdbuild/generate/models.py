@@ -1,19 +1,17 @@
 """The models of a bundle, called as the Swift package calls them. Arrays go in and out, float32."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 
 from sdbuild.arrays import Array
-from sdbuild.coreml.runtime import Model, load
-from sdbuild.coreml.runtime.storage import Precision
+from sdbuild.coreml.runtime import Model
 from sdbuild.errors import UserError
 from sdbuild.generate.bundle import Bundle
 from sdbuild.generate.tokenizer import PADDING, Tokenizer, Tokens
+from sdbuild.networks import Machine, open_network
 
 Condition = Mapping[str, Array]
 """What the UNet takes beside the latent image and the time, for one image."""
@@ -23,19 +21,6 @@ _IMAGENET_DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
 _CHUNKS = ("UnetChunk1", "UnetChunk2")
 
 
-@dataclass(frozen=True)
-class Machine:
-    """How models are run: see `sdbuild.coreml.runtime.load`."""
-
-    precision: Precision = "float32"
-    device: str | torch.device = "cpu"
-    decoded_bytes: int | None = None
-
-    def load(self, path: Path) -> Model:
-        """Open a model."""
-        return load(path, precision=self.precision, device=self.device, decoded_bytes=self.decoded_bytes)
-
-
 class UNet:
     """The UNet, whole or in two chunks, for whatever batch it was built."""
 
@@ -43,8 +28,8 @@ class UNet:
         """Load it. As in the app, chunks go before a whole one."""
         self._machine = machine
         names = _CHUNKS if bundle.has(*_CHUNKS) else ("Unet",)
-        self._models = [machine.load(bundle.model(name)) for name in names]
-        self._batch = self._models[0].inputs["sample"].shape[0] or 1
+        self._network = open_network([bundle.model(name) for name in names], machine)
+        self._batch = self._network.inputs["sample"].shape[0] or 1
 
     def predict(self, sample: Array, time: float, conditions: Sequence[Condition]) -> list[Array]:
         """The noise in one latent image [1, channels, h, w] under each of the conditions, of that shape, too."""
@@ -59,11 +44,10 @@ class UNet:
         return results[: len(conditions)]
 
     def _run(self, values: dict[str, Array]) -> Array:
-        outputs: dict[str, Array] = {}
-        for model in self._models:
-            given = values | outputs
-            outputs = model.predict({name: _shaped(given[name], port.shape) for name, port in model.inputs.items()})
-        noise = outputs["noise_pred"] if "noise_pred" in outputs else next(iter(outputs.values()))
+        outputs = self._network(
+            {name: _shaped(values[name], port.shape) for name, port in self._network.inputs.items()}
+        )
+        noise = outputs["noise_pred"] if "noise_pred" in outputs else [*outputs.values()][-1]
         check_finite("Unet", noise, self._machine)
         return noise
 

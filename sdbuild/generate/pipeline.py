@@ -21,13 +21,14 @@ from sdbuild.errors import UsageError
 from sdbuild.generate.bundle import Bundle
 from sdbuild.generate.denoise import Origin, begin, denoise
 from sdbuild.generate.foreign import open_bundle
-from sdbuild.generate.models import Condition, Decoder, Encoder, Machine, SafetyChecker, TextEncoders, UNet
+from sdbuild.generate.models import Condition, Decoder, Encoder, SafetyChecker, TextEncoders, UNet
 from sdbuild.generate.noise import Noise
 from sdbuild.generate.options import MAX_STEPS, STRENGTH, Options, Rng, check_range, check_seed, check_text
 from sdbuild.generate.picture import Picture, Start, read_image
 from sdbuild.generate.places import name_of
 from sdbuild.generate.schedulers import find_scheduler
 from sdbuild.generate.scheduling import make_scheduler, unread
+from sdbuild.networks import Machine
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is; first with 0."""

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from sdbuild.arrays import Array
-from sdbuild.coreml.runtime import load
 from sdbuild.coreml.runtime.storage import Precision
 from sdbuild.errors import UserError
+from sdbuild.networks import Machine, open_network
 
 _DECODED_BYTES = 4 << 30
 """How much of the weights is kept in float32; what is beyond it is decoded when it is needed. All of an SD 1.5 fits."""
@@ -46,7 +46,8 @@ class Artifact:
         Raises:
             UserError: a model cannot be read or run.
         """
-        self._models = [load(path, precision=precision, decoded_bytes=_DECODED_BYTES) for path in paths]
+        self._network = open_network(paths, Machine(precision, decoded_bytes=_DECODED_BYTES))
+        self._last = paths[-1]
         self._inputs, self._outputs = inputs, outputs
 
     def __call__(self, inputs: Sequence[Array]) -> list[Array]:
@@ -55,13 +56,9 @@ class Artifact:
         Raises:
             UserError: an input or output is not there, or the models do not take arrays of these shapes.
         """
-        values = dict(zip(self._inputs, inputs, strict=True))
-        for model in self._models:
-            if missing := [name for name in model.inputs if name not in values]:
-                raise UserError(f"{model.path}: takes {', '.join(missing)}; there is {', '.join(values)}")
-            values |= model.predict({name: values[name] for name in model.inputs})
+        values = self._network(dict(zip(self._inputs, inputs, strict=True)))
         if missing := [name for name in self._outputs if name not in values]:
-            raise UserError(f"{self._models[-1].path}: does not give {', '.join(missing)}")
+            raise UserError(f"{self._last}: does not give {', '.join(missing)}")
         return [values[name].astype(np.float32) for name in self._outputs]
 
 

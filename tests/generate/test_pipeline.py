@@ -16,8 +16,9 @@ from sdbuild.coreml.runtime import Model
 from sdbuild.errors import UsageError, UserError
 from sdbuild.generate import Pipeline
 from sdbuild.generate.bundle import read_bundle
-from sdbuild.generate.models import Machine, UNet
+from sdbuild.generate.models import UNet
 from sdbuild.generate.options import Options
+from sdbuild.networks import Machine
 from sdbuild.shapes.scenes import parse_caption
 from sdbuild.shapes.score import check
 

@@ -13,12 +13,12 @@ import torch
 from torch.export.graph_signature import InputKind
 from torch.fx import Node
 
+from sdbuild.arrays import Array
 from sdbuild.coreml.convert.builder import (
     BOOL,
     FLOAT16,
     FLOAT32,
     INT32,
-    Array,
     Builder,
     Folded,
     LoadWeight,

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from sdbuild.arrays import Array
 from sdbuild.coreml.blob import BlobType, BlobWriter
 from sdbuild.coreml.convert.builder import (
     FLOAT16,
     FLOAT32,
-    Array,
     Builder,
     Folded,
     LoadWeight,

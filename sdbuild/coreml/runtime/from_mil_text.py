@@ -10,12 +10,12 @@ from typing import NoReturn
 
 import numpy as np
 
+from sdbuild.arrays import Array
 from sdbuild.coreml.package import WEIGHT_FILE
 from sdbuild.coreml.runtime.errors import ModelError, UnsupportedError
 from sdbuild.coreml.runtime.program import (
     NUMPY_TYPES,
     Argument,
-    Array,
     Block,
     Constant,
     Function,

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from sdbuild.arrays import Array
 from sdbuild.coreml.package import WEIGHT_FILE
 from sdbuild.coreml.proto import MIL_pb2
 from sdbuild.coreml.runtime.description import default_function
@@ -13,7 +14,6 @@ from sdbuild.coreml.runtime.program import (
     NUMPY_TYPES,
     SUB_BYTE_BITS,
     Argument,
-    Array,
     Block,
     Constant,
     Function,

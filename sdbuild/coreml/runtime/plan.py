@@ -12,13 +12,13 @@ from typing import Any
 
 import torch
 
+from sdbuild.arrays import Array
 from sdbuild.coreml.runtime.constexpr import DECODERS
 from sdbuild.coreml.runtime.control import CONTROL, check_blocks
 from sdbuild.coreml.runtime.errors import ModelError, UnsupportedError
 from sdbuild.coreml.runtime.ops import OPS, Bound, Call, Operand, Slot
 from sdbuild.coreml.runtime.program import (
     Argument,
-    Array,
     Block,
     Function,
     Immediate,

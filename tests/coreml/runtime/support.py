@@ -16,11 +16,11 @@ from coremltools.converters.mil import Builder as mb  # noqa: E402, N813
 from coremltools.converters.mil.backend.mil.load import MILProtoExporter  # noqa: E402
 from coremltools.converters.mil.mil import Function, Program, types  # noqa: E402
 
+from sdbuild.arrays import Array  # noqa: E402
 from sdbuild.coreml.package import write_package  # noqa: E402
 from sdbuild.coreml.proto import Model_pb2  # noqa: E402
 from sdbuild.coreml.runtime import Model, load  # noqa: E402
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Body = Callable[..., Any]
 
 IOS15, IOS16, IOS17, IOS18 = ct.target.iOS15, ct.target.iOS16, ct.target.iOS17, ct.target.iOS18
