@@ -111,9 +111,10 @@ def errors(package: Path, form: str, _output: Path) -> dict[str, float]:
         size = FORMS[form].get("group_size")
         size = np.gcd(size, len(data)) if size else None
         palette = palettize(data, FORMS[form]["bits"], "w", group_size=size, exact=exact)
-        flat = data.reshape(len(palette.tables), -1).astype(np.float64)
-        indices = unpack_bits(palette.packed, palette.bits, flat.size).reshape(flat.shape)
-        return float(((flat - np.take_along_axis(palette.tables.astype(np.float64), indices, 1)) ** 2).sum())
+        tables = palette.tables.reshape(len(palette.tables), -1).astype(np.float64)
+        flat = data.reshape(len(tables), -1).astype(np.float64)
+        indices = unpack_bits(palette.indices.packed, palette.indices.bits, flat.size).reshape(flat.shape)
+        return float(((flat - np.take_along_axis(tables, indices, 1)) ** 2).sum())
 
     weights = [each.data for each in weights_of(read_package(package)) if each.data.ndim > 1 and each.data.size > 2048]
     weights.sort(key=lambda data: data.size)

@@ -30,22 +30,23 @@ class Subject:
 class Selection:
     """The settings of a step, for the weights of one package."""
 
-    def __init__(self, step: Settings, subjects: Sequence[Subject]) -> None:
-        """Take a step's options: ``op_types``, ``op_names`` and ``parameters`` override the rest for what their keys name.
+    def __init__(self, kind: str, step: Settings, subjects: Sequence[Subject]) -> None:
+        """Take a step's name and options, of which ``op_types``, ``op_names`` and ``parameters`` override the others.
 
         Raises:
             UserError: a key that matches no weight; the message has all such keys and what is like them.
         """
         levels = ("op_types", "op_names", "parameters")
+        self._kind = kind
         self._own = {key: value for key, value in step.items() if key not in levels}
         self._types, self._names, self._parameters = (step.get(level) or {} for level in levels)
         operations = [operation for subject in subjects for operation in subject.operations]
         names = [*(subject.name for subject in subjects), *(name for _, name in operations)]
         parameters = [subject.parameter for subject in subjects if subject.parameter is not None]
         problems = [
-            *_unmatched("op_types", self._types, [kind for kind, _ in operations]),
-            *_unmatched("op_names", self._names, names),
-            *_unmatched("parameters", self._parameters, parameters),
+            *_unmatched(f"{kind}.op_types", self._types, [each for each, _ in operations]),
+            *_unmatched(f"{kind}.op_names", self._names, names),
+            *_unmatched(f"{kind}.parameters", self._parameters, parameters),
         ]
         if problems:
             raise UserError("compress: " + "\n".join(problems))
@@ -65,7 +66,7 @@ class Selection:
         if any(each != found[0] for each in found):
             kinds = ", ".join(sorted({kind for kind, _ in subject.operations}))
             raise UserError(
-                f"compress: {subject.name} is used by {kinds}, for which palettize says different things; say under "
+                f"compress: {subject.name} is used by {kinds}, for which {self._kind} says different things; say under "
                 "op_names or parameters what holds for it"
             )
         return found[0] if found else None
@@ -116,7 +117,7 @@ def _unmatched(level: str, overrides: Mapping[str, Any], candidates: Iterable[st
         near = _near(key, known) or known[:_SHOWN]
         more = f", … ({len(known)} in all)" if len(known) > len(near) else ""
         about = f"there are {', '.join(near)}{more}" if known else "the package does not say any"
-        problems.append(f"'{key}' under palettize.{level} matches no weight of this model; {about}")
+        problems.append(f"'{key}' under {level} matches no weight of this model; {about}")
     return problems
 
 

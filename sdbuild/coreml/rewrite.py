@@ -1,9 +1,7 @@
 """Rewrite the weights of a package: one pass, few tensors at a time in memory, everything else as it was.
 
-A weight is a ``const`` operation with a blob. A compressed one becomes a ``constexpr_lut_to_dense`` operation with the
-same output name, in the form of the package's opset: up to iOS 17 the indices are packed bytes beside a ``shape``, with
-one table; from iOS 18 they are a tensor of their own sub-byte type, with a table for each group of channels. Source: the
-operations' definitions in coremltools 9.0.
+A weight is a ``const`` operation with a blob. A compressed one becomes one or more ``constexpr_*`` operations, the last of
+which has the same output name.
 """
 
 from collections import deque
@@ -13,24 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from sdbuild.arrays import Array
-from sdbuild.coreml.blob import Blob, BlobReader, BlobType, BlobWriter
-from sdbuild.coreml.mil import INLINE_LIMIT, set_type, shape_of
-from sdbuild.coreml.package import WEIGHT_FILE, Package, write_package
+from sdbuild.coreml.blob import Blob, BlobReader, BlobWriter
+from sdbuild.coreml.constexpr import write_encoding
+from sdbuild.coreml.encodings import Dense, Encoding
+from sdbuild.coreml.mil import shape_of
+from sdbuild.coreml.package import Package, write_package
 from sdbuild.coreml.proto import MIL_pb2, Model_pb2
 from sdbuild.coreml.users import User, users_of
 
-_INDEX_TYPES = {
-    1: (MIL_pb2.UINT1, BlobType.UINT1),
-    2: (MIL_pb2.UINT2, BlobType.UINT2),
-    3: (MIL_pb2.UINT3, BlobType.UINT3),
-    4: (MIL_pb2.UINT4, BlobType.UINT4),
-    6: (MIL_pb2.UINT6, BlobType.UINT6),
-    8: (MIL_pb2.UINT8, BlobType.UINT8),
-}
-_FLOATS = {MIL_pb2.FLOAT16: ("<f2", BlobType.FLOAT16), MIL_pb2.FLOAT32: ("<f4", BlobType.FLOAT32)}
+_FLOATS = {MIL_pb2.FLOAT16: "<f2", MIL_pb2.FLOAT32: "<f4"}
 _AHEAD = 512 << 20
 """Bytes of weights that may be encoded and wait for their turn to be written, or be worked on."""
 
@@ -47,33 +37,23 @@ class Weight:
     users: tuple[User, ...]
 
 
-@dataclass(frozen=True)
-class LookupTable:
-    """What replaces a weight: ``tables`` of its data type [groups, 2**bits], one for each of as many equal runs of ``axis``.
-
-    ``packed`` is uint8 with an index of ``bits`` bits for each element in C order, from the lowest bit on.
-    """
-
-    bits: int
-    tables: Array
-    packed: Array
-    axis: int = 0
-
-
-Encode = Callable[[Weight], LookupTable | None]
+Encode = Callable[[Weight], Encoding]
+"""The form that a weight gets: ``Dense(weight.data)``, of the very same array, leaves it as it is."""
 
 
 def weights_of(source: Package) -> list[Weight]:
     """The weights that ``rewrite`` would offer, in the same order; nothing of them is read yet."""
     if source.weights is None:
         return []
-    return [weight for _, _, weight in _constants(source.spec, BlobReader(source.weights)) if weight is not None]
+    reader = BlobReader(source.weights)
+    found = (constant.weight for block in _blocks(source.spec) for constant in _constants(block, reader))
+    return [weight for weight in found if weight is not None]
 
 
 def rewrite(
     source: Package, path: Path, encode: Encode, progress: Callable[[int, int], None], workers: int = 1
 ) -> Package:
-    """Write ``source`` anew at ``path``, each weight as ``encode`` says (None: as it is).
+    """Write ``source`` anew at ``path``, each weight as ``encode`` says.
 
     Only plain float constants are offered to ``encode``, which ``workers`` threads call side by side; results are written
     in the program's order, so that the bytes do not depend on their number. ``progress`` gets (bytes read, bytes in all).
@@ -82,28 +62,30 @@ def rewrite(
     spec.CopyFrom(source.spec)
     if source.weights is None:
         return write_package(path, spec, None)
+    blocks = _blocks(spec)
     reader, total = BlobReader(source.weights), source.weights.stat().st_size
     weights = path.with_suffix(".weights")
     with BlobWriter(weights) as writer, ThreadPoolExecutor(workers) as pool:
-        waiting: deque[tuple[Any, Blob, Future[LookupTable | None] | None, Any]] = deque()
+        waiting: deque[tuple[_Constant, Blob, Future[Encoding] | None]] = deque()
         ahead = 0
 
         def write_next() -> int:
-            operation, blob, encoding, (value, opset) = waiting.popleft()
+            constant, blob, encoding = waiting.popleft()
             encoded = encoding.result() if encoding is not None else None
-            progress(value.blobFileValue.offset, total)
-            if encoded is None:
-                value.blobFileValue.offset = writer.add(blob.type, len(blob.data), [blob.data], blob.padding_bits)
+            progress(constant.value.blobFileValue.offset, total)
+            if encoded is None or constant.is_as(encoded):
+                offset = writer.add(blob.type, len(blob.data), [blob.data], blob.padding_bits)
+                constant.value.blobFileValue.offset = offset
             else:
-                _become_lookup(operation, opset, encoded, writer)
+                constant.become(encoded, writer)
             reader.release(blob)
             return len(blob.data)
 
         try:
-            for (operation, opset), value, weight in _constants(spec, reader):
-                blob = reader.read(value.blobFileValue.offset)
-                encoding = pool.submit(encode, weight) if weight is not None else None
-                waiting.append((operation, blob, encoding, (value, opset)))
+            for constant in (constant for block in blocks for constant in _constants(block, reader)):
+                blob = reader.read(constant.value.blobFileValue.offset)
+                encoding = pool.submit(encode, constant.weight) if constant.weight is not None else None
+                waiting.append((constant, blob, encoding))
                 ahead += len(blob.data)
                 while ahead > _AHEAD:
                     ahead -= write_next()
@@ -112,24 +94,80 @@ def rewrite(
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
+    for block in blocks:
+        block.insert()
     progress(total, total)
     return write_package(path, spec, weights)
 
 
-def _constants(spec: Any, reader: BlobReader) -> Iterator[tuple[tuple[Any, str], Any, Weight | None]]:
-    """Every value in the weight file: its operation and opset, the value, and the weight that it is, if it is one."""
-    for function in spec.mlProgram.functions.values():
+class _Block:
+    """The operations of a function, and what is to be inserted among them."""
+
+    def __init__(self, function: Any) -> None:
+        self.opset = str(function.opset)
+        self.before: dict[str, list[Any]] = {}
+        """Operations to insert before the one that has an output of that name."""
         block = function.block_specializations[function.opset]
-        users = users_of(block)
-        for operation in block.operations:
-            for value in list(blob_values(operation)):  # whoever takes one may change the operation before the next
-                weight = None
-                kind = value.type.tensorType.dataType
-                if operation.type == "const" and kind in _FLOATS:
-                    name = operation.outputs[0].name
-                    data = reader.read(value.blobFileValue.offset).data.view(_FLOATS[kind][0])
-                    weight = Weight(name, data.reshape(shape_of(value.type)), users.get(name, ()))
-                yield (operation, function.opset), value, weight
+        self.operations = block.operations
+        self.users = users_of(block)
+        self.names = frozenset(output.name for operation in self.operations for output in operation.outputs)
+
+    def insert(self) -> None:
+        """Insert them. Operations are copies afterwards."""
+        if self.before:
+            whole = MIL_pb2.Block()
+            for operation in self.operations:
+                for output in operation.outputs[:1]:
+                    whole.operations.extend(self.before.get(output.name, []))
+                whole.operations.append(operation)
+            del self.operations[:]
+            self.operations.extend(whole.operations)
+
+
+@dataclass(frozen=True)
+class _Constant:
+    """A value in the weight file."""
+
+    operation: Any
+    value: Any
+    """The operation's attribute or input."""
+    weight: Weight | None
+    """The weight that it is, if it is one."""
+    block: _Block
+
+    def is_as(self, encoding: Encoding) -> bool:
+        """Whether it has that form already."""
+        return isinstance(encoding, Dense) and self.weight is not None and encoding.data is self.weight.data
+
+    def become(self, encoding: Encoding, writer: BlobWriter) -> None:
+        output = self.operation.outputs[0]
+        *before, last = write_encoding(encoding, output, self.block.opset, writer, self.block.names)
+        if "name" in self.operation.attributes:
+            last.attributes["name"].CopyFrom(self.operation.attributes["name"])
+        last.outputs[0].CopyFrom(output)
+        if before:
+            self.block.before[output.name] = before
+        self.operation.CopyFrom(last)
+
+
+def _constants(block: _Block, reader: BlobReader) -> Iterator[_Constant]:
+    """Every value in the weight file, in the program's order.
+
+    Whoever takes one may change it and its operation before the next.
+    """
+    for operation in block.operations:
+        for value in list(blob_values(operation)):
+            weight = None
+            kind = value.type.tensorType.dataType
+            if operation.type == "const" and kind in _FLOATS:
+                name = operation.outputs[0].name
+                data = reader.read(value.blobFileValue.offset).data.view(_FLOATS[kind])
+                weight = Weight(name, data.reshape(shape_of(value.type)), block.users.get(name, ()))
+            yield _Constant(operation, value, weight, block)
+
+
+def _blocks(spec: Any) -> list[_Block]:
+    return [_Block(function) for function in spec.mlProgram.functions.values()]
 
 
 def blob_values(operation: Any) -> Iterator[Any]:
@@ -141,42 +179,3 @@ def blob_values(operation: Any) -> Iterator[Any]:
         for argument in operation.inputs[key].arguments:
             if argument.HasField("value") and argument.value.HasField("blobFileValue"):
                 yield argument.value
-
-
-def _become_lookup(operation: Any, opset: str, encoded: LookupTable, writer: BlobWriter) -> None:
-    output = operation.outputs[0]
-    shape, float_type = shape_of(output.type), output.type.tensorType.dataType
-    groups, entries = encoded.tables.shape
-    operation.type = "constexpr_lut_to_dense"
-    del operation.attributes["val"]
-    if opset == "CoreML8":
-        kind, blob_type = _INDEX_TYPES[encoded.bits]
-        indices = operation.inputs["indices"].arguments.add().value
-        table = operation.inputs["lut"].arguments.add().value
-        counts = [groups if axis == encoded.axis else 1 for axis in range(len(shape))]
-        table_shape = (*counts, entries, 1)
-        set_type(indices.type, kind, shape)
-        padding = len(encoded.packed) * 8 - int(np.prod(shape)) * encoded.bits
-    else:
-        if groups > 1 or encoded.bits == 3:
-            raise ValueError(
-                f"{output.name}: {groups} tables of {encoded.bits} bits in {opset}, which has no form for them"
-            )
-        indices, table = operation.attributes["indices"], operation.attributes["lut"]
-        blob_type, padding, table_shape = BlobType.UINT8, 0, (entries,)
-        set_type(indices.type, MIL_pb2.UINT8, (len(encoded.packed),))
-        sizes = operation.attributes["shape"]
-        set_type(sizes.type, MIL_pb2.UINT32, (len(shape),))
-        sizes.immediateValue.tensor.bytes.values = np.asarray(shape, "<u4").tobytes()
-    set_type(table.type, float_type, table_shape)
-    indices.blobFileValue.fileName = WEIGHT_FILE
-    indices.blobFileValue.offset = writer.add(blob_type, len(encoded.packed), [encoded.packed], padding)
-    little_endian, table_blob = _FLOATS[float_type]
-    content = encoded.tables.astype(little_endian)
-    if content.size >= INLINE_LIMIT:
-        table.blobFileValue.fileName = WEIGHT_FILE
-        table.blobFileValue.offset = writer.add(table_blob, content.nbytes, [content])
-    elif float_type == MIL_pb2.FLOAT16:
-        table.immediateValue.tensor.bytes.values = content.tobytes()
-    else:
-        table.immediateValue.tensor.floats.values.extend(content.reshape(-1).tolist())

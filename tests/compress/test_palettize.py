@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdbuild.compress.kmeans import cluster
-from sdbuild.compress.palettize import Palette, palettize
+from sdbuild.compress.palettize import palettize
+from sdbuild.coreml.encodings import Palette
 from sdbuild.errors import UserError
 
 BITS = [1, 2, 3, 4, 6, 8]
@@ -16,9 +17,14 @@ BITS = [1, 2, 3, 4, 6, 8]
 
 def unpack(palette: Palette, shape: tuple[int, ...]) -> np.ndarray:
     """The indices, bit by bit, another way than the code under test packs."""
-    count = int(np.prod(shape))
-    bits = np.unpackbits(palette.packed, bitorder="little")[: count * palette.bits].reshape(count, palette.bits)
-    return (bits @ (1 << np.arange(palette.bits))).reshape(shape)
+    count, width = int(np.prod(shape)), palette.indices.bits
+    bits = np.unpackbits(palette.indices.packed, bitorder="little")[: count * width].reshape(count, width)
+    return (bits @ (1 << np.arange(width))).reshape(shape)
+
+
+def rows(palette: Palette) -> np.ndarray:
+    """The tables one below the other: [groups, 2**bits]."""
+    return palette.tables.reshape(-1, palette.tables.shape[-2])
 
 
 def groups_of(shape: tuple[int, ...], axis: int, group_size: int | None) -> np.ndarray:
@@ -46,11 +52,12 @@ def test_every_element_gets_its_nearest_entry(
     group_size = None if groups is None else shape[axis] // groups
     tensor = np.random.default_rng(seed).standard_normal(shape).astype(dtype)
     palette = palettize(tensor, bits, "w", axis=axis, group_size=group_size, exact=exact)
-    assert palette.tables.shape == (groups or 1, 1 << bits)
+    assert palette.tables.shape == (*((groups or 1) if each == axis else 1 for each in range(3)), 1 << bits, 1)
+    assert (palette.shape, palette.indices.type) == (shape, f"uint{bits}")
     assert palette.tables.dtype == dtype
-    assert (np.diff(palette.tables, axis=1) >= 0).all()
-    assert palette.packed.shape == (-(-tensor.size * bits // 8),)
-    tables = palette.tables.astype(np.float64)[groups_of(shape, axis, group_size)]
+    assert (np.diff(rows(palette), axis=1) >= 0).all()
+    assert palette.indices.packed.shape == (-(-tensor.size * bits // 8),)
+    tables = rows(palette).astype(np.float64)[groups_of(shape, axis, group_size)]
     chosen = np.take_along_axis(tables, unpack(palette, shape)[..., None], -1)[..., 0]
     distances = np.abs(tensor.astype(np.float64)[..., None] - tables)
     np.testing.assert_array_equal(np.abs(tensor.astype(np.float64) - chosen), distances.min(axis=-1))
@@ -63,27 +70,27 @@ def test_tables_are_the_centres_rounded_to_float16(bits: int, scale: float) -> N
     values, counts = np.unique(tensor.astype(np.float64), return_counts=True)
     centres = cluster(values, counts.astype(np.float64), 1 << bits, False).astype(np.float16)
     palette = palettize(tensor, bits, "w")
-    np.testing.assert_array_equal(palette.tables[0, : len(centres)], centres)
-    assert (palette.tables[0, len(centres) :] == palette.tables[0, -1]).all()
+    np.testing.assert_array_equal(rows(palette)[0, : len(centres)], centres)
+    assert (rows(palette)[0, len(centres) :] == rows(palette)[0, -1]).all()
 
 
 def test_float32_is_not_rounded_to_float16() -> None:
     tensor = np.array([1.0, 1.0 + 2**-20, 1e30, -1e-30], np.float32)
     palette = palettize(tensor, 2, "w")
-    np.testing.assert_array_equal(palette.tables[0, unpack(palette, (4,))], tensor)
+    np.testing.assert_array_equal(rows(palette)[0, unpack(palette, (4,))], tensor)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 def test_few_values_are_kept_exactly(dtype: Any) -> None:
     tensor = np.array([[0.5, -1.0], [65504.0, 0.0], [-0.0, 0.5]], dtype)
     palette = palettize(tensor, 2, "w")
-    np.testing.assert_array_equal(palette.tables[0, unpack(palette, (3, 2))], tensor)
+    np.testing.assert_array_equal(rows(palette)[0, unpack(palette, (3, 2))], tensor)
 
 
 def test_a_view_is_palettized_as_its_copy_is() -> None:
     tensor = np.random.default_rng(0).standard_normal((60, 40)).astype(np.float16)
     one, two = palettize(tensor.T, 4, "w"), palettize(tensor.T.copy(), 4, "w")
-    np.testing.assert_array_equal(one.packed, two.packed)
+    np.testing.assert_array_equal(one.indices.packed, two.indices.packed)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])

@@ -16,7 +16,7 @@ ALL = (CONV, DEEP, LINEAR, TOKENS)
 
 
 def bits(subject: Subject, subjects: tuple[Subject, ...] = ALL, **step: Any) -> int | None:
-    found = Selection({"bits": 6, **step}, subjects).settings(subject)
+    found = Selection("palettize", {"bits": 6, **step}, subjects).settings(subject)
     return None if found is None else found["bits"]
 
 
@@ -47,7 +47,7 @@ def test_of_patterns_the_more_particular_one_wins_wherever_it_stands() -> None:
 
 def test_an_override_keeps_what_it_does_not_say() -> None:
     step = {"bits": 6, "exact": True, "op_types": {"conv": {"bits": 8}}}
-    assert Selection(step, ALL).settings(CONV) == {"bits": 8, "exact": True}
+    assert Selection("palettize", step, ALL).settings(CONV) == {"bits": 8, "exact": True}
 
 
 def test_equally_particular_patterns_must_agree() -> None:

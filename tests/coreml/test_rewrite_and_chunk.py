@@ -7,8 +7,9 @@ import pytest
 
 from sdbuild.compress.palettize import palettize
 from sdbuild.coreml.chunk import chunk
+from sdbuild.coreml.encodings import Dense, Encoding
 from sdbuild.coreml.package import Package, read_package
-from sdbuild.coreml.rewrite import LookupTable, Weight, rewrite
+from sdbuild.coreml.rewrite import Weight, rewrite
 from sdbuild.coreml.runtime import load
 from sdbuild.errors import UserError
 from tests.architectures import CONFIGS
@@ -17,11 +18,10 @@ from tests.coreml.convert.test_convert import _feed, arguments, convert_componen
 
 
 def compress(source: Package, path: Path, bits: int) -> Package:
-    def encode(weight: Weight) -> LookupTable | None:
+    def encode(weight: Weight) -> Encoding:
         if weight.data.size < 512 or weight.data.ndim < 2 or any(user.type == "gather" for user in weight.users):
-            return None
-        palette = palettize(weight.data, bits, weight.name)
-        return LookupTable(palette.bits, palette.tables, palette.packed)
+            return Dense(weight.data)
+        return palettize(weight.data, bits, weight.name)
 
     return rewrite(source, path, encode, lambda done, total: None)
 
@@ -43,13 +43,15 @@ def test_coremltools_decodes_the_palettes_to_the_nearest_entries(opset: str, bit
     weight = model.state_dict()["decoder.conv_in.weight"].half().numpy()
     palette = palettize(weight, bits, name)
     values = decoded[name].materialized_val_inference()
-    nearest = np.abs(weight.astype(np.float64).reshape(-1, 1) - palette.tables.astype(np.float64)).min(axis=1)
+    nearest = np.abs(weight.astype(np.float64).reshape(-1, 1) - palette.tables.reshape(-1).astype(np.float64)).min(
+        axis=1
+    )
     np.testing.assert_array_equal(np.abs(weight.astype(np.float64) - values).reshape(-1), nearest)
 
 
 def test_the_rest_of_the_package_stays_as_it_was(tmp_path: Path) -> None:
     package, _, _ = convert_component(tmp_path, "clip_text", CONFIGS["clip_text"])
-    same = rewrite(package, tmp_path / "same.mlpackage", lambda weight: None, lambda done, total: None)
+    same = rewrite(package, tmp_path / "same.mlpackage", lambda weight: Dense(weight.data), lambda done, total: None)
     assert same.weights is not None
     assert package.weights is not None
     assert same.weights.read_bytes() == package.weights.read_bytes()

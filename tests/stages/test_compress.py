@@ -127,8 +127,8 @@ def test_sdxl_becomes_as_large_as_coremltools_documentation_says(options: dict[s
     for parameter in sdxl():
         nothing = np.broadcast_to(np.float16(0), parameter)
         compressed = len(parameter) > 1 and nothing.size >= settings["min_elements"]
-        group_size = gcd(parameter[0], settings["group_size"]) if "group_size" in settings else None
-        total += palette_bytes(nothing, settings["bits"], 0, group_size) if compressed else nothing.nbytes
+        groups = parameter[0] // gcd(parameter[0], settings["group_size"]) if "group_size" in settings else 1
+        total += palette_bytes(nothing, settings["bits"], groups) if compressed else nothing.nbytes
     assert total / 2**30 == pytest.approx(size, rel=0.01)
 
 

@@ -12,8 +12,9 @@ from sdbuild.compress.palettize import palettize
 from sdbuild.coreml.chunk import chunk
 from sdbuild.coreml.compiler import compile_package
 from sdbuild.coreml.convert import Metadata, Port, convert
+from sdbuild.coreml.encodings import Dense, Encoding
 from sdbuild.coreml.package import read_package
-from sdbuild.coreml.rewrite import LookupTable, Weight, rewrite
+from sdbuild.coreml.rewrite import Weight, rewrite
 from sdbuild.coreml.runtime.storage import Precision
 from sdbuild.modeling.checkpoint import Checkpoint, weight_files
 from sdbuild.modeling.components import Shape
@@ -172,11 +173,10 @@ def verify(
 
 
 def _compress(source: Path, path: Path, bits: int) -> Path:
-    def encode(weight: Weight) -> LookupTable | None:
+    def encode(weight: Weight) -> Encoding:
         if weight.data.size < 2048 or weight.data.ndim < 2 or any(user.type == "gather" for user in weight.users):
-            return None
-        palette = palettize(weight.data, bits, weight.name)
-        return LookupTable(palette.bits, palette.tables, palette.packed)
+            return Dense(weight.data)
+        return palettize(weight.data, bits, weight.name)
 
     path.parent.mkdir()
     rewrite(read_package(source), path, encode, lambda done, total: None)
