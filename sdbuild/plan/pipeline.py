@@ -167,7 +167,14 @@ class _Planner:
         expected = self._expected[package]
         if steps:
             expected = self._estimates.package(component, steps)
-            package = self._node(stages.COMPRESS, name, expected, [Input("package", package)], steps=_written(steps))
+            package = self._node(
+                stages.COMPRESS,
+                name,
+                expected,
+                [Input("package", package)],
+                steps=_written(steps),
+                code=_code(steps),
+            )
         if not (recipe.chunk and component.chunkable):
             return [self._model(name, component.swift_name, name, package, expected)]
         package = self._node(stages.CHUNK, name, expected, [Input("package", package)])
@@ -188,6 +195,12 @@ class _Planner:
             label(steps, full),
             self._estimates.parameters(self._components[component]),
         )
+
+    @property
+    def _tools(self) -> list[str]:
+        """Those of all stages, and of the compression steps that there are."""
+        steps = [tool for steps in self._recipe.compress.values() for step in steps for tool in step.options.tools]
+        return [*(tool for stage in stages.STAGES.values() for tool in stage.tools), *steps]
 
     @property
     def _sizes(self) -> dict[str, Any]:
@@ -321,7 +334,7 @@ class _Planner:
             compute_units=recipe.compute_units,
             deployment_target=recipe.os,
             compiler=self._compiler,
-            tools={tool: tool_version(tool) for stage in stages.STAGES.values() for tool in stage.tools},
+            tools={tool: tool_version(tool) for tool in self._tools},
             zip=f"{recipe.name}{variant}_{recipe.attention}_compiled" if recipe.bundle.zip else None,
         )
 
@@ -341,3 +354,11 @@ def _ports(ports: tuple[Port, ...]) -> list[dict[str, str]]:
 def _written(steps: Iterable[Step]) -> list[dict[str, Any]]:
     """Compression steps as a recipe writes them, with every option said."""
     return [{step.kind: step.options.settings()} for step in steps]
+
+
+def _code(steps: Iterable[Step]) -> dict[str, Any]:
+    """What the steps' own code and tools add to what they write: another step's are no reason to compress again."""
+    return {
+        step.kind: {"version": step.options.version, "tools": {tool: tool_version(tool) for tool in step.options.tools}}
+        for step in steps
+    }

@@ -8,7 +8,7 @@ CONFIG = Stage("config", 6, "read the model's configuration, tokenizer and list 
 DOWNLOAD = Stage("download", 1, "fetch the weight files")
 TRACE = Stage("trace", 3, "trace the architecture, without weights", ("torch", "diffusers", "transformers"))
 CONVERT = Stage("convert", 5, "write an ML Program with the weights", ("torch", "numpy"))
-COMPRESS = Stage("compress", 2, "compress the weights", ("numpy", "numba"))
+COMPRESS = Stage("compress", 3, "compress the weights")
 CHUNK = Stage("chunk", 2, "cut the package in two")
 COMPILE = Stage("compile", 1, "compile the package to what apps load", links=True)
 ORIGINALS = Stage("originals", 1, "run the originals in PyTorch", ("torch", "diffusers", "transformers"))
