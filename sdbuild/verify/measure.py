@@ -1,25 +1,48 @@
 """What every stage made of a component, compared with its original in PyTorch, which is not needed any more by then."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from itertools import pairwise
 
 from sdbuild.arrays import Array
 from sdbuild.coreml.runtime.storage import Precision
 from sdbuild.errors import UserError
 from sdbuild.verify.artifact import Artifact, Made, telling_of
 from sdbuild.verify.cases import Cases
-from sdbuild.verify.metrics import compare
+from sdbuild.verify.equality import same_program
+from sdbuild.verify.metrics import CEILING, compare
 from sdbuild.verify.report import Measured, Worst
 
 
-def measure(made: Made, cases: Cases, precision: Precision, tick: Callable[[], None]) -> list[Measured]:
+def unchanged(made: Made) -> set[str]:
+    """The stages that left a component the very program that they were given: they need not be run.
+
+    A model that cannot be read is not among them: running it says what is wrong with it.
+    """
+    found = set()
+    for (_, before), (stage, after) in pairwise(made.stages.items()):
+        with suppress(UserError):
+            if same_program(before, after, made.outputs):
+                found.add(stage)
+    return found
+
+
+def measure(
+    made: Made, unchanged: Collection[str], cases: Cases, precision: Precision, tick: Callable[[], None]
+) -> list[Measured]:
     """Run what each stage made of a component on the cases of its original; ``tick`` is called after each run.
+
+    Stages that left it ``unchanged`` give what the stage before gave.
 
     Raises:
         UserError: something cannot be read or run; the message names the component and the stage.
     """
     originals = before = {name: case.outputs for name, case in cases.items()}
-    measured = []
+    measured: list[Measured] = []
     for stage, paths in made.stages.items():
+        if stage in unchanged:
+            measured.append(Measured(stage, measured[-1].outputs, CEILING, run=False))
+            continue
         with telling_of(f"{made.name}: {stage}"):
             artifact = Artifact(paths, made.inputs, made.outputs, precision)
             results: dict[str, Sequence[Array]] = {}

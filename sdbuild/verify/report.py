@@ -53,11 +53,13 @@ class Measured:
         outputs: by output, against PyTorch.
         own_psnr: dB of the worst output against what the stage before gave (of the first stage: PyTorch). The lowest one of
             a component tells which stage lost most.
+        run: False where nothing was run, since program and weights are those of the stage before.
     """
 
     stage: str
     outputs: Mapping[str, Worst]
     own_psnr: float
+    run: bool = True
 
     @property
     def worst(self) -> Worst:
@@ -85,6 +87,7 @@ def read_measured(path: Path) -> list[Measured]:
                 for output, worst in each["outputs"].items()
             },
             each["own_psnr"],
+            each["run"],
         )
         for each in json.loads(path.read_text(encoding="utf-8"))
     ]
@@ -125,6 +128,7 @@ class Report:
                         "stage": stage.stage,
                         "psnr": _finite(stage.psnr),
                         "own_psnr": _finite(stage.own_psnr),
+                        "run": stage.run,
                         "outputs": {output: _written(worst) for output, worst in stage.outputs.items()},
                     }
                     for stage in stages
@@ -149,7 +153,7 @@ class Report:
                         name,
                         stage.stage,
                         _decibels(found.psnr),
-                        _decibels(stage.own_psnr),
+                        _decibels(stage.own_psnr) if stage.run else "equal",
                         f"{found.max_error:.2%}",
                         f"{found.cosine:.6f}",
                         stage.worst.case,
@@ -211,7 +215,8 @@ class Report:
 _NUMBERS = range(2, 6)
 _LEGEND = (
     "PSNR: against PyTorch, the worst of all inputs and outputs; 100 dB: equal but for the order of sums.",
-    "own PSNR: against what the stage before gave. max error: as a share of the original's largest magnitude.",
+    "own PSNR: against what the stage before gave; equal: its very program and weights, compared and not run again.",
+    "max error: as a share of the original's largest magnitude.",
 )
 
 

@@ -22,7 +22,7 @@ from sdbuild.modeling.graph_file import read_graph
 from sdbuild.modeling.tracing import PREFIX
 from sdbuild.verify.draw import count_drawing, draw
 from sdbuild.verify.drawing import Drawing
-from sdbuild.verify.measure import measure
+from sdbuild.verify.measure import measure, unchanged
 from sdbuild.verify.originals import count_runs, run_originals
 from sdbuild.verify.pipeline import PROMPTS, Pipeline, Subject
 from sdbuild.verify.report import Report, kept
@@ -158,16 +158,19 @@ def verify(
     """What the stages originals, measure and verify do, in one process. They announce as many runs as they make."""
     pipeline, runs = Pipeline(subjects, drawing), []
     cases = run_originals(pipeline, lambda: runs.append("original"))
+    equal = {subject.name: unchanged(subject) for subject in subjects}
     measured = {
-        subject.name: measure(subject, cases[subject.name], precision, lambda: runs.append("measured"))
-        for subject in subjects
+        name: measure(subject, equal[name], cases[name], precision, lambda: runs.append("measured"))
+        for name, subject in ((each.name, each) for each in subjects)
     }
     image = None
     if pipeline.draws:
         image = draw(pipeline, cases["vae_decoder"], precision, lambda: runs.append("drawing"))
         assert runs.count("drawing") == count_drawing(pipeline)
     assert runs.count("original") == count_runs(pipeline)
-    assert runs.count("measured") == sum(len(cases[subject.name]) * len(subject.stages) for subject in subjects)
+    assert runs.count("measured") == sum(
+        len(cases[subject.name]) * (len(subject.stages) - len(equal[subject.name])) for subject in subjects
+    )
     drawn = {"prompt": PROMPTS["prompt"], "steps": drawing.steps, "guidance": drawing.guidance, "seed": drawing.seed}
     return Report(precision, measured, image, drawn, min_psnr or {}, kept(min_converted_psnr))
 

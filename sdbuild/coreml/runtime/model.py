@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,29 +24,34 @@ from sdbuild.errors import one_line
 from sdbuild.standins import stand_in_at
 
 
+@dataclass(frozen=True)
+class Opened:
+    """A model that was read, but for its weights."""
+
+    path: Path
+    function: Function
+    """The one to run."""
+    shapes: Mapping[str, Shapes]
+    """What its description allows of each input."""
+    weights: Path | None
+    """Its weight file."""
+
+
 class Model:
     """An ML Program ready to run; made by `load`."""
 
-    def __init__(
-        self,
-        path: Path,
-        function: Function,
-        shapes: Mapping[str, Shapes],
-        file: WeightFile,
-        storage: Storage,
-        budget: int | None,
-    ) -> None:
-        """Compile ``function``."""
-        self.path = path
-        self._function = function
-        self._shapes = shapes
+    def __init__(self, opened: Opened, storage: Storage, budget: int | None) -> None:
+        """Compile the function."""
+        self.path = opened.path
+        self._function = function = opened.function
+        self._shapes = opened.shapes
         self._storage = storage
         try:
             # Rounding after each operation needs each operation.
             fused = fuse(function) if storage.precision == "float32" else function
-            self._plan = compile_function(fused, file, storage, budget)
+            self._plan = compile_function(fused, WeightFile(opened.weights), storage, budget)
         except ModelError as error:
-            raise type(error)(f"{path}: {one_line(str(error))}") from error
+            raise type(error)(f"{self.path}: {one_line(str(error))}") from error
         types = {value.name: value.type for value in function.inputs}
         for operation in function.block.operations:
             types.update((value.name, value.type) for value in operation.outputs)
@@ -109,15 +115,23 @@ def load(
         PackageError: the folder cannot be read.
         ModelError: what it holds is damaged; UnsupportedError names what cannot be executed.
     """
-    path = Path(path)
     storage = Storage.of(precision, device)
+    return Model(open_model(Path(path), function), storage, decoded_bytes)
+
+
+def open_model(path: Path, function: str | None = None) -> Opened:
+    """Read an ``.mlpackage`` or ``.mlmodelc`` as `load` does.
+
+    Raises:
+        PackageError: the folder cannot be read.
+        ModelError: what it holds is damaged; UnsupportedError names what cannot be executed.
+    """
     try:
         compiled = path.suffix == ".mlmodelc" or (path / "model.mil").is_file()
         program, description, weights = (_compiled if compiled else _package)(path, function)
-        shapes = allowed_shapes(description, program)
+        return Opened(path, program, allowed_shapes(description, program), weights)
     except ModelError as error:
         raise type(error)(f"{path}: {one_line(str(error))}") from error
-    return Model(path, program, shapes, WeightFile(weights), storage, decoded_bytes)
 
 
 _Read = tuple[Function, Any, Path | None]
@@ -128,7 +142,7 @@ def _package(path: Path, function: str | None) -> _Read:
     package = read_package(path)
     if package.overlays:
         items = ", ".join(package.overlays)
-        warnings.warn(f"{path}: runs without items of its manifest that are not known: {items}", stacklevel=3)
+        warnings.warn(f"{path}: runs without items of its manifest that are not known: {items}", stacklevel=4)
     return read_function(package.spec, function), package.spec.description, package.weights
 
 
