@@ -17,7 +17,7 @@ from doit.exceptions import BaseFail, TaskFailed
 from doit.task import Task
 
 from sdbuild.engine.arguments import Options
-from sdbuild.engine.process import RUNNING
+from sdbuild.engine.running import RUNNING
 from sdbuild.engine.session import Session, results_task
 from sdbuild.engine.summary import tell_end
 from sdbuild.errors import NO_MEMORY, Status, UserError

@@ -7,13 +7,14 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sdbuild.engine import progress
 from sdbuild.engine.environment import stage_environment
 from sdbuild.engine.failures import failure
-from sdbuild.engine.process import RUNNING, run_stage
+from sdbuild.engine.process import run_stage
 from sdbuild.engine.reasons import Reasons
 from sdbuild.engine.results import (
     Result,
@@ -26,6 +27,8 @@ from sdbuild.engine.results import (
     unwritten,
     withdraw,
 )
+from sdbuild.engine.running import RUNNING
+from sdbuild.engine.servers import Kind, Servers
 from sdbuild.engine.space import check_space, check_writable, surely_due
 from sdbuild.engine.survey import Due, Ready, State, due_nodes, examine, survey
 from sdbuild.errors import UserError
@@ -34,6 +37,10 @@ from sdbuild.plan.sources import outside_files
 from sdbuild.plan.stages import FETCHING
 from sdbuild.store import Artifact, BuildRecord, Entry, Lock, Records, Store, Workplace, sweep
 from sdbuild.store.errors import explained, not_writable
+
+
+def _kind(node: Node) -> Kind:
+    return Kind(node.stage.code, online=node.stage in FETCHING)
 
 
 def results_task(build: Build) -> str:
@@ -70,6 +77,7 @@ class Session:
         self._whole = whole
         self._began = time.time_ns()
         self._environments = {online: stage_environment(jobs, online=online) for online in (False, True)}
+        self._servers = Servers(self._environments)
         self._records = Records(store.root)
         recipes = {build.recipe for build in graph.builds} if whole else set()
         self._former = {variant for recipe in recipes for variant in self._records.read(recipe).builds}
@@ -81,6 +89,8 @@ class Session:
         self._lock = threading.RLock()
         self._asked: frozenset[str] = frozenset()
         self._space_known = False
+        self._due: list[Node] = []
+        """What the first stage found to do, itself included."""
         self._damage_seen = False
         self._display: progress.Display | None = None
         self._in_use: Lock | None = None
@@ -103,6 +113,7 @@ class Session:
 
     def close(self) -> None:
         """Give back the terminal and the store."""
+        self._servers.close()
         with self._lock:
             if self._display is not None:
                 self._display.close()
@@ -163,6 +174,10 @@ class Session:
                     return False
         return True
 
+    def _left(self) -> list[Node]:
+        """The tasks that were due at the first of them, and have not been done since, in the order of the graph."""
+        return [node for node in self._due if not isinstance(self._states.get(node), Ready)]
+
     def _restore(self, node: Node) -> None:
         """Make again what is damaged of a node and of all it is made of. Raises UserError."""
         for item in node.inputs:
@@ -180,13 +195,16 @@ class Session:
             work.prepare()
             display.start(name, node.stage.title)
             assert self._in_use is not None
+            kind = _kind(node)
+            self._servers.expect(list(dict.fromkeys([kind, *map(_kind, self._left())])))
             outcome = run_stage(
                 self._job(node, due),
                 work,
                 (lock, self._in_use),
-                self._environments[node.stage in FETCHING],
+                self._environments[kind.online],
                 lambda done, total, unit: display.news(name, done, total, unit),
                 lambda text: self._warn(name, text),
+                partial(self._servers.fork, kind),
             )
             if RUNNING.stopped:
                 raise SystemExit
@@ -309,8 +327,8 @@ class Session:
             if self._space_known:
                 return
             states = survey(self.store, self.graph)
-            asked = [node for node in due_nodes(self.graph, states) if self.graph.names[node] in self._asked]
-            check_space(self.store, self.graph, surely_due(self.store, asked, states, self._last))
+            self._due = [node for node in due_nodes(self.graph, states) if self.graph.names[node] in self._asked]
+            check_space(self.store, self.graph, surely_due(self.store, self._due, states, self._last))
             for build in self.graph.builds:
                 if results_task(build) in self._asked:
                     check_writable(folder_of(build, self.here))

@@ -32,7 +32,8 @@ _NEWS_INTERVAL = 0.1  # seconds
 def main(job_file: str) -> int:
     """Run the job; 0 when its artifact is in the store, 1 after telling the user why not. A bug leaves a traceback."""
     news = _News()
-    _end_with_parent()
+    if stat.S_ISFIFO(os.fstat(0).st_mode):  # not run by hand
+        end_with(0)
     started = time.monotonic()
     job = json.loads(Path(job_file).read_bytes())
     store = Store(Path(job["store"]))
@@ -118,13 +119,11 @@ class _News:
             self.send(progress=[done, total, unit])
 
 
-def _end_with_parent() -> None:
-    """End this process and its children as soon as nobody holds the other end of standard input."""
-    if not stat.S_ISFIFO(os.fstat(0).st_mode):
-        return  # run by hand
+def end_with(descriptor: int) -> None:
+    """End this process and its children as soon as nobody holds the other end of a pipe."""
 
     def watch() -> None:
-        os.read(0, 1)
+        os.read(descriptor, 1)
         if os.getpgrp() == os.getpid():
             os.killpg(0, signal.SIGKILL)
         os._exit(1)

@@ -32,9 +32,9 @@ class Toy:
         own = {"SDBUILD_STORE": str(self.store), "TOY_LOG": str(self.log), "TOY": json.dumps(changes or {})}
         return {**os.environ, **own, **extra}
 
-    def start(self, *words: str, changes: dict[str, Any] | None = None) -> subprocess.Popen[str]:
+    def start(self, *words: str, changes: dict[str, Any] | None = None, **extra: str) -> subprocess.Popen[str]:
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen(self.command(*words), cwd=ROOT, env=self.environment(changes), **streams)
+        return subprocess.Popen(self.command(*words), cwd=ROOT, env=self.environment(changes, **extra), **streams)
 
     def build(
         self, *words: str, changes: dict[str, Any] | None = None, prefix: tuple[str, ...] = (), **extra: str

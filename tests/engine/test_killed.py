@@ -6,17 +6,21 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from sdbuild.engine.servers import COLD
 from sdbuild.store import Lock
 from sdbuild.store.digest import tree_digest
 from tests.engine.conftest import Toy
+from tests.engine.processes import INTERRUPTED, alive, descendants, number_in, stages, state, wait_for
 from tests.engine.toy import NODES
 
 KILLS = 14
-INTERRUPTED = "interrupted; what is done is kept: the same command goes on from there\n"
+both_ways = pytest.mark.parametrize("starts", [{}, {COLD: "1"}], ids=["forked", "new"])
+"""How stages may begin."""
 
 
 def test_kills_at_random_moments_cost_nothing_but_time(make_toy: Callable[[str], Toy]) -> None:
@@ -31,7 +35,7 @@ def test_kills_at_random_moments_cost_nothing_but_time(make_toy: Callable[[str],
         if number % 2:
             build.kill()
         else:
-            _kill_a_stage(build.pid, moments)
+            _kill_something(build.pid, moments)
         build.communicate()
         finished = build.returncode == 0
         if finished:
@@ -44,17 +48,11 @@ def test_kills_at_random_moments_cost_nothing_but_time(make_toy: Callable[[str],
     assert not any((killed.store / "work").iterdir())
 
 
-def _kill_a_stage(parent: int, moments: random.Random) -> None:
-    if stages := _children(parent):
-        try:
-            os.kill(moments.choice(stages), signal.SIGKILL)
-        except ProcessLookupError:
-            return
-
-
-def _children(parent: int) -> list[int]:
-    found = subprocess.run(["pgrep", "-P", str(parent)], capture_output=True, text=True, check=False)
-    return [int(pid) for pid in found.stdout.split()]
+def _kill_something(build: int, moments: random.Random) -> None:
+    """A stage, or a server that forks them."""
+    if found := descendants(build):
+        with suppress(ProcessLookupError):
+            os.kill(moments.choice(found), signal.SIGKILL)
 
 
 def _artifacts(toy: Toy) -> list[tuple[str, str]]:
@@ -85,64 +83,48 @@ def test_the_same_bytes_whatever_the_folder_the_hash_seed_and_the_number_at_once
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("jobs", ["1", "2"])
+@both_ways
 def test_an_interrupt_ends_the_stages_and_their_children_in_one_line(
-    toy: Toy, tmp_path: Path, number: int, jobs: str
+    toy: Toy, tmp_path: Path, number: int, jobs: str, starts: dict[str, str]
 ) -> None:
     pid = tmp_path / "pid"
-    build = toy.start("-n", jobs, "build", changes={"convert:a": {"wrong": "child", "pid": str(pid)}})
-    child = _number_in(pid)
+    build = toy.start("-n", jobs, "build", changes={"convert:a": {"wrong": "child", "pid": str(pid)}}, **starts)
+    child = number_in(pid)
     build.send_signal(number)
     _, error = build.communicate(timeout=30)
     assert (build.returncode, error) == (128 + number, INTERRUPTED)
-    _wait_for(lambda: not _alive(child))
+    wait_for(lambda: not alive(child))
     assert toy.build().returncode == 0
 
 
-def test_stages_end_when_doit_is_killed(toy: Toy, tmp_path: Path) -> None:
+@both_ways
+def test_stages_and_servers_end_when_doit_is_killed(toy: Toy, tmp_path: Path, starts: dict[str, str]) -> None:
     pid = tmp_path / "pid"
-    build = toy.start(changes={"convert:a": {"wrong": "child", "pid": str(pid)}})
-    child = _number_in(pid)
+    build = toy.start(changes={"convert:a": {"wrong": "child", "pid": str(pid)}}, **starts)
+    child = number_in(pid)
+    started = descendants(build.pid)
+    assert child in started
     build.kill()
     build.communicate()
-    _wait_for(lambda: not _alive(child))
+    wait_for(lambda: not any(map(alive, started)))
     assert any((toy.store / "work").iterdir())
     assert toy.run("config") == 0
     assert not any((toy.store / "work").iterdir())
 
 
-def test_a_stage_that_outlives_doit_keeps_its_lock(toy: Toy, tmp_path: Path) -> None:
+@both_ways
+def test_a_stage_that_outlives_doit_keeps_its_lock(toy: Toy, tmp_path: Path, starts: dict[str, str]) -> None:
     pid = tmp_path / "pid"
-    build = toy.start(changes={"convert:a": {"wrong": "child", "pid": str(pid)}})
-    _number_in(pid)
-    (stage,) = _children(build.pid)
+    build = toy.start(changes={"convert:a": {"wrong": "child", "pid": str(pid)}}, **starts)
+    number_in(pid)
+    (stage,) = stages(build.pid)
     os.kill(stage, signal.SIGSTOP)
-    _wait_for(lambda: _state(stage).startswith("T"))  # until then its watching thread may still end it
+    wait_for(lambda: state(stage).startswith("T"))  # until then its watching thread may still end it
     build.kill()
     build.communicate()
     locks = [path for path in (toy.store / "locks").iterdir() if path.name != "store"]
     assert [Lock.try_take(path) for path in locks] == [None]
     os.killpg(stage, signal.SIGKILL)
-    _wait_for(lambda: not _alive(stage))
+    wait_for(lambda: not alive(stage))
     with Lock.take(locks[0]):
         assert toy.run("config") == 0
-
-
-def _number_in(path: Path) -> int:
-    _wait_for(lambda: path.exists() and path.read_text().strip() != "")
-    return int(path.read_text())
-
-
-def _alive(pid: int) -> bool:
-    return _state(pid)[:1] not in ("", "Z")
-
-
-def _state(pid: int) -> str:
-    shown = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    return shown.stdout.strip()
-
-
-def _wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)

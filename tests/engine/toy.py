@@ -32,7 +32,7 @@ def graph(recipe: Path, changes: dict[str, Any] | None = None) -> Graph:
         label = f"{stage}:{name}" if name else stage
         parameters = {"name": label + variant, "files": files, "text": text}
         parameters |= changes.get("*", {}) | changes.get(label, {}) | changes.get(label + variant, {})
-        kind = Stage(stage, 1, f"play {stage}", ("doit",), "tests.engine.toy_stage")
+        kind = Stage(stage, 1, f"play {stage}", ("doit",), parameters.pop("code", "tests.engine.toy_stage"))
         return Node(kind, name, canonical(parameters), tuple(inputs))
 
     config = node("config", "", [], ["a/config.json", "b/config.json", "tokenizer/vocab.json"])

@@ -1,10 +1,13 @@
 """A stage for tests: it writes what its parameters and inputs say, or goes wrong as they ask. See ``toy``."""
 
+import gc
 import json
 import os
+import re
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 from sdbuild.errors import ShortfallError, SourceError, UserError
 from sdbuild.stages import Job
@@ -39,8 +42,30 @@ def run(job: Job) -> None:
         os.link(next(iter(_files(job.inputs[role]))), job.output / path)
     for path, place in job.parameters.get("symlinks", {}).items():  # as downloads of a local folder lead there
         job.output.joinpath(path).symlink_to(place)
+    if seen := job.parameters.get("seen"):
+        Path(seen).write_text(json.dumps(_surroundings()))
     for place in job.parameters.get("meddle", []):
         meddle(Path(place))
+
+
+def _surroundings() -> dict[str, Any]:
+    """What a stage process can see of itself."""
+    return {
+        "environment": dict(os.environ),
+        "files": sorted(_kind_of(file) for file in Path("/proc/self/fd").iterdir()),
+        "session": os.getsid(0) == os.getpid(),
+        "collects": gc.isenabled(),
+        "parent": os.getppid(),
+    }
+
+
+def _kind_of(file: Path) -> str:
+    """`pipe`, `socket`, or the file's name without what is another one in each store."""
+    try:
+        found = file.readlink()
+    except FileNotFoundError:  # what lists them
+        return ""
+    return re.sub(r"[0-9a-f]{64}", "KEY", found.name).partition(":")[0]
 
 
 def scribble(file: Path, done: Path) -> None:
@@ -78,7 +103,15 @@ def _go_wrong(job: Job) -> None:
         case "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         case "child":  # a child of the stage's own, to see whether it outlives the build
+            if job.parameters.get("once") and Path(job.parameters["pid"]).exists():
+                return
             os.system(f"sleep 60 & echo $! > {job.parameters['pid']}; wait")
+        case "orphan":  # its server, or the build where there is none, is killed once
+            first = job.scratch / "first"
+            if not first.exists():
+                first.touch()
+                os.kill(os.getppid(), signal.SIGKILL)
+                time.sleep(60)
         case "full":
             for number in range(1000):
                 (job.output / f"{number}").write_bytes(bytes(1 << 16))
