@@ -10,8 +10,8 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NoReturn
 
 from sdbuild.errors import NO_MEMORY, Status, UsageError, UserError, printable
@@ -54,10 +54,30 @@ def run_program(main: Callable[[], int]) -> NoReturn:
     sys.exit(status)
 
 
+_listeners: list[Callable[[str, str], object]] = []
+
+
+@contextmanager
+def heard(listener: Callable[[str, str], object]) -> Iterator[None]:
+    """Have every error and warning that is printed meanwhile passed on, as ("error" or "warning", its text)."""
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
+
+
+def note(kind: str, text: str) -> None:
+    """Pass a message on to whoever listens."""
+    for listener in _listeners:
+        listener(kind, text)
+
+
 def complain(text: str) -> None:
     """The one message that a failed command prints."""
     sys.stdout.flush()
     sys.stderr.write(f"error: {printable(text)}\n")
+    note("error", text)
 
 
 def report_fault(error: BaseException) -> None:

@@ -19,6 +19,8 @@ DEFAULT = "build"
 OPTIONS = (
     ("-n N, --process N", "how many stages may run at once (1)"),
     ("-c, --continue", "after a failure go on with what does not depend on it"),
+    ("-v, --verbose", "print what stages write to their logs"),
+    ("-q, --quiet", "print errors, warnings and the result alone"),
 )
 """Of commands that build."""
 
@@ -31,6 +33,10 @@ class Options:
     """How many stages may run at once."""
     keep_going: bool = False
     """After a failure run what does not depend on it."""
+    verbose: bool = False
+    """Print what stages write to their logs."""
+    quiet: bool = False
+    """Print errors, warnings and the result alone."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,8 @@ def parse(argv: Sequence[str], here: Path | None = None) -> Arguments:
     _check_variables(words, variables)
     if options and not command.builds:
         raise UsageError(f"`{command.name}` takes no options")
+    if "verbose" in options and "quiet" in options:
+        raise UsageError("-v and -q: print more or less, not both")
     return Arguments(command.name, tuple(words), variables, Options(**options))  # type: ignore[arg-type]
 
 
@@ -203,6 +211,8 @@ def unknown(kind: str, word: str, known: Iterable[str], otherwise: str) -> Usage
 _NUMBER = ("-n", "--process")
 _MOST_AT_ONCE = 256
 _KEEP_GOING = ("-c", "--continue")
+_VERBOSE = ("-v", "--verbose")
+_QUIET = ("-q", "--quiet")
 
 
 def _option(argument: str, rest: list[str], options: dict[str, int | bool]) -> None:
@@ -217,14 +227,18 @@ def _option(argument: str, rest: list[str], options: dict[str, int | bool]) -> N
             given = f"{name} {_safe(text)}".rstrip()
             raise UsageError(f"{given}: say how many stages may run at once, 1 to {_MOST_AT_ONCE}, such as -n 2")
         options["jobs"] = int(text)
+    elif argument in _VERBOSE:
+        options["verbose"] = True
+    elif argument in _QUIET:
+        options["quiet"] = True
     elif name == "--verbosity" or argument.startswith("-v"):
-        raise UsageError(
-            f"{_safe(name)}: there is nothing more to print: a stage that fails names its log. For the version: --version"
-        )
+        raise UsageError(f"{_safe(name)}: write -v for more, -q for less; for the version --version")
     else:
         long = [f"--{variable.name}" for command in commands.every() for variable in command.variables]
-        known = (*_NUMBER, *_KEEP_GOING, *(long if name.startswith("--") else ()))
-        raise unknown("option", name, known, "Options: -n N (stages at once), -c (go on after a failure)")
+        known = (*_NUMBER, *_KEEP_GOING, *_VERBOSE, *_QUIET, *(long if name.startswith("--") else ()))
+        raise unknown(
+            "option", name, known, "Options: -n N (stages at once), -c (go on after a failure), -v (more), -q (less)"
+        )
 
 
 def _safe(text: str) -> str:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import sdbuild
 from sdbuild.engine import commands
+from sdbuild.engine.answer import Answer, document, error_data
 from sdbuild.engine.arguments import parse
 from sdbuild.errors import Status, UsageError, UserError
-from sdbuild.program import complain, run_program
+from sdbuild.program import complain, heard, run_program
 
 
 def main() -> NoReturn:
@@ -24,12 +26,50 @@ def run(argv: Sequence[str], here: Path) -> int:
     if "--version" in argv:
         print(f"sdbuild {sdbuild.__version__}")
         return Status.DONE
+    if not {"--json", "--json=1", "json=1"}.isdisjoint(argv):
+        return _run_for_json(argv, here)
     try:
-        arguments = parse(_help_for(argv) if not {"--help", "-h"}.isdisjoint(argv) else argv, here)
-        return commands.find(arguments.command).run(arguments, here) or Status.DONE
+        answer = _answer(argv, here)
     except UserError as error:
         complain(str(error))
         return error.status
+    if answer.text:
+        print(answer.text)
+    return answer.status
+
+
+def _answer(argv: Sequence[str], here: Path) -> Answer:
+    arguments = parse(_help_for(argv) if not {"--help", "-h"}.isdisjoint(argv) else argv, here)
+    answer = commands.find(arguments.command).run(arguments, here)
+    return answer if isinstance(answer, Answer) else Answer(status=answer or Status.DONE)
+
+
+def _run_for_json(argv: Sequence[str], here: Path) -> int:
+    """The same with one JSON document on the standard output, however it ends; messages go to the standard error, too."""
+    errors: list[dict[str, Any]] = []
+    warnings: list[dict[str, Any]] = []
+    word = next((word for word in argv if not word.startswith("-") and "=" not in word), None)
+
+    def show(answer: Answer) -> None:
+        print(document(word, answer, errors, warnings))
+
+    with heard(lambda kind, text: (errors if kind == "error" else warnings).append({"message": text})):
+        try:
+            answer = _answer(argv, here)
+        except UserError as error:
+            complain(str(error))
+            errors[-1:] = [error_data(error)]
+            answer = Answer(status=error.status)
+        except BaseException as error:
+            status = error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else Status.FAULT
+            if isinstance(error, KeyboardInterrupt):
+                status = 128 + signal.SIGINT
+            if not errors:
+                errors.append({"message": "interrupted" if status > 128 else f"a fault of sdbuild: {error!r}"})
+            show(Answer(status=status))
+            raise
+    show(answer)
+    return answer.status
 
 
 def _help_for(argv: Sequence[str]) -> list[str]:

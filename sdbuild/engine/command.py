@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from sdbuild.errors import UsageError, one_line
 
 if TYPE_CHECKING:
+    from sdbuild.engine.answer import Answer
     from sdbuild.engine.arguments import Arguments
 
 Group = Literal["Build", "Ask", "Keep order", "Use the command line"]
@@ -58,8 +59,9 @@ class Command:
     """One line, without a capital letter or a full stop."""
     help: str
     """What it does, in paragraphs; a line break within a paragraph means nothing."""
-    run: Callable[[Arguments, Path], int | None]
-    """Do it, for a user who stands in a folder: None, or an exit status. It raises UserError."""
+    run: Callable[[Arguments, Path], Answer | int | None]
+    """Do it, for a user who stands in a folder. What it returns is an answer that is still to be printed, an exit status, or
+    None for 0. It raises UserError. One that has `JSON` among its variables gives an answer, and prints nothing."""
     variables: tuple[Variable, ...] = ()
     examples: tuple[tuple[str, str], ...] = ()
     """Command lines, without the program's name, each with what it does."""
@@ -79,3 +81,6 @@ class Command:
 CONFIG = Variable("config", "the recipe: a path, or a name from `list` (without it: shapes)", kind="recipe", bare=True)
 VARIANT = Variable("variant", "one variant of the recipe instead of all", kind="variant")
 TASK = Variable("task", "a task of the recipe, such as convert:unet", kind="task")
+OUT = Variable("out", "the folder for results (build/<recipe>)", kind="folder")
+LOG = Variable("log", "a file that gets everything that the build prints, too", kind="file")
+JSON = Variable("json", "json=1: print one JSON document and nothing else on the standard output, for CI", switch=True)

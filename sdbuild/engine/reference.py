@@ -13,12 +13,7 @@ from sdbuild.engine import commands, help
 from sdbuild.program import run_program
 
 _ROOT = Path(__file__).resolve().parents[2]
-_TABLE = re.compile(r"(<!-- commands: [^\n]* -->\n).*?(<!-- end -->)", re.DOTALL)
-_OPENING = """\
-# Commands
-
-Written by `python -m sdbuild.engine.reference` from the commands' own help, which `sdbuild help` prints.
-"""
+_MARKED = re.compile(r"(<!-- written by [^\n]* -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def table() -> str:
@@ -28,16 +23,20 @@ def table() -> str:
     return "\n".join(("| command | does |", "|---|---|", *rows, ""))
 
 
+def texts() -> str:
+    """The help of every command, in Markdown."""
+    blocks = [f"```\n{help.general()}\n```\n"]
+    blocks += [f"## {each.name}\n\n```\n{help.of_command(each)}\n```\n" for each in commands.every()]
+    return "\n".join(blocks)
+
+
 def pages() -> dict[Path, str]:
     """Each file with the text that it should have."""
-    readme = _ROOT / "README.md"
-    former = readme.read_text(encoding="utf-8")
-    blocks = [_OPENING, f"```\n{help.general()}\n```\n"]
-    blocks += [f"## {each.name}\n\n```\n{help.of_command(each)}\n```\n" for each in commands.every()]
-    return {
-        readme: _TABLE.sub(lambda match: f"{match[1]}{table()}{match[2]}", former),
-        _ROOT / "docs" / "commands.md": "\n".join(blocks),
-    }
+    found = {}
+    for path, text in ((_ROOT / "README.md", table()), (_ROOT / "docs" / "commands.md", texts())):
+        former = path.read_text(encoding="utf-8")
+        found[path] = _MARKED.sub(lambda match, text=text: f"{match[1]}{text}{match[2]}", former)  # type: ignore[misc]
+    return found
 
 
 def main(arguments: list[str]) -> int:
@@ -46,7 +45,7 @@ def main(arguments: list[str]) -> int:
     for path, text in pages().items():
         if "--check" not in arguments:
             path.write_text(text, encoding="utf-8")
-        elif not path.exists() or path.read_text(encoding="utf-8") != text:
+        elif path.read_text(encoding="utf-8") != text:
             print(f"{path}: out of date; run python -m sdbuild.engine.reference", file=sys.stderr)
             status = 1
     return status

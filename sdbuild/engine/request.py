@@ -10,6 +10,7 @@ from pathlib import Path
 from sdbuild.engine.arguments import unknown
 from sdbuild.errors import UsageError
 from sdbuild.plan import Graph, Node, plan
+from sdbuild.program import note
 from sdbuild.recipe import Recipe, find_recipe, load_recipe
 from sdbuild.recipe.written import Verify
 
@@ -34,6 +35,7 @@ def load(variables: Mapping[str, str], here: Path) -> Request:
     loaded = load_recipe(path)
     for warning in loaded.warnings:
         print(warning, file=sys.stderr)
+        note("warning", warning)
     wanted = variables.get("variant")
     if wanted is None:
         return Request(path, loaded.recipes, whole=True)

@@ -1,4 +1,4 @@
-"""Results for the user: ``build/<recipe>/`` or ``build/<recipe>/<variant>/``, shown by hard links into the store.
+"""Results for the user: ``build/<recipe>/``, ``build/<recipe>/<variant>/`` or in ``out=``, shown by hard links into the store.
 
 What belongs to sdbuild in there is ``packages``, ``Resources``, ``manifest.json``, what ``verify`` found and the zip; it is
 kept as it should be.
@@ -15,7 +15,7 @@ from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sdbuild.errors import UserError
+from sdbuild.errors import UsageError, UserError
 from sdbuild.plan import Build, Node
 from sdbuild.store import Artifact, Lock, Store, explain
 from sdbuild.store.digest import walk
@@ -37,13 +37,49 @@ class Result:
     """Path relative to the folder → the file in the store."""
 
 
-def folder_of(build: Build, here: Path) -> Path:
-    """Where the results of a build appear for a user who stands in ``here``."""
-    folder = here / "build" / build.name
-    return folder / build.variant if build.variant else folder
+@dataclass(frozen=True)
+class Destination:
+    """Where results go."""
+
+    here: Path
+    """Where the user stands."""
+    out: Path | None = None
+    """The folder for the results of a recipe, instead of ``build/<recipe>/`` in there."""
+
+    @classmethod
+    def of(cls, variables: Mapping[str, str], here: Path) -> Destination:
+        """As ``out=`` says."""
+        return cls(here, here / variables["out"] if "out" in variables else None)
+
+    @property
+    def locks(self) -> Path:
+        """A folder for locks, where the store takes none."""
+        return self.out or self.here / "build"
+
+    def top(self, build: Build) -> Path:
+        """The folder for a recipe."""
+        return self.out or self.here / "build" / build.name
+
+    def folder(self, build: Build) -> Path:
+        """The folder for a build: its variant's, where the recipe has variants."""
+        return self.top(build) / build.variant if build.variant else self.top(build)
+
+    def check(self, build: Build, store: Store) -> None:
+        """Raise UserError if ``out=`` can't be meant, or has files of somebody else where results would be written."""
+        if self.out is None:
+            return
+        folder = self.folder(build)
+        if store.root.resolve() in (folder.resolve(), *folder.resolve().parents):
+            raise UsageError(f"out={self.out}: is in the store, which only sdbuild writes to; name another folder")
+        names = owned(folder)
+        if names and not _is_ours(folder) and not any((folder / name).exists() for name in (_NEW, _OLD)):
+            raise UserError(
+                f"{folder} has {' and '.join(names[:2])} that sdbuild did not write, and would be replaced: name another "
+                "folder with out=, or move them away"
+            )
 
 
-def result_of(build: Build, artifacts: Mapping[Node, Artifact], here: Path) -> Result:
+def result_of(build: Build, artifacts: Mapping[Node, Artifact], to: Destination) -> Result:
     """What a finished build has to show."""
     bundle = artifacts[build.result]
     files = {file.path: bundle.path / file.path for file in bundle.stamp.files}
@@ -54,7 +90,7 @@ def result_of(build: Build, artifacts: Mapping[Node, Artifact], here: Path) -> R
             for file in artifact.stamp.files
             if file.path.startswith(f"{subpath}/")
         }
-    return Result(folder_of(build, here), files)
+    return Result(to.folder(build), files)
 
 
 def is_published(result: Result) -> bool:
@@ -127,11 +163,11 @@ def owned(folder: Path) -> list[str]:
     return [name for name in (*_OWNED, *zips) if (folder / name).exists() or (folder / name).is_symlink()]
 
 
-def stale_folders(builds: Iterable[Build], here: Path, former: Container[str] | None = None) -> list[Path]:
+def stale_folders(builds: Iterable[Build], to: Destination, former: Container[str] | None = None) -> list[Path]:
     """Folders with results of variants that their recipe no longer has; if given, only of ``former`` ones ("": of none)."""
-    wanted = {folder_of(build, here) for build in builds}
+    wanted = {to.folder(build) for build in builds}
     found = []
-    for top in sorted({here / "build" / build.name for build in builds}):
+    for top in sorted({to.top(build) for build in builds}):
         below = [path for path in sorted(top.glob("*")) if path.is_dir() and path.name not in _OWNED]
         named = [("", top), *((path.name, path) for path in below)]
         candidates = [path for variant, path in named if former is None or variant in former]
@@ -148,8 +184,8 @@ def _is_ours(folder: Path) -> bool:
     return isinstance(manifest, dict) and {"schema", "pipeline", "sha256"} <= manifest.keys()
 
 
-def lock_results(store: Store, folder: Path, here: Path) -> Lock:
-    """Two builds may want to write a folder at once: the lock for it, in the store or, where that takes none, in ``build``.
+def lock_results(store: Store, folder: Path, to: Destination) -> Lock:
+    """Two builds may want to write a folder at once: the lock for it, in the store or, where that takes none, beside results.
 
     Raises:
         UserError: neither takes it.
@@ -162,7 +198,7 @@ def lock_results(store: Store, folder: Path, here: Path) -> Lock:
             if error.errno not in UNWRITABLE:
                 raise
     try:
-        return Lock.take(here / "build" / f".{name}")
+        return Lock.take(to.locks / f".{name}")
     except OSError as error:
         raise unwritten(error, folder) from error
 

@@ -17,12 +17,13 @@ from doit.exceptions import BaseFail, TaskFailed
 from doit.task import Task
 
 from sdbuild.engine.arguments import Options
+from sdbuild.engine.results import Destination
 from sdbuild.engine.running import RUNNING
 from sdbuild.engine.session import Session, results_task
-from sdbuild.engine.summary import tell_end
+from sdbuild.engine.summary import outcome
 from sdbuild.errors import NO_MEMORY, Status, UserError
 from sdbuild.plan import STAGES, Graph
-from sdbuild.program import complain, report_fault
+from sdbuild.program import complain, note, report_fault
 from sdbuild.store import Store
 
 SETTINGS = {
@@ -35,7 +36,7 @@ SETTINGS = {
 }
 
 
-_INTERRUPTED = "interrupted; what is done is kept: the same command goes on from there\n"
+_INTERRUPTED = "interrupted; what is done is kept: the same command goes on from there"
 
 
 class Action(BaseAction):  # type: ignore[misc]
@@ -163,9 +164,8 @@ class Reporter:
             self.session.close()
         if RUNNING.stopped:
             sys.stdout.flush()
-            sys.stderr.write(_INTERRUPTED)
-        else:
-            tell_end(self.session, self.status)
+            sys.stderr.write(f"{_INTERRUPTED}\n")
+            note("error", _INTERRUPTED)
 
     def _ignore(self, task: Task) -> None:
         """Not told."""
@@ -206,8 +206,10 @@ def run_tasks(tasks: Iterable[Task], reporter: Reporter, words: Iterable[str], o
 def run_graph(graph: Graph, store: Store, here: Path, options: Options, words: Iterable[str] = ("build",)) -> int:
     """Build a graph, or the tasks of it that ``words`` name, for a user who stands in ``here``; the exit status."""
     reporter = Reporter()
-    reporter.session = Session(graph, store, here, options.jobs, whole=True)
-    return run_tasks(graph_tasks(reporter.session), reporter, words, options)
+    reporter.session = Session(graph, store, Destination(here), options.jobs, whole=True)
+    status = run_tasks(graph_tasks(reporter.session), reporter, words, options)
+    print(outcome(reporter.session, status).text)
+    return status
 
 
 class _Loader(TaskLoader2):  # type: ignore[misc]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,11 +15,12 @@ from typing import Any
 from sdbuild.engine import progress
 from sdbuild.engine.environment import stage_environment
 from sdbuild.engine.failures import failure
+from sdbuild.engine.following import following
 from sdbuild.engine.process import run_stage
 from sdbuild.engine.reasons import Reasons
 from sdbuild.engine.results import (
+    Destination,
     Result,
-    folder_of,
     is_published,
     lock_results,
     publish,
@@ -35,6 +37,7 @@ from sdbuild.errors import UserError
 from sdbuild.plan import Build, Graph, Node
 from sdbuild.plan.sources import outside_files
 from sdbuild.plan.stages import FETCHING
+from sdbuild.program import note
 from sdbuild.store import Artifact, BuildRecord, Entry, Lock, Records, Store, Workplace, sweep
 from sdbuild.store.errors import explained, not_writable
 
@@ -59,14 +62,25 @@ class _DamagedInputsError(Exception):
 class Session:
     """Runs the tasks that doit schedules. Methods that run or examine tasks may be called from several threads."""
 
-    def __init__(self, graph: Graph, store: Store, here: Path, jobs: int, *, whole: bool) -> None:
-        """Build ``graph`` with up to ``jobs`` stages at once, for a user who stands in ``here``.
+    def __init__(
+        self,
+        graph: Graph,
+        store: Store,
+        to: Destination,
+        jobs: int,
+        *,
+        whole: bool,
+        display: Callable[[], progress.Display] | None = None,
+        verbose: bool = False,
+    ) -> None:
+        """Build ``graph`` with up to ``jobs`` stages at once.
 
         ``whole`` says that it has every build of its recipe: what was built of other variants of it, is out of date.
+        ``display`` makes what shows the progress (the standard output's), once there is any; ``verbose``: stages' logs, too.
         """
         self.graph = graph
         self.store = store
-        self.here = here
+        self.to = to
         self.ran: list[str] = []
         """Tasks that were run."""
         self.reused: set[str] = set()
@@ -92,7 +106,9 @@ class Session:
         self._due: list[Node] = []
         """What the first stage found to do, itself included."""
         self._damage_seen = False
+        self._make_display = display or (lambda: progress.make_display(sys.stdout))
         self._display: progress.Display | None = None
+        self._verbose = verbose
         self._in_use: Lock | None = None
 
     def open(self, asked: frozenset[str]) -> None:
@@ -108,7 +124,7 @@ class Session:
             self.show(build)
         self.note(self._states)
         if self._whole and len(self.shown) == len(self.graph.builds):
-            for folder in stale_folders(self.graph.builds, self.here, self._former):
+            for folder in stale_folders(self.graph.builds, self.to, self._former):
                 self._withdraw(folder)
 
     def close(self) -> None:
@@ -197,15 +213,16 @@ class Session:
             assert self._in_use is not None
             kind = _kind(node)
             self._servers.expect(list(dict.fromkeys([kind, *map(_kind, self._left())])))
-            outcome = run_stage(
-                self._job(node, due),
-                work,
-                (lock, self._in_use),
-                self._environments[kind.online],
-                lambda done, total, unit: display.news(name, done, total, unit),
-                lambda text: self._warn(name, text),
-                partial(self._servers.fork, kind),
-            )
+            with following(work.log, lambda line: display.say(f"{name}: {line}")) if self._verbose else nullcontext():
+                outcome = run_stage(
+                    self._job(node, due),
+                    work,
+                    (lock, self._in_use),
+                    self._environments[kind.online],
+                    lambda done, total, unit: display.news(name, done, total, unit),
+                    lambda text: self._warn(name, text),
+                    partial(self._servers.fork, kind),
+                )
             if RUNNING.stopped:
                 raise SystemExit
             if outcome.damaged is not None:
@@ -268,22 +285,23 @@ class Session:
     def show(self, build: Build) -> None:
         """Put its results into the build folder. Raises UserError."""
         result = self._result(build)
-        with lock_results(self.store, result.folder, self.here):
+        with lock_results(self.store, result.folder, self.to):
             if not is_published(result):
+                self.to.check(build, self.store)
                 publish(result)
                 self.published = True
         self._in_place.add(build)
 
     def _result(self, build: Build) -> Result:
         try:
-            return result_of(build, self.artifacts(), self.here)
+            return result_of(build, self.artifacts(), self.to)
         except KeyError:  # another task found an artifact damaged, and makes it again
             self._restore(build.result)
-            return result_of(build, self.artifacts(), self.here)
+            return result_of(build, self.artifacts(), self.to)
 
     def _withdraw(self, folder: Path) -> None:
         """Remove the results of a variant that is no more, unless another build has meanwhile written them."""
-        with lock_results(self.store, folder, self.here):
+        with lock_results(self.store, folder, self.to):
             try:
                 if folder.stat().st_mtime_ns < self._began:
                     withdraw(folder)
@@ -331,13 +349,14 @@ class Session:
             check_space(self.store, self.graph, surely_due(self.store, self._due, states, self._last))
             for build in self.graph.builds:
                 if results_task(build) in self._asked:
-                    check_writable(folder_of(build, self.here))
+                    check_writable(self.to.folder(build))
+                    self.to.check(build, self.store)
             self._space_known = True
 
     def _shown(self) -> progress.Display:
         with self._lock:
             if self._display is None:
-                self._display = progress.make_display(sys.stdout)
+                self._display = self._make_display()
             return self._display
 
     def _warn(self, name: str, text: str) -> None:
@@ -347,6 +366,7 @@ class Session:
             self._warnings.add(text)
         if not known:
             self._say(f"{name}: warning: {text}")
+            note("warning", f"{name}: {text}")
 
     def _say(self, text: str) -> None:
         self._shown().say(text)

@@ -1,12 +1,14 @@
-"""What a build came to, told at its end."""
+"""What a build came to, reported at its end."""
 
 from __future__ import annotations
 
+import json
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
+from sdbuild.engine.answer import Answer
 from sdbuild.engine.progress import size
-from sdbuild.engine.results import folder_of
 from sdbuild.engine.session import Session
 from sdbuild.errors import Status
 from sdbuild.plan import Build
@@ -21,31 +23,64 @@ _NEXT: dict[int, str] = {
 """What to do after a failure, where the same command would only fail again."""
 
 
-def tell_end(session: Session, status: int) -> None:
-    """Print what was done and, where whole builds were asked for and succeeded, what they are."""
+def outcome(session: Session, status: int) -> Answer:
+    """What was done and, where whole builds were asked for and succeeded, what they are."""
     counts = [(len(session.ran), "run"), (len(session.reused - set(session.ran)), "reused")]
-    told = ", ".join(f"{count} {what}" for count, what in counts if count)
+    counted = ", ".join(f"{count} {what}" for count, what in counts if count)
+    data = {
+        "ran": list(session.ran),
+        "reused": sorted(session.reused - set(session.ran)),
+        "written": session.published,
+        "results": [_result(session, build) for build in session.shown],
+        "verify": _verified(session),
+    }
     if status != Status.DONE:
-        print(
-            f"not finished ({told}); what is done is kept: {_NEXT.get(status, _AGAIN)}" if told else "nothing was built"
-        )
-        return
+        ending = f"not finished ({counted}); what is done is kept: {_NEXT.get(status, _AGAIN)}"
+        return Answer(ending if counted else "nothing was built", data, status)
     shown = session.shown
-    if len(shown) == 1:
-        print(_of_one(session, shown[0]))
-    elif shown:
-        print(_of_many(session, shown))
+    parts = [_of_one(session, shown[0]) if len(shown) == 1 else _of_many(session, shown)] if shown else []
     for node, artifact in session.artifacts().items():
         if node.stage == VERIFY:
             report = (artifact.path / "verify.txt").read_text(encoding="utf-8").rstrip()
-            print(f"{session.graph.names[node]}: against PyTorch\n{textwrap.indent(report, '  ')}")
-    for build in shown[:1] if len(shown) == 1 else ():
-        print(f"Resources for the app: {display(folder_of(build, session.here))}/Resources")
-    print(f"{_places(session, shown)}{told or 'nothing to do'}")
+            parts.append(f"{session.graph.names[node]}: against PyTorch\n{textwrap.indent(report, '  ')}")
+    if len(shown) == 1:
+        parts.append(f"Resources for the app: {display(session.to.folder(shown[0]))}/Resources")
+    parts.append(f"{_places(session, shown)}{counted or 'nothing to do'}")
+    return Answer("\n".join(parts), data, status)
+
+
+def _result(session: Session, build: Build) -> dict[str, Any]:
+    artifacts = session.artifacts()
+    bundle = artifacts[build.result]
+    return {
+        "recipe": build.name,
+        "variant": build.variant,
+        "folder": str(session.to.folder(build)),
+        "resources_bytes": bundle.size("Resources"),
+        "models": [
+            {
+                "name": model.name,
+                "parameters": model.parameters or None,
+                "bits": model.bits,
+                "package_bytes": artifacts[model.package.node].size(model.package.subpath),
+                "compiled_bytes": bundle.size(f"Resources/{model.name}.mlmodelc"),
+            }
+            for model in build.models
+        ],
+    }
+
+
+def _verified(session: Session) -> dict[str, Any]:
+    """The reports of ``verify`` by task; docs of `sdbuild.verify.report` say what is in them."""
+    return {
+        session.graph.names[node]: json.loads((artifact.path / "verify.json").read_text(encoding="utf-8"))
+        for node, artifact in session.artifacts().items()
+        if node.stage == VERIFY
+    }
 
 
 def _places(session: Session, builds: Sequence[Build]) -> str:
-    folders = {session.here / "build" / build.name for build in builds}
+    folders = {session.to.top(build) for build in builds}
     state = "written" if session.published else "up to date"
     return "".join(f"{display(folder)}: {state}; " for folder in sorted(folders))
 
@@ -70,9 +105,7 @@ def _of_many(session: Session, builds: Sequence[Build]) -> str:
     for build in builds:
         packages = sum(artifacts[model.package.node].size(model.package.subpath) for model in build.models)
         resources = artifacts[build.result].size("Resources")
-        rows.append(
-            (build.variant or build.name, size(packages), size(resources), display(folder_of(build, session.here)))
-        )
+        rows.append((build.variant or build.name, size(packages), size(resources), display(session.to.folder(build))))
     return table(rows)
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from doit.task import Task
 
 from sdbuild.engine.arguments import Arguments
+from sdbuild.engine.progress import Display
 from sdbuild.engine.request import find_task, graph_of, load
+from sdbuild.engine.results import Destination
 from sdbuild.engine.scheduling import Reporter, graph_tasks
 from sdbuild.engine.session import Session
 from sdbuild.errors import UsageError
@@ -16,8 +18,10 @@ from sdbuild.plan import STAGES
 from sdbuild.store import open_store
 
 
-def tasks_for(arguments: Arguments, here: Path, reporter: Reporter) -> Iterator[Task]:
-    """Every task that the command line may name.
+def tasks_for(
+    arguments: Arguments, here: Path, reporter: Reporter, display: Callable[[], Display] | None = None
+) -> Iterator[Task]:
+    """Every task that the command line may name; ``display`` makes what shows the progress.
 
     Raises:
         UserError: the recipe has errors, or has no such task.
@@ -30,5 +34,13 @@ def tasks_for(arguments: Arguments, here: Path, reporter: Reporter) -> Iterator[
             raise UsageError(f"{request.recipes[0].name} has no task of the stage {word}")
         if word != "build" and word not in STAGES:
             find_task(graph, word)
-    reporter.session = Session(graph, open_store(), here, arguments.options.jobs, whole=request.whole)
+    reporter.session = Session(
+        graph,
+        open_store(),
+        Destination.of(arguments.variables, here),
+        arguments.options.jobs,
+        whole=request.whole,
+        display=display,
+        verbose=arguments.options.verbose,
+    )
     yield from graph_tasks(reporter.session)

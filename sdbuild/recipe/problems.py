@@ -27,6 +27,8 @@ class Span:
     line: int
     column: int
     width: int
+    file: str = ""
+    """Of a file that a recipe extends, as it is shown; empty for the recipe itself."""
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -47,12 +49,15 @@ class RecipeError(UserError):
 
     status = Status.RECIPE
     problems: tuple[Problem, ...] = ()
+    file: str = ""
+    """That has the problems, as it is shown."""
 
     @classmethod
-    def of(cls, text: str, problems: Iterable[Problem]) -> RecipeError:
+    def of(cls, text: str, problems: Iterable[Problem], file: str) -> RecipeError:
         """The error with its text, and the problems for whoever wants them one by one."""
         error = cls(text)
         error.problems = tuple(problems)
+        error.file = file
         return error
 
 
@@ -118,7 +123,7 @@ def report(problems: Iterable[Problem], name: str, lines: Sequence[str]) -> Reci
     if len(ordered) > 1:
         many = f"more than {SHOWN} problems in {printable(name)}; these are {SHOWN} of them"
         blocks.append(many if len(ordered) > SHOWN else f"{len(ordered)} problems in {printable(name)}")
-    return RecipeError.of("\n\n".join(blocks), ordered)
+    return RecipeError.of("\n\n".join(blocks), ordered, name)
 
 
 def display(path: Path) -> str:

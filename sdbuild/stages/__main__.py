@@ -106,7 +106,7 @@ class _News:
         self._channel = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
         os.dup2(2, 1)
         for stream in (sys.stdout, sys.stderr):  # what is printed goes to a log, whatever the locale
-            stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)  # type: ignore[union-attr]
         self._last = 0.0
 
     def send(self, **message: object) -> None:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from sdbuild.engine.results import Destination
 from sdbuild.engine.session import Session
 from sdbuild.engine.survey import Due, Ready, State, examine
 from sdbuild.plan import Graph, Node
@@ -17,7 +18,7 @@ _FILES = {
 
 def pretend_to_build(graph: Graph, store: Store, here: Path) -> list[str]:
     """Make every artifact that is missing, and show the results; names of the tasks it was done for."""
-    session = Session(graph, store, here, jobs=1, whole=True)
+    session = Session(graph, store, Destination(here), jobs=1, whole=True)
     made = []
     for name, node in graph.tasks.items():
         if not session.is_done(node):

@@ -14,8 +14,9 @@ from sdbuild.recipe import RecipeError
 
 COMMANDS = f"Commands: {', '.join(commands.names())}"
 UNITS = "write a number and its unit, kB, MB, GB or TB (GiB and the like are understood): 500MB, 20GB"
-NO_MORE = "there is nothing more to print: a stage that fails names its log. For the version: --version"
-OPTIONS = "Options: -n N (stages at once), -c (go on after a failure)"
+MORE = "write -v for more, -q for less; for the version --version"
+OPTIONS = "Options: -n N (stages at once), -c (go on after a failure), -v (more), -q (less)"
+BUILD = "`build` takes config=, variant=, out=, log=, json="
 
 BAD = {
     "biuld": f"unknown command 'biuld': did you mean 'build'?\n{COMMANDS}",
@@ -30,16 +31,16 @@ BAD = {
     "build shapes config=x": "config= is given twice",
     "build shapes sdxl-ios": "config= is given twice",
     "gc shapes": "`gc` takes no 'shapes'; see `help gc`",
-    "build confg=x": "unknown variable 'confg': did you mean 'config'?\n`build` takes config=, variant=",
-    "confg=x": "unknown variable 'confg': did you mean 'config'?\n`build` takes config=, variant=",
-    "build recipe=x": "unknown variable 'recipe'\n`build` takes config=, variant=",
-    "build task=unet": "unknown variable 'task'\n`build` takes config=, variant=",
-    "convert:unet dry=1": "unknown variable 'dry'\n`convert:unet` takes config=, variant=",
-    "why tsk=unet": "unknown variable 'tsk': did you mean 'task'?\n`why` takes config=, variant=, task=",
-    "list config=x": "unknown variable 'config'\n`list` takes no variables",
-    "gc config=x": "unknown variable 'config'\n`gc` takes older=, max=, dry=",
-    "validate variant=x": "unknown variable 'variant'\n`validate` takes config=",
-    "build =x": "unknown variable ''\n`build` takes config=, variant=",
+    "build confg=x": f"unknown variable 'confg': did you mean 'config'?\n{BUILD}",
+    "confg=x": f"unknown variable 'confg': did you mean 'config'?\n{BUILD}",
+    "build recipe=x": f"unknown variable 'recipe'\n{BUILD}",
+    "build task=unet": f"unknown variable 'task'\n{BUILD}",
+    "convert:unet dry=1": "unknown variable 'dry'\n`convert:unet` takes config=, variant=, out=, log=, json=",
+    "why tsk=unet": "unknown variable 'tsk': did you mean 'task'?\n`why` takes config=, variant=, task=, json=",
+    "list config=x": "unknown variable 'config'\n`list` takes json=",
+    "gc config=x": "unknown variable 'config'\n`gc` takes older=, max=, dry=, json=",
+    "validate variant=x": "unknown variable 'variant'\n`validate` takes config=, json=",
+    "build =x": f"unknown variable ''\n{BUILD}",
     "build config=": "config= is empty; the recipe: a path, or a name from `list` (without it: shapes)",
     "build config=a config=b": "config= is given twice",
     "gc dry=yes": "dry=yes: write dry=1 or leave it out; dry=1: only print what would be removed, and remove nothing",
@@ -56,16 +57,16 @@ BAD = {
     "build --process=-1": "--process -1: say how many stages may run at once, 1 to 256, such as -n 2",
     "build -n 1000": "-n 1000: say how many stages may run at once, 1 to 256, such as -n 2",
     f"-n {'9' * 5000}": f"-n {'9' * 79}…: say how many stages may run at once, 1 to 256, such as -n 2",
-    "-v": f"-v: {NO_MORE}",
-    "build -v 2": f"-v: {NO_MORE}",
-    "--verbosity=2": f"--verbosity: {NO_MORE}",
+    "build -v2": f"-v2: {MORE}",
+    "--verbosity=2": f"--verbosity: {MORE}",
+    "build -v --quiet": "-v and -q: print more or less, not both",
     "build --proces 2": f"unknown option '--proces': did you mean '--process'?\n{OPTIONS}",
     "build -j 4": f"unknown option '-j'\n{OPTIONS}",
     "build --confg x": f"unknown option '--confg': did you mean '--config'?\n{OPTIONS}",
     "build --config": f"--config: its value is missing; {CONFIG.meaning}",
     "build --config --variant x": f"--config: its value is missing; {CONFIG.meaning}",
-    "gc --config x": "unknown variable 'config'\n`gc` takes older=, max=, dry=",
-    "build --dry": "unknown variable 'dry'\n`build` takes config=, variant=",
+    "gc --config x": "unknown variable 'config'\n`gc` takes older=, max=, dry=, json=",
+    "build --dry": f"unknown variable 'dry'\n{BUILD}",
     "plan gc": "`plan` stands alone: give one command at a time",
     "build clean": "`clean` stands alone: give one command at a time",
 }
@@ -95,11 +96,11 @@ def test_sizes(text: str, expected: float) -> None:
 
 
 def test_good_command_lines() -> None:
-    arguments = parse(["build", "config=a=b.yaml", "variant=small", "-n4", "-c"])
+    arguments = parse(["build", "config=a=b.yaml", "variant=small", "-n4", "-c", "-q"])
     assert arguments.words == ("build",)
     assert arguments.variables == {"config": "a=b.yaml", "variant": "small"}
-    assert arguments.options == Options(jobs=4, keep_going=True)
-    assert parse(["--process=2", "compress:unet@6bit", "bundle"]).options == Options(jobs=2)
+    assert arguments.options == Options(jobs=4, keep_going=True, quiet=True)
+    assert parse(["--process=2", "compress:unet@6bit", "bundle", "-v"]).options == Options(jobs=2, verbose=True)
     assert [parse(line.split()).command for line in ("", "trace", "config=x", "plan", "why task=trace")] == [
         "build",
         "build",

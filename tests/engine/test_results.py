@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sdbuild.engine.results import Destination
 from sdbuild.engine.session import Session
 from sdbuild.store import Store
 from tests.engine.conftest import Toy
@@ -104,7 +105,9 @@ def test_a_folder_of_somebody_else_serves_what_it_has_and_is_refused_before_anyt
 
 def test_results_that_another_build_removes_while_this_one_waits_are_no_fault(toy: Toy) -> None:
     assert toy.run(changes=XY) == 0
-    session = Session(graph(toy.here / "toy.yaml", {"variants": ["x"]}), Store(toy.store), toy.here, 1, whole=True)
+    session = Session(
+        graph(toy.here / "toy.yaml", {"variants": ["x"]}), Store(toy.store), Destination(toy.here), 1, whole=True
+    )
     for _ in range(2):  # the second time as after waiting for the lock
         session._withdraw(toy.results / "y")
     assert whole(toy) == ["x"]

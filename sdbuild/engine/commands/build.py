@@ -4,17 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sdbuild.engine.answer import Answer
 from sdbuild.engine.arguments import Arguments
-from sdbuild.engine.command import CONFIG, VARIANT, Command
+from sdbuild.engine.command import CONFIG, JSON, LOG, OUT, VARIANT, Command
+from sdbuild.engine.output import display_of, logging
 
 
-def run(arguments: Arguments, here: Path) -> int:
-    """Run the tasks that a command line names, all of a recipe where it names none; the exit status. Raises UserError."""
+def run(arguments: Arguments, here: Path) -> Answer:
+    """Run the tasks that a command line names, all of a recipe where it names none. Raises UserError."""
     from sdbuild.engine.scheduling import Reporter, run_tasks  # doit takes a while to import
+    from sdbuild.engine.summary import outcome
     from sdbuild.engine.tasks import tasks_for
 
-    reporter = Reporter()
-    return run_tasks(tasks_for(arguments, here, reporter), reporter, arguments.words or ("build",), arguments.options)
+    with logging(arguments, here) as log:
+        reporter = Reporter()
+        tasks = tasks_for(arguments, here, reporter, display_of(arguments, log))
+        status = run_tasks(tasks, reporter, arguments.words or ("build",), arguments.options)
+        assert reporter.session is not None
+        answer = outcome(reporter.session, status)
+        if log is not None:
+            log.write(f"{answer.text}\n")
+    return answer
 
 
 COMMAND = Command(
@@ -29,11 +39,15 @@ Kill a build at any moment: the same command goes on from what is done, and ends
 
 A task or stage may be named instead, to make just that and what it needs: `convert:unet`, `download`.""",
     run,
-    (CONFIG, VARIANT),
+    (CONFIG, VARIANT, OUT, LOG, JSON),
     (
         ("build", "build configs/shapes.yaml, which downloads nothing"),
         ("build sdxl-ios", "build a recipe that comes with sdbuild"),
         ("build mine.yaml variant=6bit -n 2", "one variant of a recipe of your own, two stages at once"),
+        (
+            "build mine.yaml out=App/Models log=build.log",
+            "results to a folder of your own, and all that is printed to a file",
+        ),
         ("convert:unet mine.yaml", "make one task's artifact, and what it needs"),
     ),
     builds=True,

@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import sys
 from collections import defaultdict
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any, TextIO
 
+from sdbuild.engine.answer import Answer
 from sdbuild.engine.arguments import Arguments
-from sdbuild.engine.command import Command
+from sdbuild.engine.command import JSON, Command
 from sdbuild.engine.progress import make_display, size
-from sdbuild.errors import UserError
+from sdbuild.errors import Status
+from sdbuild.program import complain
 from sdbuild.recipe.problems import display
 from sdbuild.store import Artifact, Store, open_store
 from sdbuild.store.errors import UNWRITABLE, explained
@@ -20,32 +24,49 @@ from sdbuild.store.integrity import Damage, condemn, find_damage, find_strangers
 _MOST = 20  # artifacts named
 
 
-def run(arguments: Arguments, here: Path) -> None:
+def run(arguments: Arguments, here: Path) -> Answer:
     """Read all artifacts; those that are damaged are made again by the next build that needs them.
 
     What links lead to, the user's own models, is left out: they may change, and builds compare them with care.
-
-    Raises:
-        UserError: some are damaged.
     """
     store = open_store()
     with store.in_use() or nullcontext():
         artifacts = sorted(store.artifacts(), key=lambda artifact: artifact.path)
         unknown = len(list(store.root.glob("artifacts/*/*.json"))) - len(artifacts)
-        damages = _read(artifacts) + [damage for artifact in artifacts for damage in find_strangers(artifact)]
+        damages = _read(artifacts, _stream(arguments)) + [
+            damage for artifact in artifacts for damage in find_strangers(artifact)
+        ]
         with explained(store.root):
             noted = _condemn(store, damages) if damages else True
-    where, total = display(store.root), size(sum(_bytes(artifact) for artifact in artifacts))
-    if unknown:
-        print(
-            f"{_count(unknown)} in {where} with a stamp that this version of sdbuild can't read: builds make it again"
-        )
-    if not damages:
-        print(f"{_count(len(artifacts))} in {where}, {total}: every byte is as it was made")
-        return
+    where, total = display(store.root), sum(_bytes(artifact) for artifact in artifacts)
     wrong: dict[Path, list[Damage]] = defaultdict(list)
     for damage in damages:
         wrong[damage.artifact.path].append(damage)
+    data = {
+        "store": str(store.root),
+        "artifacts": len(artifacts),
+        "bytes": total,
+        "unreadable_stamps": unknown,
+        "damaged": [_as_data(path, found) for path, found in sorted(wrong.items())],
+    }
+    text = []
+    if unknown:
+        text.append(
+            f"{_count(unknown)} in {where} with a stamp that this version of sdbuild can't read: builds make it again"
+        )
+    if not damages:
+        text.append(f"{_count(len(artifacts))} in {where}, {size(total)}: every byte is as it was made")
+        return Answer("\n".join(text), data)
+    complain(f"{len(wrong)} of {_count(len(artifacts))} in {where} damaged; {_advice(wrong, noted)}")
+    return Answer("\n".join(text), data, Status.FAILED)
+
+
+def _as_data(path: Path, found: list[Damage]) -> dict[str, Any]:
+    stamp = found[0].artifact.stamp
+    return {"stage": stamp.stage, "artifact": path.name, "made_for": stamp.made_for, "damage": list(map(str, found))}
+
+
+def _advice(wrong: Mapping[Path, list[Damage]], noted: bool) -> str:
     lines = [
         f"\n  {found[0].artifact.stamp.stage} {path.name[:12]} ({found[0].artifact.stamp.made_for}): {found[0]}"
         + (f", and {len(found) - 1} more" if len(found) > 1 else "")
@@ -57,14 +78,16 @@ def run(arguments: Arguments, here: Path) -> None:
         if noted
         else "nothing may be written there, so builds don't know: its owner should run `check`"
     )
-    raise UserError(
-        f"{len(wrong)} of {_count(len(artifacts))} in {where} damaged; {then}. If it goes on, test the disk and the memory of "
-        f"this machine{''.join(lines)}{more}"
-    )
+    return f"{then}. If it goes on, test the disk and the memory of this machine{''.join(lines)}{more}"
 
 
-def _read(artifacts: list[Artifact]) -> list[Damage]:
-    shown = make_display(sys.stdout)
+def _stream(arguments: Arguments) -> TextIO:
+    """Where progress is shown."""
+    return sys.stderr if arguments.variables.get("json") == "1" else sys.stdout
+
+
+def _read(artifacts: list[Artifact], stream: TextIO) -> list[Damage]:
+    shown = make_display(stream)
     try:
         shown.start("check", "read the store")
         return find_damage(
@@ -104,6 +127,6 @@ COMMAND = Command(
 read; this reads everything. Links to models of your own are left out: they may change, and builds compare them with
 care.""",
     run,
-    (),
+    (JSON,),
     (("check", "read the store with all processors"),),
 )

@@ -6,9 +6,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from sdbuild.engine.arguments import Arguments
-from sdbuild.engine.command import CONFIG, VARIANT, Command
+from sdbuild.engine.command import CONFIG, OUT, VARIANT, Command
 from sdbuild.engine.request import graph_of, load
-from sdbuild.engine.results import folder_of, stale_folders, withdraw
+from sdbuild.engine.results import Destination, stale_folders, withdraw
 from sdbuild.errors import UserError
 from sdbuild.recipe.problems import display
 from sdbuild.store import explain
@@ -18,15 +18,16 @@ def run(arguments: Arguments, here: Path) -> None:
     """Remove a recipe's results. The store keeps all it has, so that they are back at once. Raises UserError."""
     request = load(arguments.variables, here)
     builds = graph_of(request).builds
-    folders = [folder_of(build, here) for build in builds]
+    to = Destination.of(arguments.variables, here)
+    folders = [to.folder(build) for build in builds]
     if request.whole:
-        folders += [folder for folder in stale_folders(builds, here) if folder not in folders]
+        folders += [folder for folder in stale_folders(builds, to) if folder not in folders]
     try:
         removed = [folder for folder in folders if withdraw(folder)]
     except OSError as error:
-        clear = explain(error, here / "build", "remove it yourself")
+        clear = explain(error, to.top(builds[0]), "remove it yourself")
         raise UserError(f"the results can't be removed: {clear or error}") from error
-    for folder in {folder for build in builds for folder in (here / "build" / build.name, here / "build")}:
+    for folder in (*map(to.top, builds), *([here / "build"] if to.out is None else [])):
         with suppress(OSError):  # not empty: something of the user's
             folder.rmdir()
     for folder in removed:
@@ -35,7 +36,7 @@ def run(arguments: Arguments, here: Path) -> None:
         )
         print(f"removed {display(folder)}{left}")
     if not removed:
-        print(f"{display(here / 'build' / builds[0].name)}: nothing to remove")
+        print(f"{display(to.top(builds[0]))}: nothing to remove")
 
 
 COMMAND = Command(
@@ -46,6 +47,6 @@ COMMAND = Command(
 files in the folder are left alone. The next build puts the results back at once, as the store keeps what they were made
 from.""",
     run,
-    (CONFIG, VARIANT),
+    (CONFIG, VARIANT, OUT),
     (("clean sdxl-ios", "remove the results of a recipe, of all its variants"),),
 )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from sdbuild.engine.answer import Answer
 from sdbuild.engine.arguments import Arguments
-from sdbuild.engine.command import Command, Variable
+from sdbuild.engine.command import JSON, Command, Variable
 from sdbuild.engine.progress import size
 from sdbuild.errors import printable
 from sdbuild.quantities import seconds, size_bytes
@@ -16,7 +17,7 @@ from sdbuild.store import collect, open_store
 _LISTED = 10  # recipes
 
 
-def run(arguments: Arguments, here: Path) -> None:
+def run(arguments: Arguments, here: Path) -> Answer:
     """Remove what no recipe in use was last built from and no build has used for a while, or tell what would be removed.
 
     Raises:
@@ -41,26 +42,47 @@ def run(arguments: Arguments, here: Path) -> None:
         f"{_count(found.over, 'artifact')} for max={variables.get('max')}, the least recently used{needed}",
     ]
     total = found.kept_bytes + found.removed_bytes + found.leftover_bytes + found.resumable_bytes
-    print(f"store {display(store.root)}: {size(total)}")
-    print(f"  kept: {size(found.kept_bytes)}{_parts(kept, found.needed, found.recent, found.resumable_bytes)}")
-    for recipe in found.recipes[:_LISTED]:
-        print(f"    {printable(display(recipe))}")
+    lines = [
+        f"store {display(store.root)}: {size(total)}",
+        f"  kept: {size(found.kept_bytes)}{_parts(kept, found.needed, found.recent, found.resumable_bytes)}",
+        *(f"    {printable(display(recipe))}" for recipe in found.recipes[:_LISTED]),
+    ]
     if len(found.recipes) > _LISTED:
-        print(f"    and {len(found.recipes) - _LISTED} more")
+        lines.append(f"    and {len(found.recipes) - _LISTED} more")
     if len(found.gone) > 1:
-        print(f"  {len(found.gone)} recipes built here, such as {printable(display(found.gone[0]))}, exist no more")
+        lines.append(
+            f"  {len(found.gone)} recipes built here, such as {printable(display(found.gone[0]))}, exist no more"
+        )
     elif found.gone:
-        print(f"  {printable(display(found.gone[0]))}, built here, exists no more")
-    print(
+        lines.append(f"  {printable(display(found.gone[0]))}, built here, exists no more")
+    lines.append(
         f"  {'would be removed' if dry else 'removed'}: {size(found.removed_bytes)}"
         f"{_parts(removed, found.unused, found.over)}"
     )
     if found.held_bytes:
-        print(
+        lines.append(
             f"    {size(found.held_bytes)} of it stay on the disk as results under build/, which `doit clean` removes"
         )
     if found.leftover_bytes:
-        print(f"  and {size(found.leftover_bytes)} that stopped or failed runs had left")
+        lines.append(f"  and {size(found.leftover_bytes)} that stopped or failed runs had left")
+    data = {
+        "store": str(store.root),
+        "dry": dry,
+        "total_bytes": total,
+        "kept_bytes": found.kept_bytes,
+        "removed_bytes": found.removed_bytes,
+        "held_bytes": found.held_bytes,
+        "leftover_bytes": found.leftover_bytes,
+        "resumable_bytes": found.resumable_bytes,
+        "kept_needed": found.needed,
+        "kept_recent": found.recent,
+        "removed_unused": found.unused,
+        "removed_over": found.over,
+        "removed_over_needed": found.over_needed,
+        "recipes": [str(recipe) for recipe in found.recipes],
+        "recipes_gone": [str(recipe) for recipe in found.gone],
+    }
+    return Answer("\n".join(lines), data)
 
 
 def _parts(texts: Sequence[str], *counts: int) -> str:
@@ -94,6 +116,7 @@ Results under build/ are hard links into the store: what they hold stays on the 
             read=size_bytes,
         ),
         Variable("dry", "dry=1: only print what would be removed, and remove nothing", switch=True),
+        JSON,
     ),
     (
         ("gc dry=1", "what would be removed"),

@@ -11,13 +11,14 @@ from sdbuild.engine.arguments import Arguments
 from sdbuild.engine.command import CONFIG, VARIANT, Command, Variable
 from sdbuild.engine.environment import stage_environment
 from sdbuild.engine.request import graph_of, load
-from sdbuild.engine.results import folder_of
+from sdbuild.engine.results import Destination
 from sdbuild.errors import UsageError, UserError
 from sdbuild.generate_variables import VARIABLES
 from sdbuild.quantities import size_bytes
 from sdbuild.recipe.variants import ALL
 
 _FILES = ("bundle", "prompts", "image")
+RESULTS = Variable("results", "the folder that `build out=` wrote to (build/<recipe>)", kind="folder")
 
 
 def run(arguments: Arguments, here: Path) -> None:
@@ -42,11 +43,14 @@ def run(arguments: Arguments, here: Path) -> None:
         )
     if recipe.get("variant") == ALL:
         del recipe["variant"]
+    built = recipe.pop("results", None)
     builds = graph_of(load(recipe, here)).builds
-    folders = [folder_of(build, here) for build in builds]
+    to = Destination(here, here / built if built else None)
+    folders = [to.folder(build) for build in builds]
     for build, folder in zip(builds, folders, strict=True):
         if not (folder / "manifest.json").exists():
-            raise UserError(f"{folder}: nothing built there yet; run: doit build config={build.recipe}")
+            also = f" out={built}" if built else ""
+            raise UserError(f"{folder}: nothing built there yet; run: doit build config={build.recipe}{also}")
     named = [f"recipe={builds[0].name}"] if builds[0].variant else []
     _generate([*map(str, folders), *named], asked, here)
 
@@ -79,7 +83,7 @@ takes anybody's bundle.
 
 docs/generate.md has more.""",
     run,
-    (CONFIG, VARIANT, *(_variable(name, meaning) for name, meaning in VARIABLES.items())),
+    (CONFIG, VARIANT, RESULTS, *(_variable(name, meaning) for name, meaning in VARIABLES.items())),
     (
         ('generate prompt="a large red circle on a blue background"', "with the results of configs/shapes.yaml"),
         ('generate sdxl-ios prompt="a lighthouse" count=4 steps=25', "four images, and a sheet of them"),

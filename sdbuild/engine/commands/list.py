@@ -4,24 +4,35 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sdbuild.engine import commands
+from sdbuild.engine.answer import Answer
 from sdbuild.engine.arguments import Arguments
-from sdbuild.engine.command import Command
+from sdbuild.engine.command import JSON, Command
 from sdbuild.engine.help import overview
 from sdbuild.recipe import load_recipe
 from sdbuild.recipe.files import configs_folder, names_in
 
 
-def run(arguments: Arguments, here: Path) -> None:
-    """Print the recipes that come with sdbuild and the commands."""
+def run(arguments: Arguments, here: Path) -> Answer:
+    """The recipes that come with sdbuild, and the commands."""
     folder = configs_folder()
-    print("Recipes (config=NAME, or config=PATH for one of your own):")
-    rows = []
+    recipes = []
     for name in names_in(folder):
-        recipe = load_recipe(folder / f"{name}.yaml").recipes[0]
-        rows.append((name, recipe.family.title, _opening(folder / f"{name}.yaml")))
-    width = max(len(row[0]) for row in rows)
-    print("\n".join(f"  {name:<{width}}  {opening or title}" for name, title, opening in rows))
-    print(overview())
+        path = folder / f"{name}.yaml"
+        title = _opening(path) or load_recipe(path).recipes[0].family.title
+        recipes.append({"name": name, "path": str(path), "title": title})
+    width = max(len(each["name"]) for each in recipes)
+    lines = ["Recipes (config=NAME, or config=PATH for one of your own):"]
+    lines += [f"  {each['name']:<{width}}  {each['title']}" for each in recipes]
+    listed = [
+        {
+            "name": command.name,
+            "summary": command.summary,
+            "variables": {variable.name: variable.meaning for variable in command.variables},
+        }
+        for command in commands.every()
+    ]
+    return Answer("\n".join((*lines, overview())), {"recipes": recipes, "commands": listed})
 
 
 def _opening(path: Path) -> str:
@@ -38,6 +49,6 @@ COMMAND = Command(
     "the recipes that come with sdbuild, and the commands",
     "The recipes are in `configs/`: a name of one of them stands for its path wherever a recipe is named.",
     run,
-    (),
+    (JSON,),
     (("list", "recipes and commands"),),
 )

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sdbuild.engine.answer import Answer
 from sdbuild.engine.arguments import Arguments
-from sdbuild.engine.command import CONFIG, Command
+from sdbuild.engine.command import CONFIG, JSON, Command
 from sdbuild.engine.request import load
 from sdbuild.engine.summary import table
 from sdbuild.recipe.problems import display
 
 
-def run(arguments: Arguments, here: Path) -> None:
-    """Check a recipe and print what it comes to. Raises UserError."""
+def run(arguments: Arguments, here: Path) -> Answer:
+    """Check a recipe; the builds that it asks for. Raises UserError."""
     request = load(arguments.variables, here)
     count = len(request.recipes)
-    print(f"{display(request.path)}: valid, {'1 build' if count == 1 else f'{count} builds'}")
     rows = [
         (
             recipe.variant or recipe.name,
@@ -27,7 +27,23 @@ def run(arguments: Arguments, here: Path) -> None:
         )
         for recipe in request.recipes
     ]
-    print(table([("build", "from", "compute units", "image", "attention", "components"), *rows]))
+    found = f"{display(request.path)}: valid, {'1 build' if count == 1 else f'{count} builds'}"
+    text = table([("build", "from", "compute units", "image", "attention", "components"), *rows])
+    builds = [
+        {
+            "variant": recipe.variant,
+            "os": recipe.os,
+            "device": recipe.device,
+            "compute_units": recipe.compute_units,
+            "width": recipe.resolution.width,
+            "height": recipe.resolution.height,
+            "attention": recipe.attention,
+            "components": list(recipe.components),
+        }
+        for recipe in request.recipes
+    ]
+    data = {"recipe": request.recipes[0].name, "path": str(request.path), "builds": builds}
+    return Answer(f"{found}\n{text}", data)
 
 
 COMMAND = Command(
@@ -37,6 +53,6 @@ COMMAND = Command(
     """All errors of a recipe are reported at once, each with its line, what is allowed and what was probably meant.
 Without errors: the builds that it asks for, with every default filled in.""",
     run,
-    (CONFIG,),
+    (CONFIG, JSON),
     (("validate mine.yaml", "check a recipe of your own"),),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sdbuild.engine.command import CONFIG, VARIANT, Command
+from sdbuild.engine.command import CONFIG, JSON, LOG, OUT, VARIANT, Command
 from sdbuild.engine.commands.build import run
 
 COMMAND = Command(
@@ -13,7 +13,7 @@ COMMAND = Command(
 has the PSNR, in dB, that each stage reaches, and of the image that the whole bundle generates. What falls short of
 `verify: {min_psnr: …}` of the recipe ends with status 6.""",
     run,
-    (CONFIG, VARIANT),
+    (CONFIG, VARIANT, OUT, LOG, JSON),
     (("verify mine.yaml", "compare all components, and the image"),),
     builds=True,
 )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from sdbuild.engine.answer import Answer
 from sdbuild.engine.arguments import Arguments
-from sdbuild.engine.command import CONFIG, TASK, VARIANT, Command
+from sdbuild.engine.command import CONFIG, JSON, TASK, VARIANT, Command
 from sdbuild.engine.reasons import Reasons, last_entries
 from sdbuild.engine.request import find_task, graph_of, load
 from sdbuild.engine.survey import Ready, State, Waiting, due_nodes, survey
@@ -15,8 +17,8 @@ from sdbuild.plan import Graph, Node
 from sdbuild.store import Entry, open_store
 
 
-def run(arguments: Arguments, here: Path) -> None:
-    """Print why a task would run, back to the first causes; or why it ran last. Raises UserError."""
+def run(arguments: Arguments, here: Path) -> Answer:
+    """Why a task would run, back to the first causes; or why it ran last. Raises UserError."""
     variables = arguments.variables
     request = load(variables, here)
     graph = graph_of(request)
@@ -25,37 +27,52 @@ def run(arguments: Arguments, here: Path) -> None:
     states = survey(store, graph)
     last = last_entries(store, graph)
     nodes, reasons = wanted or due_nodes(graph, states), Reasons(store, graph)
-    if not nodes:
-        print(f"{request.recipes[0].name}: nothing would run; every artifact is there")
-    for node in nodes:
-        _explain(reasons, graph, states, last, node)
+    tasks = [_explain(reasons, graph, states, last, node) for node in nodes]
+    name = request.recipes[0].name
+    text = "\n".join(map(_text, tasks)) or f"{name}: nothing would run; every artifact is there"
+    return Answer(text, {"recipe": name, "path": str(request.path), "tasks": tasks})
+
+
+def _text(task: Mapping[str, Any]) -> str:
+    name = task["task"]
+    if task["would_run"]:
+        causes = (f"\n  {cause['task']}: {cause['why']}" for cause in task["causes"])
+        return f"{name}: would run: {task['why']}{''.join(causes)}"
+    text = f"{name}: up to date, its artifact is {task['artifact'][:12]}"
+    if task["ran_because"]:
+        return f"{text}\n  it last ran here because: {task['ran_because']}"
+    return f"{text}\n  first made for {task['made_for']}" if task["made_for"] else text
 
 
 def _explain(
     reasons: Reasons, graph: Graph, states: Mapping[Node, State], last: Mapping[Node, Entry], node: Node
-) -> None:
+) -> dict[str, Any]:
     name, state = graph.names[node], states[node]
     if isinstance(state, Ready):
-        print(f"{name}: up to date, its artifact is {state.key[:12]}")
         entry = last.get(node)
-        if entry is not None and entry.key == state.key and entry.reason:
-            print(f"  it last ran here because: {one_line(entry.reason)}")
-        elif made_for := state.artifact.stamp.made_for:
-            print(f"  first made for {one_line(made_for)}")
-        return
-    print(f"{name}: would run: {reasons.of(node, state, last.get(node))}")
-    told: set[Node] = set()
+        because = one_line(entry.reason) if entry is not None and entry.key == state.key else ""
+        made_for = one_line(state.artifact.stamp.made_for)
+        return {
+            "task": name,
+            "would_run": False,
+            "artifact": state.key,
+            "ran_because": because or None,
+            "made_for": made_for or None,
+        }
+    causes = []
+    seen: set[Node] = set()
     pending = list(state.inputs) if isinstance(state, Waiting) else []
     while pending:
         cause = pending.pop(0)
-        if cause in told:
+        if cause in seen:
             continue
-        told.add(cause)
+        seen.add(cause)
         found = states[cause]
         if isinstance(found, Waiting):
             pending += found.inputs
         else:
-            print(f"  {graph.names[cause]}: {reasons.of(cause, found, last.get(cause))}")
+            causes.append({"task": graph.names[cause], "why": reasons.of(cause, found, last.get(cause))})
+    return {"task": name, "would_run": True, "why": reasons.of(node, state, last.get(node)), "causes": causes}
 
 
 COMMAND = Command(
@@ -65,7 +82,7 @@ COMMAND = Command(
     """Without a task, all that would run. A task that waits for others is traced back to the first causes. Where a
 recipe has not been built yet, the nearest artifact of other builds is named, and in what it differs.""",
     run,
-    (CONFIG, VARIANT, TASK),
+    (CONFIG, VARIANT, TASK, JSON),
     (
         ("why sdxl-ios", "all that would run"),
         ("why convert:unet sdxl-ios", "one task; the same as why task=convert:unet config=sdxl-ios"),
