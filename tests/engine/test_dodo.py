@@ -85,7 +85,7 @@ def test_a_folder_below_the_repository(doit: DOIT) -> None:
 
 
 MISTAKES = [
-    ("confg=mine", 3, "unknown variable 'confg': did you mean 'config'?\n`build` takes config=, variant=\n"),
+    ("confg=mine", 3, "unknown variable 'confg': did you mean 'config'?\n`build` takes config=, variant="),
     ("clean confg=x", 3, "unknown variable 'confg': did you mean 'config'?\n"),
     ("biuld", 3, "unknown command 'biuld': did you mean 'build'?\nCommands: "),
     ("build config=mien", 4, "No recipe 'mien': "),
