@@ -59,13 +59,14 @@ def chunk(source: Package, first: Path, second: Path, progress: Callable[[int, i
 
 def _best_cut(block: Any, reader: BlobReader, path: Path) -> Cut:
     """Among the cuts within the balance, the one where the fewest numbers cross; of equals the best balanced."""
-    constants = {op.outputs[0].name for op in block.operations if _is_constant(op)}
-    sizes = {op.outputs[0].name: _blob_bytes(op, reader) for op in block.operations if _is_constant(op)}
+    parts = _parts_of_constants(block)
+    own = {op.outputs[0].name: _blob_bytes(op, reader) for op in block.operations if _is_constant(op)}
+    sizes = {name: sum(own[part] for part in of) for name, of in parts.items()}
     last_use: dict[str, int] = {name: len(block.operations) for name in block.outputs}
     for position, operation in enumerate(block.operations):
         for name in _taken(operation):
             last_use[name] = max(last_use.get(name, -1), position)
-    total, before = sum(sizes.values()), 0
+    total, before = sum(own.values()), 0
     if not total:
         raise UserError(f"chunk: {path.name} has no weights, so there is nothing to divide")
     counted: dict[str, int] = {}  # constants, by where they are used first
@@ -76,7 +77,7 @@ def _best_cut(block: Any, reader: BlobReader, path: Path) -> Cut:
         if _is_constant(operation):
             continue
         for name in _taken(operation):
-            if name in constants and name not in counted:
+            if name in parts and name not in counted:
                 counted[name] = position
                 before += sizes[name]
         for output in operation.outputs:
@@ -114,7 +115,8 @@ class _Part:
         self._made = {output.name: output.type for op in block.operations for output in op.outputs}
         made_here = {output.name for op in own for output in op.outputs}
         taken = {name for op in own for name in _taken(op)}
-        kept = made_here | taken
+        parts = _parts_of_constants(block)
+        kept = made_here | taken | {part for name in taken for part in parts.get(name, ())}
         self._operations = [
             op
             for index, op in enumerate(block.operations)
@@ -214,6 +216,16 @@ def _is_constant(operation: Any) -> bool:
 
 def _taken(operation: Any) -> list[str]:
     return [binding.name for argument in operation.inputs.values() for binding in argument.arguments if binding.name]
+
+
+def _parts_of_constants(block: Any) -> dict[str, frozenset[str]]:
+    """By name of a constant, the first outputs of all operations that make it up: its own and those that it is decoded from."""
+    parts: dict[str, frozenset[str]] = {}
+    for operation in block.operations:
+        if _is_constant(operation):
+            of = frozenset({operation.outputs[0].name}).union(*(parts.get(name, ()) for name in _taken(operation)))
+            parts |= {output.name: of for output in operation.outputs}
+    return parts
 
 
 def _blob_bytes(operation: Any, reader: BlobReader) -> int:

@@ -76,8 +76,8 @@ class _Writer:
         return self._value(_type(array.dtype), array.shape, array, array.size < INLINE_LIMIT)
 
     def codes(self, codes: Codes, inline: bool = False) -> Any:
-        """A value of a type of its own; in the weight file, or ``inline`` if it is short."""
-        short = inline and prod(codes.shape) < INLINE_LIMIT
+        """A value of a type of its own; in the weight file, or ``inline`` if it is short and of whole bytes."""
+        short = inline and codes.bits == 8 and prod(codes.shape) < INLINE_LIMIT
         return self._value(codes.type.upper(), codes.shape, codes.packed, short)
 
     def packed(self, codes: Codes) -> Any:

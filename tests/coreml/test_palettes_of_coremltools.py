@@ -5,43 +5,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from torch import nn
 
 from sdbuild.coreml.blob import BlobReader
 from sdbuild.coreml.mil import shape_of
 from sdbuild.coreml.package import Package, read_package
+from tests.coreml.small import small
 from tests.stages.test_compress import compress
 
 ct = pytest.importorskip("coremltools")
-
-
-class Small(nn.Module):
-    """Weights of at least 10,000 elements a group: smaller ones coremltools does not cluster exactly."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(64, 64, 3, bias=False)
-        self.up = nn.ConvTranspose2d(64, 320, 3, bias=False)
-        self.linear = nn.Linear(320, 320)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.linear(self.up(self.conv(x)).mean((2, 3)))
-
-
-@pytest.fixture(scope="module")
-def originals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    torch.manual_seed(0)
-    traced = torch.jit.trace(Small().eval(), torch.randn(1, 64, 6, 6))
-    found = {}
-    for target in ("iOS16", "iOS18"):
-        path = tmp_path_factory.mktemp(target) / "model.mlpackage"
-        inputs, outputs = [ct.TensorType("x", (1, 64, 6, 6))], [ct.TensorType("y")]
-        ct.convert(traced, inputs=inputs, outputs=outputs, minimum_deployment_target=getattr(ct.target, target)).save(
-            str(path)
-        )
-        found[target] = path
-    return found
 
 
 def palettes(package: Package) -> dict[str, dict[str, Any]]:
@@ -109,13 +80,11 @@ FORMS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_the_form_is_that_of_coremltools_and_the_content_as_good(
-    form: str, originals: dict[str, Any], tmp_path: Path
-) -> None:
+def test_the_form_is_that_of_coremltools_and_the_content_as_good(form: str, tmp_path: Path) -> None:
     import coremltools.optimize.coreml as cto
 
     target, options = FORMS[form]
-    source = originals[target]
+    source = small(target)
     renamed = {"bits": "nbits", "axis": "channel_axis"}
     config = cto.OpPalettizerConfig(**{renamed.get(key, key): value for key, value in options.items()})
     model = ct.models.MLModel(str(source), skip_model_load=True)

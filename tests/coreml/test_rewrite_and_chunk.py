@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sdbuild.compress.palettize import palettize
+from sdbuild.compress.palettize import palettize, palettize_kept
 from sdbuild.coreml.chunk import chunk
-from sdbuild.coreml.encodings import Dense, Encoding
+from sdbuild.coreml.encodings import Codes, Dense, Encoding, Sparse
 from sdbuild.coreml.package import Package, read_package
 from sdbuild.coreml.rewrite import Weight, rewrite
 from sdbuild.coreml.runtime import load
@@ -81,12 +81,32 @@ def test_eight_bits_are_close_and_one_bit_is_not(tmp_path: Path) -> None:
     assert psnr(whole, eight) > 40 > psnr(whole, one) + 10
 
 
-@pytest.mark.parametrize("compressed", [False, True], ids=["float", "palettized"])
-def test_two_chunks_compute_what_the_whole_does(compressed: bool, tmp_path: Path) -> None:
-    package, component, _ = convert_component(tmp_path, "unet", CONFIGS["unet"])
+def thin(source: Package, path: Path) -> Package:
+    """Sparse palettes, of two operations each: every other weight becomes zero."""
+
+    def encode(weight: Weight) -> Encoding:
+        if weight.data.size < 512 or weight.data.ndim < 2:
+            return Dense(weight.data)
+        mask = Codes("uint1", np.full(weight.data.size // 8, 0b01010101, np.uint8), weight.data.shape)
+        return palettize_kept(Sparse(mask, Dense(weight.data.reshape(-1)[::2].copy())), 6, weight.name)
+
+    return rewrite(source, path, encode, lambda done, total: None)
+
+
+FORMS = {
+    "float": ("CoreML6", None),
+    "palettized": ("CoreML6", lambda source, path: compress(source, path, 6)),
+    "sparse palettes": ("CoreML8", thin),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_two_chunks_compute_what_the_whole_does(form: str, tmp_path: Path) -> None:
+    opset, make_small = FORMS[form]
+    package, component, _ = convert_component(tmp_path, "unet", CONFIGS["unet"], opset=opset)
     package.spec.description.metadata.userDefined["com.github.apple.coremltools.version"] = "8.3.0"
-    if compressed:
-        package = compress(package, tmp_path / "small.mlpackage", 6)
+    if make_small is not None:
+        package = make_small(package, tmp_path / "small.mlpackage")
     first, second = chunk(package, tmp_path / "1.mlpackage", tmp_path / "2.mlpackage", lambda done, total: None)
     feed = _feed("unet", arguments("unet", component), package)
     linked = load(first.path).predict({name: feed[name] for name in inputs(first)})
