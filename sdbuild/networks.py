@@ -1,6 +1,6 @@
 """Networks: functions of arrays by name. One model is a network, and so are chunks, one after the other."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,9 @@ from sdbuild.coreml.runtime import Model, load
 from sdbuild.coreml.runtime.program import TensorType
 from sdbuild.coreml.runtime.storage import Precision
 from sdbuild.errors import UserError
+
+Network = Callable[[Mapping[str, Array]], Mapping[str, Array]]
+"""Arrays by the names of its inputs to arrays by the names of its outputs."""
 
 
 @dataclass(frozen=True)

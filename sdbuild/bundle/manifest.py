@@ -2,16 +2,20 @@
 
 Keys (all paths relative to Resources, sizes in bytes, digests SHA-256 in hexadecimal)::
 
-    schema      1
+    schema      2
     pipeline    the family: sd1, sd2, sdxl
+    networks    a list in the order they run: name, the component's; role (text_encoder, denoiser, decoder, encoder,
+                checker); models that compute it, chunks in their order; inputs and outputs, by port what it carries
+                (`sdbuild.wiring.SIGNALS`); padding, of a text encoder: the token that fills a short prompt up
     sources     by component: {hub, commit}, {builtin}, or {local}, the digest of the tree of weight files
     image       height, width in pixels
     latents     channels; vae_factor, image pixels for one latent pixel along a side; vae_scale, by which latents are
                 multiplied after encoding and divided before decoding
     prompt      tokens, its length
-    unet        attention (original, split_einsum, split_einsum_v2), batch, chunked
+    denoiser    attention (original, split_einsum, split_einsum_v2), batch, chunked
     scheduler   prediction_type, and the numbers of the model's scheduler configuration: beta_start, beta_end, …
-    size_conditioning  of sdxl alone: what its UNet is told of sizes, in pixels, height before width: original_size,
+    scheduler_overrides  what diffusers' pipeline sets in a scheduler, whatever those numbers say
+    size_conditioning  where the denoiser takes sizes: what to give it, in pixels, height before width: original_size,
                 crop_top_left, target_size
     notes       what the app's author should know: what the Swift package cannot do with this model
     target      os, the oldest system; compute_units to load the models for
@@ -35,12 +39,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-_SCHEMA = 1
+from sdbuild.wiring import Part
+
+_SCHEMA = 2
 _SUFFIX = ".mlmodelc"
 
 
 @dataclass(frozen=True)
-class Facts:
+class Description:
     """What is known of a bundle before it is looked at; see the keys of the manifest.
 
     ``scheduler`` is the model's whole ``scheduler_config.json``, as the stage config settled it; ``compression`` has the steps
@@ -57,8 +63,9 @@ class Facts:
     tokens: int
     attention: str
     batch: int
-    chunked: bool
+    networks: Sequence[Part]
     scheduler: Mapping[str, Any]
+    scheduler_overrides: Mapping[str, Any]
     os: str
     compute_units: str
     compiler: Mapping[str, str]
@@ -67,7 +74,9 @@ class Facts:
     compression: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
 
-def make_manifest(resources: Path, facts: Facts, progress: Callable[[int], None] = lambda done: None) -> dict[str, Any]:
+def make_manifest(
+    resources: Path, description: Description, progress: Callable[[int], None] = lambda done: None
+) -> dict[str, Any]:
     """The manifest of the folder ``resources``, whose files are read; ``progress`` gets the bytes read so far."""
     files, done = {}, 0
     for path in sorted(path.relative_to(resources).as_posix() for path in resources.rglob("*") if path.is_file()):
@@ -79,31 +88,37 @@ def make_manifest(resources: Path, facts: Facts, progress: Callable[[int], None]
     folders = sorted({path.partition(_SUFFIX)[0] for path in files if f"{_SUFFIX}/" in path})
     return {
         "schema": _SCHEMA,
-        "pipeline": facts.pipeline,
-        "sources": {name: dict(source) for name, source in facts.sources.items()},
-        "image": {"height": facts.height, "width": facts.width},
+        "pipeline": description.pipeline,
+        "sources": {name: dict(source) for name, source in description.sources.items()},
+        "image": {"height": description.height, "width": description.width},
         "latents": {
-            "channels": facts.latent_channels,
-            "vae_factor": facts.vae_factor,
-            "vae_scale": facts.vae_scale,
+            "channels": description.latent_channels,
+            "vae_factor": description.vae_factor,
+            "vae_scale": description.vae_scale,
         },
-        "prompt": {"tokens": facts.tokens},
-        "unet": {"attention": facts.attention, "batch": facts.batch, "chunked": facts.chunked},
-        "scheduler": {key: value for key, value in facts.scheduler.items() if key != "_diffusers_version"},
-        **(_conditioning(facts) if facts.pipeline == "sdxl" else {}),
-        "notes": list(facts.notes),
-        "target": {"os": facts.os, "compute_units": facts.compute_units},
-        "compiler": dict(facts.compiler),
-        "tools": dict(facts.tools),
-        "models": {name: _model(resources, name, files, facts) for name in folders},
+        "prompt": {"tokens": description.tokens},
+        "denoiser": {
+            "attention": description.attention,
+            "batch": description.batch,
+            "chunked": any(len(part.models) > 1 for part in description.networks if part.role == "denoiser"),
+        },
+        "networks": [part.data() for part in description.networks],
+        "scheduler": {key: value for key, value in description.scheduler.items() if key != "_diffusers_version"},
+        "scheduler_overrides": dict(description.scheduler_overrides),
+        **(_conditioning(description) if any(part.input("sizes") for part in description.networks) else {}),
+        "notes": list(description.notes),
+        "target": {"os": description.os, "compute_units": description.compute_units},
+        "compiler": dict(description.compiler),
+        "tools": dict(description.tools),
+        "models": {name: _model(resources, name, files, description) for name in folders},
         "files": files,
         "size": sum(entry["size"] for entry in files.values()),
         "sha256": tree_digest(files),
     }
 
 
-def _conditioning(facts: Facts) -> dict[str, Any]:
-    size = [facts.height, facts.width]
+def _conditioning(description: Description) -> dict[str, Any]:
+    size = [description.height, description.width]
     return {"size_conditioning": {"original_size": size, "crop_top_left": [0, 0], "target_size": size}}
 
 
@@ -112,12 +127,14 @@ def write_manifest(manifest: Mapping[str, Any], path: Path) -> None:
     path.write_text(json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _model(resources: Path, name: str, files: Mapping[str, Mapping[str, Any]], facts: Facts) -> dict[str, Any]:
+def _model(
+    resources: Path, name: str, files: Mapping[str, Mapping[str, Any]], description: Description
+) -> dict[str, Any]:
     folder = f"{name}{_SUFFIX}/"
     own = {path.removeprefix(folder): entry for path, entry in files.items() if path.startswith(folder)}
     metadata = json.loads((resources / folder / "metadata.json").read_text(encoding="utf-8"))[0]
     return {
-        "compression": list(facts.compression.get(name, ())),
+        "compression": list(description.compression.get(name, ())),
         "compute_precision": metadata.get("computePrecision"),
         "storage_precision": metadata.get("storagePrecision"),
         "size": sum(entry["size"] for entry in own.values()),

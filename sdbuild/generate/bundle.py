@@ -1,16 +1,19 @@
 """A built bundle, as ``manifest.json`` describes it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sdbuild.errors import UserError
+from sdbuild.flow.facts import Facts
+from sdbuild.generate.inference import FAMILIES, infer_denoiser, infer_parts
 from sdbuild.standins import ENOUGH, stand_in, stand_in_at
+from sdbuild.wiring import ROLES, Part, part_of
 
-_PIPELINES = ("sd1", "sd2", "sdxl")
-_SCHEMA = 1
+_SCHEMA, _WITHOUT_NETWORKS = 2, 1
+"""Versions of the manifest: that of today, and the one that did not say how the networks are joined."""
 _AGAIN = "run `doit build` again, or get the bundle again where it is not of your own making"
 GUIDANCE, STEPS = 7.5, 20
 """For a bundle that says nothing of them."""
@@ -18,55 +21,37 @@ GUIDANCE, STEPS = 7.5, 20
 
 @dataclass(frozen=True)
 class Bundle:
-    """What there is to know before a model is loaded; see docs/manifest.md.
-
-    Attributes:
-        resources: the folder with the models.
-        pipeline: the family, "sd1", "sd2" or "sdxl".
-        height: of an image, in pixels.
-        width: likewise.
-        channels: of a latent image.
-        vae_factor: pixels for one latent pixel, along each side.
-        vae_scale: latents are multiplied by it after encoding.
-        tokens: the length of a prompt.
-        scheduler: the model's scheduler configuration.
-        sha256: of all of ``resources``.
-        models: the digests of the models, by their names.
-        guidance: the model's best, or the usual one.
-        steps: likewise.
-        notes: what the user should know of it.
-        kept: the folder with ``resources`` is there as long as this is not let go.
-    """
+    """What there is to know before a model is loaded; see docs/manifest.md."""
 
     resources: Path
+    """The folder with the models."""
     pipeline: str
-    height: int
-    width: int
-    channels: int
-    vae_factor: int
-    vae_scale: float
-    tokens: int
-    scheduler: Mapping[str, Any]
+    """The name of its family."""
+    facts: Facts
+    """What its flow goes by."""
     sha256: str
+    """Of all of ``resources``."""
     models: Mapping[str, str]
+    """The digests of the models, by their names."""
     guidance: float
+    """The model's best, or the usual one."""
     steps: int
+    """Likewise."""
     notes: tuple[str, ...] = ()
+    """What the user should know of it."""
     kept: object = None
+    """The folder with ``resources`` is there as long as this is not let go."""
 
-    @property
-    def xl(self) -> bool:
-        """Whether there are two text encoders, and conditions on the image's size."""
-        return self.pipeline == "sdxl"
+    def needed(self, part: Part | None, role: str) -> Part:
+        """A part that no image can be generated without.
 
-    @property
-    def latent_shape(self) -> tuple[int, int, int, int]:
-        """Of one image: [1, channels, height, width]."""
-        return 1, self.channels, self.height // self.vae_factor, self.width // self.vae_factor
-
-    def has(self, *names: str) -> bool:
-        """Whether the bundle has these models."""
-        return all(name in self.models for name in names)
+        Raises:
+            UserError: there is none.
+        """
+        if part is None:
+            has = ", ".join(f"{each.name} ({each.role})" for each in self.facts.parts)
+            raise UserError(f"{self.resources}: no {role} in this bundle, which has {has}")
+        return part
 
     def model(self, name: str) -> Path:
         """The folder of a model.
@@ -99,32 +84,71 @@ def read_bundle(folder: Path) -> Bundle:
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: damaged, it is not JSON ({error}); {_AGAIN}") from None
     fields = _Fields(path, manifest)
-    if fields.get(int, "schema") != _SCHEMA:
+    if fields.get(int, "schema") not in (_SCHEMA, _WITHOUT_NETWORKS):
         raise UserError(f"{path}: written by another version of sdbuild; {_AGAIN}")
-    pipeline = fields.get(str, "pipeline")
-    if pipeline not in _PIPELINES:
-        raise UserError(
-            f"{path}: drawing with a pipeline {pipeline} is not supported, only with {', '.join(_PIPELINES)}"
-        )
     resources = folder / "Resources"
     if not resources.is_dir():
         resources = folder  # an unpacked zip has all in one folder
     _check_files(resources, fields)
+    models = {name: fields.get(str, "models", name, "sha256") for name in fields.get(dict, "models")}
+    described = _networks if fields.get(int, "schema") == _SCHEMA else _inferred_networks
     return Bundle(
         resources=resources,
-        pipeline=pipeline,
-        height=fields.get(int, "image", "height"),
-        width=fields.get(int, "image", "width"),
-        channels=fields.get(int, "latents", "channels"),
-        vae_factor=fields.get(int, "latents", "vae_factor"),
-        vae_scale=float(fields.get((int, float), "latents", "vae_scale")),
-        tokens=fields.get(int, "prompt", "tokens"),
-        scheduler=fields.get(dict, "scheduler"),
+        pipeline=fields.get(str, "pipeline"),
+        facts=Facts(
+            height=fields.get(int, "image", "height"),
+            width=fields.get(int, "image", "width"),
+            tokens=fields.get(int, "prompt", "tokens"),
+            latent_channels=fields.get(int, "latents", "channels"),
+            vae_factor=fields.get(int, "latents", "vae_factor"),
+            vae_scale=float(fields.get((int, float), "latents", "vae_scale")),
+            scheduler=fields.get(dict, "scheduler"),
+            **described(fields, resources, list(models)),
+        ),
         sha256=fields.get(str, "sha256"),
-        models={name: fields.get(str, "models", name, "sha256") for name in fields.get(dict, "models")},
+        models=models,
         guidance=float(fields.get((int, float), "defaults", "guidance", default=GUIDANCE)),
         steps=fields.get(int, "defaults", "steps", default=STEPS),
     )
+
+
+def _networks(fields: "_Fields", _resources: Path, models: Sequence[str]) -> dict[str, Any]:
+    """What a manifest says of the networks."""
+    parts = []
+    for number, network in enumerate(fields.get(list, "networks")):
+        try:
+            part = part_of(network)
+        except (TypeError, KeyError, ValueError):
+            raise UserError(f"{fields.path}: damaged, networks.{number} is {network!r}; {_AGAIN}") from None
+        if part.role not in ROLES:
+            raise UserError(
+                f"{fields.path}: generating with a {part.role} ({part.name}) is not supported, only with these: "
+                f"{', '.join(ROLES)}"
+            )
+        if missing := [name for name in part.models if name not in models]:
+            raise UserError(f"{fields.path}: damaged, {part.name} has no {missing[0]} under models; {_AGAIN}")
+        parts.append(part)
+    return {
+        "parts": tuple(parts),
+        "batch": fields.get(int, "denoiser", "batch"),
+        "scheduler_overrides": fields.get(dict, "scheduler_overrides"),
+    }
+
+
+def _inferred_networks(fields: "_Fields", resources: Path, models: Sequence[str]) -> dict[str, Any]:
+    """What an older manifest did not say, read from the models."""
+    pipeline = fields.get(str, "pipeline")
+    families = {family.name: family for family in FAMILIES}
+    if pipeline not in families:
+        raise UserError(
+            f"{fields.path}: drawing with a pipeline {pipeline} is not supported, only with {', '.join(sorted(families))}"
+        )
+    denoiser = infer_denoiser(resources, models)
+    return {
+        "parts": infer_parts(resources, models, denoiser),
+        "batch": denoiser.batch,
+        "scheduler_overrides": families[pipeline].scheduler_overrides,
+    }
 
 
 class _Fields:

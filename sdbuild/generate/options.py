@@ -4,12 +4,11 @@ import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 from sdbuild.errors import UsageError
+from sdbuild.flow.facts import Rng
 from sdbuild.generate.schedulers import find_scheduler
-
-Rng = Literal["numpy", "torch"]
 
 PREDICTIONS = ("epsilon", "v_prediction")
 MAX_SEED = 2**32 - 1

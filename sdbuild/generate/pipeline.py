@@ -1,6 +1,6 @@
-"""Draw with a bundle: prompt → text encoders → UNet, step by step → VAE decoder.
+"""Draw with a bundle: prompt → text encoders → denoiser, step by step → decoder.
 
-One model is in memory at a time, but for the two halves of a chunked UNet: all prompts are encoded, then all latent
+One model is in memory at a time, but for the two halves of a chunked denoiser: all prompts are encoded, then all latent
 images are drawn, then all are decoded, then all are looked at by the safety checker, if there is one.
 """
 
@@ -18,16 +18,21 @@ from sdbuild import __version__
 from sdbuild.arrays import Array
 from sdbuild.coreml.runtime.storage import Precision
 from sdbuild.errors import UsageError
+from sdbuild.flow.conditions import Condition, encode
+from sdbuild.flow.denoise import Origin, begin, denoise
+from sdbuild.flow.facts import Rng
+from sdbuild.flow.latents import decode, encode_image, shown
+from sdbuild.flow.noise import Noise
+from sdbuild.flow.schedulers import make_scheduler
+from sdbuild.generate.backend import BundleBackend
 from sdbuild.generate.bundle import Bundle
-from sdbuild.generate.denoise import Origin, begin, denoise
 from sdbuild.generate.foreign import open_bundle
-from sdbuild.generate.models import Condition, Decoder, Encoder, SafetyChecker, TextEncoders, UNet
-from sdbuild.generate.noise import Noise
-from sdbuild.generate.options import MAX_STEPS, STRENGTH, Options, Rng, check_range, check_seed, check_text
+from sdbuild.generate.options import MAX_STEPS, STRENGTH, Options, check_range, check_seed, check_text
 from sdbuild.generate.picture import Picture, Start, read_image
 from sdbuild.generate.places import name_of
-from sdbuild.generate.schedulers import find_scheduler
-from sdbuild.generate.scheduling import make_scheduler, unread
+from sdbuild.generate.safety import is_safe
+from sdbuild.generate.schedulers import choose_kind, find_scheduler, unread
+from sdbuild.generate.tokenizer import Tokens
 from sdbuild.networks import Machine
 
 Progress = Callable[[str, int, int], None]
@@ -146,55 +151,77 @@ class Pipeline:
         drawings = [(index, seed) for index in range(len(prompts)) for seed in seeds]
 
         report("encode prompts", 0, 1)
+        backend, facts = BundleBackend(self.bundle, self._machine), self.bundle.facts
         texts = [*prompts, plan.options.negative] if plan.guided else prompts
-        sizes = plan.options.told_sizes(self.bundle.height, self.bundle.width)
-        conditions, notes = TextEncoders(self.bundle, self._machine, sizes).encode(texts)
-        latents = self._latents(plan, conditions, drawings, report)
-        images = self._decode(latents, report)
+        conditions = encode(backend, facts, texts, plan.options.told_sizes(facts.height, facts.width))
+        notes = [_notes(backend.read(facts.text_encoders[0], text)) for text in texts]
+        latents = self._latents(backend, plan, conditions, drawings, report)
+        images = self._decode(backend, latents, report)
         pictures = []
-        for (index, seed), image, safe in zip(drawings, images, self._check_safety(images, report), strict=True):
+        for (index, seed), image, safe in zip(
+            drawings, images, self._check_safety(backend, images, report), strict=True
+        ):
             remarks = [*plan.notes, *notes[index], *(notes[-1] if plan.guided else [])]
             metadata = self._metadata(plan, prompts[index], seed)
             pixels = image if safe else np.zeros_like(image)
             pictures.append(Picture(pixels, metadata, tuple(dict.fromkeys(remarks)), withheld=not safe))
         return pictures
 
-    def _decode(self, latents: Sequence[torch.Tensor], report: Progress) -> list[Array]:
+    def _decode(self, backend: BundleBackend, latents: Sequence[Array], report: Progress) -> list[Array]:
         """The pixels of each latent image, uint8 [height, width, 3]."""
         report("decode", 0, len(latents))
-        decoder = Decoder(self.bundle, self._machine)
-        images: list[Array] = []
-        for latent in latents:
-            images.append(decoder.decode(latent.numpy()))
-            report("decode", len(images), len(latents))
+        facts, images = self.bundle.facts, list[Array]()
+        decoder = self.bundle.needed(facts.decoder, "decoder")
+        with backend.network(decoder) as network:
+            for latent in latents:
+                image = shown(decode(network, decoder, latent, facts.vae_scale)[0])
+                images.append(np.round(image * 255).astype(np.uint8).transpose(1, 2, 0))
+                report("decode", len(images), len(latents))
         return images
 
-    def _check_safety(self, images: Sequence[Array], report: Progress) -> list[bool]:
+    def _check_safety(self, backend: BundleBackend, images: Sequence[Array], report: Progress) -> list[bool]:
         """Whether each may be shown: all of them, without a safety checker."""
-        if not self.bundle.has("SafetyChecker"):
+        checker = self.bundle.facts.checker
+        if checker is None:
             return [True] * len(images)
         report("check safety", 0, len(images))
-        checker = SafetyChecker(self.bundle, self._machine)
         found: list[bool] = []
-        for image in images:
-            found.append(checker.is_safe(image))
-            report("check safety", len(found), len(images))
+        with backend.network(checker) as network:
+            for image in images:
+                found.append(is_safe(network, checker, image))
+                report("check safety", len(found), len(images))
         return found
 
     def _latents(
-        self, plan: _Plan, conditions: Sequence[Condition], drawings: Sequence[tuple[int, int]], report: Progress
-    ) -> list[torch.Tensor]:
+        self,
+        backend: BundleBackend,
+        plan: _Plan,
+        conditions: Sequence[Condition],
+        drawings: Sequence[tuple[int, int]],
+        report: Progress,
+    ) -> list[Array]:
         """The latent image of each (prompt, seed); guided, the last of ``conditions`` is the negative prompt's."""
-        origin = self._origin(plan)
-        unet = UNet(self.bundle, self._machine)
-        latents: list[torch.Tensor] = []
-        for index, seed in drawings:
-            what = f"picture {len(latents) + 1} of {len(drawings)}, seed {seed}"
-            noise, scheduler = Noise(plan.options.rng, seed), self._scheduler(plan.scheduler, plan.steps)
-            start = begin(scheduler, noise, self.bundle.latent_shape, plan.steps, origin)
-            chosen = [*(conditions[-1:] if plan.guided else []), conditions[index]]
-            told = partial(report, what)
-            latents.append(denoise(unet, scheduler, chosen, plan.guidance, start, noise.generator, told))
+        origin, facts = self._origin(backend, plan), self.bundle.facts
+        denoiser, latents = self.bundle.needed(facts.denoiser, "denoiser"), list[Array]()
+        with backend.network(denoiser) as network:
+            for index, seed in drawings:
+                what = f"picture {len(latents) + 1} of {len(drawings)}, seed {seed}"
+                noise, scheduler = Noise(plan.options.rng, seed), self._scheduler(plan.scheduler, plan.steps)
+                start = begin(scheduler, noise, facts.latent_shape, plan.steps, origin)
+                chosen = [*(conditions[-1:] if plan.guided else []), conditions[index]]
+                latents.append(
+                    denoise(
+                        network,
+                        denoiser,
+                        facts.batch,
+                        scheduler,
+                        chosen,
+                        plan.guidance,
+                        start,
+                        noise.generator,
+                        report=partial(report, what),
+                    )
+                )
         return latents
 
     def check(self, options: Options) -> None:
@@ -203,19 +230,23 @@ class Pipeline:
 
     def _plan(self, options: Options) -> _Plan:
         """Put the bundle's defaults in."""
+        facts = self.bundle.facts
+        for part, role in ((next(iter(facts.text_encoders), None), "text encoder"), (facts.denoiser, "denoiser")):
+            self.bundle.needed(part, role)
+        self.bundle.needed(facts.decoder, "decoder")
         steps = self.bundle.steps if options.steps is None else options.steps
-        check_range("steps", steps, 1, min(MAX_STEPS, self.bundle.scheduler.get("num_train_timesteps", MAX_STEPS)))
+        check_range("steps", steps, 1, min(MAX_STEPS, facts.scheduler.get("num_train_timesteps", MAX_STEPS)))
         guidance = self.bundle.guidance if options.guidance is None else options.guidance
         if options.negative and guidance <= 1:
             raise UsageError(f"negative=: has no effect at guidance {guidance:g}; it must be above 1 for that")
-        if options.sizes is not None and not self.bundle.xl:
+        if options.sizes is not None and not facts.takes_sizes:
             raise UsageError(
                 f"sizes=: only the UNet of SDXL is told of sizes, and this bundle is {self.bundle.pipeline}"
             )
         strength = STRENGTH if options.strength is None else options.strength
         start = None
         if options.image is not None:
-            if not self.bundle.has("VAEEncoder"):
+            if facts.encoder is None:
                 raise UsageError(
                     "image=: this bundle has no VAEEncoder to start from a picture: add vae_encoder to the recipe's "
                     "`components` and build again"
@@ -225,21 +256,26 @@ class Pipeline:
                     f"strength={strength:g}: of {steps} steps none is left to draw; take more steps, or a strength "
                     f"of at least {1 / steps:.2g}"
                 )
-            start = read_image(options.image, self.bundle.height, self.bundle.width)
+            start = read_image(options.image, facts.height, facts.width)
         scheduler = None if options.scheduler is None else find_scheduler(options.scheduler)
         made = self._scheduler(scheduler, steps)
         name = scheduler or type(made).__name__
-        notes = [*self.bundle.notes, *unread(made, self.bundle.scheduler)]
+        notes = [*self.bundle.notes, *unread(made, facts.scheduler)]
         return _Plan(options, steps, guidance, strength, start, scheduler, name, notes)
 
     def _scheduler(self, name: str | None, steps: int) -> Any:
-        return make_scheduler(name, self.bundle.scheduler, steps, xl=self.bundle.xl)
+        facts = self.bundle.facts
+        kind = choose_kind(name, facts.scheduler)
+        return make_scheduler(kind, facts.scheduler, steps, facts.scheduler_overrides)
 
-    def _origin(self, plan: _Plan) -> Origin | None:
+    def _origin(self, backend: BundleBackend, plan: _Plan) -> Origin | None:
         if plan.start is None:
             return None
-        mean, deviation = Encoder(self.bundle, self._machine).encode(plan.start.pixels)
-        return Origin(mean, deviation, self.bundle.vae_scale, plan.strength)
+        encoder = self.bundle.needed(self.bundle.facts.encoder, "encoder")
+        image = plan.start.pixels.transpose(2, 0, 1)[None].astype(np.float32) / 127.5 - 1
+        with backend.network(encoder) as network:
+            mean, deviation = encode_image(network, encoder, image)
+        return Origin(mean, deviation, self.bundle.facts.vae_scale, plan.strength)
 
     def _metadata(self, plan: _Plan, prompt: str, seed: int) -> dict[str, str]:
         metadata = {
@@ -266,3 +302,14 @@ class Pipeline:
             "bundle_sha256": self.bundle.sha256,
             "models_sha256": json.dumps(dict(self.bundle.models), sort_keys=True),
         }
+
+
+def _notes(tokens: Tokens) -> list[str]:
+    """What the user should know of how a prompt was read."""
+    notes = []
+    if tokens.dropped:
+        notes.append(f"the prompt is too long, cut off: {tokens.dropped}")
+    if tokens.unknown:
+        unknown = " ".join(map(repr, tokens.unknown))
+        notes.append(f"the app's tokenizer does not know, and reads as the prompt's end: {unknown}")
+    return notes

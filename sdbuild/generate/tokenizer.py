@@ -16,8 +16,6 @@ from sdbuild.errors import UserError
 from sdbuild.standins import ENOUGH, stand_in
 
 START, END = "<|startoftext|>", "<|endoftext|>"
-PADDING = {"TextEncoder": END, "TextEncoder2": "!"}
-"""What fills a short prompt up, by text encoder."""
 
 _WORD_END = "</w>"
 _BREAKS = "\t\n\x0b\x0c\r\x85\u2028\u2029"

@@ -68,7 +68,7 @@ class _Planner:
             name: {"folder": component.folder, "model_class": component.model_class, "weights": component.weights}
             for name, component in self._components.items()
         }
-        encoders = [part for part in family.components.values() if part.kind.startswith("clip_text")]
+        encoders = [part for part in family.components.values() if part.role == "text_encoder"]
         folders = [component.folder for component in self._components.values()]
         vae_folders = [component.folder for component in self._components.values() if component.weights == "vae"]
         source, vae = recipe.model.source, recipe.model.vae
@@ -130,7 +130,7 @@ class _Planner:
                 "width": recipe.resolution.width,
                 "vae_factor": recipe.family.vae_factor,
             }
-        if component.kind.startswith("vae"):
+        if component.role in ("decoder", "encoder"):
             settings["vae_scale"] = recipe.family.vae_scale
         if component.batched:
             settings["batch"] = recipe.batch
@@ -238,7 +238,7 @@ class _Planner:
         """A component's configuration, and its tokenizer if it takes a prompt."""
         component, family = self._components[name], self._recipe.family
         inputs = [Input(f"config:{name}", self._config, f"{component.folder}/config.json")]
-        encoders = [each for each, part in self._components.items() if part.kind.startswith("clip_text")]
+        encoders = [each for each, part in self._components.items() if part.role == "text_encoder"]
         if name in encoders:
             inputs.append(Input(f"tokenizer:{name}", self._config, family.tokenizers[encoders.index(name)]))
         return inputs
@@ -316,10 +316,14 @@ class _Planner:
                 ),
                 Input("scheduler", self._config, f"{family.scheduler}/scheduler_config.json"),
                 Input("notes", self._config, "notes.json"),
-                *(Input("unet", self._download(each)) for each in components.values() if each.kind.startswith("unet")),
+                *(Input("denoiser", self._download(each)) for each in components.values() if each.role == "denoiser"),
                 *proof,
             ],
             pipeline=family.name,
+            networks=[
+                components[name].part(name, [model.name for model in found]).data() for name, found in models.items()
+            ],
+            scheduler_overrides=family.scheduler_overrides,
             sources={name: origin(recipe.source_of(name)) for name in components},
             components={
                 name: {

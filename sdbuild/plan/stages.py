@@ -14,7 +14,7 @@ COMPILE = Stage("compile", 1, "compile the package to what apps load", links=Tru
 ORIGINALS = Stage("originals", 1, "run the originals in PyTorch", ("torch", "diffusers", "transformers"))
 MEASURE = Stage("measure", 2, "hold what every stage made of a component against PyTorch", ("torch",))
 VERIFY = Stage("verify", 5, "draw with what ships, and judge", ("torch", "diffusers", "transformers"))
-BUNDLE = Stage("bundle", 4, "put Resources together and check them", links=True)
+BUNDLE = Stage("bundle", 5, "put Resources together and check them", links=True)
 
 _MAKING = (CONFIG, DOWNLOAD, TRACE, CONVERT, COMPRESS, CHUNK, COMPILE)
 STAGES = {stage.name: stage for stage in (*_MAKING, ORIGINALS, MEASURE, VERIFY, BUNDLE)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,6 +14,7 @@ from sdbuild.recipe.fields import WHOLE, Resolution, ResolutionField, Strict, ch
 from sdbuild.recipe.files import names_in, pipelines_folder, read_text, split_lines
 from sdbuild.recipe.problems import Problem, RecipeError, Span, allowed, display, report, suggestion
 from sdbuild.recipe.validation import load_model
+from sdbuild.wiring import ROLES, SIGNALS, Part
 
 Precision = Literal["float16", "float32"]
 
@@ -39,6 +41,18 @@ def _dimension(value: str | int) -> str | int:
     return value
 
 
+def _signal(value: str) -> str:
+    if value not in SIGNALS:
+        raise wrong(f"no port carries '{value}'", *suggestion(value, SIGNALS), allowed(SIGNALS))
+    return value
+
+
+def _role(value: str) -> str:
+    if value not in ROLES:
+        raise wrong(f"no network has the role '{value}'", *suggestion(value, ROLES), allowed(ROLES))
+    return value
+
+
 class Port(Strict):
     """One input or output of a compiled model."""
 
@@ -47,6 +61,9 @@ class Port(Strict):
         description="Element type at the boundary; component: the component's own precision."
     )
     description: str = Field(min_length=1, description="Shown by Xcode.")
+    carries: Annotated[str, AfterValidator(_signal)] | None = Field(
+        default=None, description="What the pipeline gives it or takes from it; left out where nothing does."
+    )
     shape: tuple[Annotated[str | int, AfterValidator(_dimension)], ...] = Field(
         min_length=1, description="Numbers and names of dimensions."
     )
@@ -60,6 +77,8 @@ class Component(Strict):
     kind: Literal[
         "clip_text", "clip_text_pooled", "unet", "unet_xl", "vae_decoder", "vae_encoder", "safety_checker"
     ] = Field(description="Wrapper that gives it the ports below.")
+    role: Annotated[str, AfterValidator(_role)] = Field(description="Its part in the pipeline.")
+    padding: str = Field(default="", description="Of a text encoder: the token that fills a short prompt up.")
     swift_name: str = Field(pattern=r"^[A-Za-z0-9]+$", description="Name of its .mlmodelc in Resources.")
     description: str = Field(min_length=1, description="Shown by Xcode.")
     precision: Precision = Field(default="float16", description="Precision of weights and arithmetic.")
@@ -79,6 +98,17 @@ class Component(Strict):
     )
     inputs: tuple[Port, ...] = Field(min_length=1, description="In the order of the Swift package.")
     outputs: tuple[Port, ...] = Field(min_length=1, description="In the order of the Swift package.")
+
+    def part(self, name: str, models: Iterable[str] = ()) -> Part:
+        """What the component called ``name`` does in the pipeline; ``models`` compute it, chunks in their order."""
+        return Part(
+            name=name,
+            role=self.role,
+            inputs={port.name: port.carries for port in self.inputs if port.carries is not None},
+            outputs={port.name: port.carries for port in self.outputs if port.carries is not None},
+            padding=self.padding,
+            models=tuple(models),
+        )
 
 
 class Family(Strict):
@@ -107,6 +137,9 @@ class Family(Strict):
     tokens: int = Field(ge=1, description="Length of a prompt in tokens.")
     tokenizers: tuple[str, ...] = Field(min_length=1, description="Tokenizer folders; the first one goes to Resources.")
     scheduler: str = Field(min_length=1, description="Scheduler folder.")
+    scheduler_overrides: dict[str, int | float | bool | str] = Field(
+        default={}, description="What a scheduler is made with, whatever the model's configuration says."
+    )
     components: dict[str, Component] = Field(min_length=1, description="Its networks, in the order they run.")
 
     @field_validator("components")

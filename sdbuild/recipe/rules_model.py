@@ -202,5 +202,5 @@ def batch_fits(recipe: Recipe, _written: WrittenRecipe) -> Iterator[Finding]:
 
 
 def _unet(family: Family) -> Component:
-    (unet,) = (component for component in family.components.values() if component.kind.startswith("unet"))
+    (unet,) = (component for component in family.components.values() if component.role == "denoiser")
     return unet

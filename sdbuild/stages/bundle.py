@@ -7,23 +7,25 @@ from typing import Any
 
 from sdbuild.bundle.assemble import assemble
 from sdbuild.bundle.contract import ContractError, Expectations, check_resources
-from sdbuild.bundle.manifest import Facts, make_manifest, tree_digest, write_manifest
+from sdbuild.bundle.manifest import Description, make_manifest, tree_digest, write_manifest
 from sdbuild.bundle.zip import write_zip
 from sdbuild.modeling.markers import markers_in
 from sdbuild.sources.schedulers import with_markers
 from sdbuild.stages import Job
+from sdbuild.wiring import part_of
 
 
 def run(job: Job) -> None:
     """Write ``Resources/``, ``manifest.json`` and, if asked for, ``<stem>.zip``.
 
-    Parameters: ``pipeline``; ``components``, by name, each with ``models`` (Swift names), ``precision`` and ``compress``
-    (steps); ``height``, ``width``, ``batch``, ``tokens``, ``latent_channels``, ``vae_factor``, ``attention``,
-    ``deployment_target``, ``compute_units``, ``compiler``, ``tools`` (versions by name); ``vae_scale``, the family's;
-    ``sources``, by component, where weights are from ("hub", "builtin" or "local"); ``zip``, the archive's stem or null.
+    Parameters: ``pipeline``; ``networks``, a list of `Part.data` in the order they run; ``components``, by name, each with
+    ``models`` (Swift names), ``precision`` and ``compress`` (steps); ``height``, ``width``, ``batch``, ``tokens``,
+    ``latent_channels``, ``vae_factor``, ``attention``, ``deployment_target``, ``compute_units``, ``compiler``, ``tools``
+    (versions by name); ``vae_scale`` and ``scheduler_overrides``, the family's; ``sources``, by component, where weights are
+    from ("hub", "builtin" or "local"); ``zip``, the archive's stem or null.
 
     Inputs: ``compiled:<Swift name>``, its ``.mlmodelc``; ``tokenizer:<name>``, folders, the first one's files are taken;
-    ``scheduler`` and ``notes``, as config settled them; ``unet``, if there is one, its weights, for the marks among them;
+    ``scheduler`` and ``notes``, as config settled them; ``denoiser``, if there is one, its weights, for the marks among them;
     ``files:<component>``, what config recorded of the weight files; ``weights:<component>``, for local ones, what download
     recorded of them; ``verify``, if that ran, what it found, which is shown beside the bundle.
     """
@@ -38,9 +40,9 @@ def run(job: Job) -> None:
             shutil.copy(inputs["verify"] / name, job.output / name)
     size = sum(file.stat().st_size for file in resources.rglob("*") if file.is_file())
     total = 2 * size if parameters["zip"] else size
-    facts = _facts(job)
+    description = _description(job)
     write_manifest(
-        make_manifest(resources, facts, lambda done: job.progress(done, total, "B")), job.output / "manifest.json"
+        make_manifest(resources, description, lambda done: job.progress(done, total, "B")), job.output / "manifest.json"
     )
     if parameters["zip"]:
         archive = job.output / f"{parameters['zip']}.zip"
@@ -70,15 +72,15 @@ def _expectations(parameters: dict[str, Any]) -> Expectations:
     )
 
 
-def _facts(job: Job) -> Facts:
+def _description(job: Job) -> Description:
     parameters, inputs = job.parameters, job.inputs
-    schedule = with_markers(_read(inputs["scheduler"]), markers_in(inputs["unet"]) if "unet" in inputs else ())
+    schedule = with_markers(_read(inputs["scheduler"]), markers_in(inputs["denoiser"]) if "denoiser" in inputs else ())
     for note in schedule.notes:
         job.warn(note)
     components = parameters["components"].values()
     commits = {name: _read(path)["commit"] for name, path in _by_name(inputs, "files").items()}
     weights = {name: {"local": _weights_digest(path)} for name, path in _by_name(inputs, "weights").items()}
-    return Facts(
+    return Description(
         pipeline=parameters["pipeline"],
         sources={
             name: origin | weights.get(name, {}) | ({"commit": commits[name]} if commits[name] else {})
@@ -92,8 +94,9 @@ def _facts(job: Job) -> Facts:
         tokens=parameters["tokens"],
         attention=parameters["attention"],
         batch=parameters["batch"],
-        chunked=any(len(component["models"]) > 1 for component in components),
+        networks=[part_of(network) for network in parameters["networks"]],
         scheduler=schedule.config,
+        scheduler_overrides=parameters["scheduler_overrides"],
         notes=list(dict.fromkeys([*_read(inputs["notes"]), *schedule.notes, *_notes(parameters)])),
         os=parameters["deployment_target"],
         compute_units=parameters["compute_units"],
@@ -104,10 +107,11 @@ def _facts(job: Job) -> Facts:
 
 
 def _notes(parameters: dict[str, Any]) -> list[str]:
-    if parameters["pipeline"] != "sdxl" or parameters["height"] == parameters["width"]:
+    takes_sizes = any(part_of(network).input("sizes") for network in parameters["networks"])
+    if not takes_sizes or parameters["height"] == parameters["width"]:
         return []
     return [
-        "images are not square, and the Swift package tells the UNet of one number for both sides (originalSize and "
+        "images are not square, and the Swift package tells the denoiser of one number for both sides (originalSize and "
         "targetSize): pictures differ from those with `size_conditioning`"
     ]
 

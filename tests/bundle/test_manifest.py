@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from sdbuild.bundle.assemble import assemble
-from sdbuild.bundle.manifest import Facts, make_manifest, write_manifest
+from sdbuild.bundle.manifest import Description, make_manifest, write_manifest
+from sdbuild.recipe import load_family
 from tests.bundle.models import MERGES, VOCABULARY, Workshop, diffusion
 
-FACTS = Facts(
+DESCRIPTION = Description(
     pipeline="sd1",
     sources={"unet": {"builtin": "shapes"}},
     height=64,
@@ -24,7 +25,11 @@ FACTS = Facts(
     tokens=77,
     attention="split_einsum_v2",
     batch=2,
-    chunked=False,
+    networks=[
+        load_family("sd1").components[component].part(component, [model])
+        for component, model in (("text_encoder", "TextEncoder"), ("unet", "Unet"), ("vae_decoder", "VAEDecoder"))
+    ],
+    scheduler_overrides={"steps_offset": 1},
     scheduler={"_class_name": "PNDMScheduler", "beta_start": 0.00085, "prediction_type": "v_prediction"},
     notes=["the app must bring a scheduler of its own"],
     os="iOS17",
@@ -60,7 +65,7 @@ def test_assembled_files_are_links_where_links_are_possible(resources: Path) -> 
 
 
 def test_what_an_app_must_know(resources: Path) -> None:
-    manifest = make_manifest(resources, FACTS)
+    manifest = make_manifest(resources, DESCRIPTION)
     assert manifest["image"] == {"height": 64, "width": 128}
     assert manifest["latents"] == {"channels": 4, "vae_factor": 8, "vae_scale": 0.18215}
     assert manifest["scheduler"] == {
@@ -69,6 +74,17 @@ def test_what_an_app_must_know(resources: Path) -> None:
         "prediction_type": "v_prediction",
     }
     assert manifest["notes"] == ["the app must bring a scheduler of its own"]
+    assert manifest["scheduler_overrides"] == {"steps_offset": 1}
+    assert manifest["denoiser"] == {"attention": "split_einsum_v2", "batch": 2, "chunked": False}
+    assert manifest["networks"][0] == {
+        "name": "text_encoder",
+        "role": "text_encoder",
+        "inputs": {"input_ids": "tokens"},
+        "outputs": {"last_hidden_state": "hidden"},
+        "padding": "<|endoftext|>",
+        "models": ["TextEncoder"],
+    }
+    assert "size_conditioning" not in manifest
     unet = manifest["models"]["Unet"]
     assert unet["compression"] == [{"palettize": {"bits": 6}}]
     assert unet["compute_precision"] == "Mixed (Float16, Float32)"
@@ -78,7 +94,7 @@ def test_what_an_app_must_know(resources: Path) -> None:
 
 def test_sizes_and_digests_are_those_of_the_files(resources: Path) -> None:
     read: list[int] = []
-    manifest = make_manifest(resources, FACTS, read.append)
+    manifest = make_manifest(resources, DESCRIPTION, read.append)
     files = {p.relative_to(resources).as_posix(): p.read_bytes() for p in resources.rglob("*") if p.is_file()}
     assert manifest["files"] == {
         path: {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()} for path, content in files.items()
@@ -92,7 +108,7 @@ def test_sizes_and_digests_are_those_of_the_files(resources: Path) -> None:
 @pytest.mark.skipif(shutil.which("sha256sum") is None, reason="sha256sum is not installed")
 @pytest.mark.parametrize("model", [None, "Unet"])
 def test_the_documented_command_repeats_a_tree_digest(model: str | None, resources: Path) -> None:
-    manifest = make_manifest(resources, FACTS)
+    manifest = make_manifest(resources, DESCRIPTION)
     command = r"find . -type f -printf '%P\n' | LC_ALL=C sort | xargs -d '\n' sha256sum | sha256sum"
     folder = resources / f"{model}.mlmodelc" if model else resources
     digest = subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True, check=True).stdout[:64]
@@ -104,11 +120,21 @@ def test_the_text_is_the_same_for_a_copy_elsewhere_and_tells_nothing_of_the_mach
 ) -> None:
     copy = tmp_path / "elsewhere"
     shutil.copytree(resources, copy)
-    reordered = replace(FACTS, scheduler=dict(reversed(FACTS.scheduler.items())))
-    write_manifest(make_manifest(resources, FACTS), tmp_path / "1.json")
+    reordered = replace(DESCRIPTION, scheduler=dict(reversed(DESCRIPTION.scheduler.items())))
+    write_manifest(make_manifest(resources, DESCRIPTION), tmp_path / "1.json")
     write_manifest(make_manifest(copy, reordered), tmp_path / "2.json")
     text = (tmp_path / "1.json").read_text()
     assert text == (tmp_path / "2.json").read_text()
     assert str(tmp_path) not in text
     assert list(json.loads(text)) == sorted(json.loads(text))
     assert text.endswith("}\n")
+
+
+def test_a_denoiser_that_takes_sizes_is_told_of_them(resources: Path) -> None:
+    networks = [load_family("sdxl").components["unet"].part("unet", ["Unet"])]
+    size = [64, 128]
+    assert make_manifest(resources, replace(DESCRIPTION, networks=networks))["size_conditioning"] == {
+        "original_size": size,
+        "crop_top_left": [0, 0],
+        "target_size": size,
+    }

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from sdbuild.bundle.assemble import assemble
-from sdbuild.bundle.manifest import Facts, make_manifest, write_manifest
+from sdbuild.bundle.manifest import Description, make_manifest, write_manifest
 from sdbuild.coreml.chunk import chunk
 from sdbuild.coreml.compiler import compile_package
 from sdbuild.coreml.convert import Metadata, Port, convert
@@ -99,7 +99,8 @@ def _described(
     chunked: bool = False,
 ) -> Path:
     """The bundle ``path``, with a manifest for its Resources."""
-    facts = Facts(
+    family, built = load_family(pipeline), {each.stem for each in (path / "Resources").glob("*.mlmodelc")}
+    description = Description(
         pipeline=pipeline,
         sources={},
         height=shape.height,
@@ -110,14 +111,19 @@ def _described(
         tokens=77,
         attention="original",
         batch=shape.batch,
-        chunked=chunked,
+        networks=[
+            component.part(name, ["UnetChunk1", "UnetChunk2"] if chunked and name == "unet" else [component.swift_name])
+            for name, component in family.components.items()
+            if component.swift_name in built or (chunked and name == "unet")
+        ],
+        scheduler_overrides=family.scheduler_overrides,
         scheduler=scheduler,
         os="iOS17",
         compute_units="cpuAndGPU",
         compiler={},
         tools={},
     )
-    write_manifest(make_manifest(path / "Resources", facts), path / "manifest.json")
+    write_manifest(make_manifest(path / "Resources", description), path / "manifest.json")
     return path
 
 

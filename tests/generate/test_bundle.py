@@ -27,8 +27,9 @@ def change(folder: Path, **changes: Any) -> None:
 
 def test_a_bundle(whole: Path) -> None:
     bundle = read_bundle(whole)
-    assert (bundle.pipeline, bundle.height, bundle.width, bundle.latent_shape) == ("sd1", 64, 64, (1, 4, 8, 8))
-    assert (bundle.guidance, bundle.steps, bundle.tokens) == (7.5, 20, 77)
+    facts = bundle.facts
+    assert (bundle.pipeline, facts.height, facts.width, facts.latent_shape) == ("sd1", 64, 64, (1, 4, 8, 8))
+    assert (bundle.guidance, bundle.steps, facts.tokens) == (7.5, 20, 77)
     assert bundle.model("Unet") == whole / "Resources" / "Unet.mlmodelc"
     with pytest.raises(UserError, match="no VAEEncoder in this bundle, which has TextEncoder, Unet, VAEDecoder"):
         bundle.model("VAEEncoder")
@@ -40,6 +41,28 @@ def test_defaults_of_the_bundle(copy: Path) -> None:
     assert (picture.metadata["guidance"], picture.metadata["steps"]) == ("2", "3")
 
 
+@pytest.mark.parametrize("name", ["whole", "chunked", "large"])
+def test_a_manifest_of_the_first_schema_says_the_same(
+    name: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """It did not say how the networks are joined, which is read from the models."""
+    folder: Path = request.getfixturevalue(name)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for key in ("networks", "scheduler_overrides", "denoiser"):
+        del manifest[key]
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest | {"schema": 1}))
+    (tmp_path / "Resources").symlink_to(folder / "Resources")
+    assert read_bundle(tmp_path).facts == read_bundle(folder).facts
+
+
+def test_what_an_image_takes_and_is_not_there(copy: Path) -> None:
+    networks = json.loads((copy / "manifest.json").read_text())["networks"]
+    for role, what in (("text_encoder", "text encoder"), ("denoiser", "denoiser"), ("decoder", "decoder")):
+        change(copy, networks=[network for network in networks if network["role"] != role])
+        with pytest.raises(UserError, match=f"Resources: no {what} in this bundle, which has "):
+            Pipeline.open(copy).generate("a circle")
+
+
 def test_an_unpacked_zip(copy: Path) -> None:
     for entry in (copy / "Resources").iterdir():
         entry.rename(copy / entry.name)
@@ -47,13 +70,21 @@ def test_an_unpacked_zip(copy: Path) -> None:
     assert read_bundle(copy).resources == copy
 
 
+NETWORK: dict[str, Any] = {"name": "unet", "role": "denoiser", "models": ["Unet"], "inputs": {}, "outputs": {}}
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"schema": 2}, "written by another version"),
+        ({"schema": 3}, "written by another version"),
         ({"schema": None}, "damaged, schema is missing"),
-        ({"pipeline": "sd3"}, "drawing with a pipeline sd3 is not supported, only with sd1, sd2, sdxl"),
+        ({"schema": 1, "pipeline": "sd3"}, "drawing with a pipeline sd3 is not supported, only with sd1, sd2, sdxl"),
         ({"image": {"height": "64", "width": 64}}, "damaged, image.height is '64'"),
+        ({"networks": [{"name": "unet"}]}, "damaged, networks.0 is {'name': 'unet'}"),
+        ({"networks": [NETWORK | {"role": "painter"}]}, r"generating with a painter \(unet\) is not supported, only"),
+        ({"networks": [NETWORK | {"models": ["Net"]}]}, "damaged, unet has no Net under models"),
+        ({"networks": [NETWORK | {"inputs": ["sample"]}]}, "damaged, networks.0 is"),
+        ({"networks": None}, "damaged, networks is missing"),
         ({"latents": []}, "damaged, latents.channels is missing"),
         ({"models": {"Unet": 1}}, "damaged, models.Unet.sha256 is missing"),
         ({"scheduler": None}, "damaged, scheduler is missing"),

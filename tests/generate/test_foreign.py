@@ -119,9 +119,18 @@ def test_a_zip_that_a_killed_process_unpacked(tmp_path: Path, monkeypatch: pytes
 
 def test_sdxl_with_sizes_in_one_row(large: Path, tmp_path: Path) -> None:
     bundle = open_bundle(resources(large, tmp_path / "Resources"), "v_prediction")
-    assert (bundle.pipeline, bundle.vae_scale, bundle.height, bundle.width) == ("sdxl", 0.13025, 64, 128)
-    assert (bundle.tokens, bundle.vae_factor, bundle.scheduler["prediction_type"]) == (77, 8, "v_prediction")
-    assert open_bundle(tmp_path / "Resources", "epsilon", 0.5).vae_scale == 0.5
+    assert (bundle.pipeline, bundle.facts.vae_scale, bundle.facts.height, bundle.facts.width) == (
+        "sdxl",
+        0.13025,
+        64,
+        128,
+    )
+    assert (bundle.facts.tokens, bundle.facts.vae_factor, bundle.facts.scheduler["prediction_type"]) == (
+        77,
+        8,
+        "v_prediction",
+    )
+    assert open_bundle(tmp_path / "Resources", "epsilon", 0.5).facts.vae_scale == 0.5
 
 
 def test_what_the_models_do_not_tell_is_asked_for(apples: Path) -> None:

@@ -15,8 +15,8 @@ from PIL import Image
 from sdbuild.coreml.runtime import Model
 from sdbuild.errors import UsageError, UserError
 from sdbuild.generate import Pipeline
+from sdbuild.generate.backend import BundleNetwork
 from sdbuild.generate.bundle import read_bundle
-from sdbuild.generate.models import UNet
 from sdbuild.generate.options import Options
 from sdbuild.networks import Machine
 from sdbuild.shapes.scenes import parse_caption
@@ -94,12 +94,13 @@ def test_sdxl_is_told_of_the_sizes_asked_for(
     def listen(_module: Any, _arguments: Any, given: Any) -> None:
         found.append(given["added_cond_kwargs"]["time_ids"][0].tolist())
 
-    def predict(unet: UNet, sample: Any, time: float, conditions: Any) -> Any:
-        found.append(conditions[0]["time_ids"][0].tolist())
-        return original(unet, sample, time, conditions)
+    def run(network: BundleNetwork, given: Any) -> Any:
+        if "time_ids" in given:
+            found.append(given["time_ids"][0].tolist())
+        return original(network, given)
 
-    original = UNet.predict
-    monkeypatch.setattr(UNet, "predict", predict)
+    original = BundleNetwork.__call__
+    monkeypatch.setattr(BundleNetwork, "__call__", run)
     listener = large_reference.unet.register_forward_pre_hook(listen, with_kwargs=True)
     size = {"height": 64, "width": 128, "original_size": told, "target_size": told}
     expected(large_reference, CIRCLE, seed=5, num_inference_steps=1, **size)
@@ -284,7 +285,7 @@ def test_metadata_and_defaults(whole: Path) -> None:
         "seed": "93",
         "steps": "2",
         "guidance": "7.5",
-        "scheduler": manifest.scheduler["_class_name"],
+        "scheduler": manifest.facts.scheduler["_class_name"],
         "rng": "numpy",
         "precision": "float32",
         "bundle_sha256": manifest.sha256,

@@ -8,12 +8,16 @@ import pytest
 import torch
 
 from sdbuild.errors import UserError
-from sdbuild.generate.schedulers import SCHEDULERS, find_scheduler
-from sdbuild.generate.scheduling import make_scheduler
+from sdbuild.flow.schedulers import make_scheduler
+from sdbuild.generate.schedulers import SCHEDULERS, choose_kind, find_scheduler
 from tests.generate.bundles import MODEL
 
 CONFIG: dict[str, Any] = json.loads((MODEL / "scheduler" / "scheduler_config.json").read_text())
 V = CONFIG | {"prediction_type": "v_prediction"}
+
+
+def made(name: str | None, numbers: dict[str, Any], steps: int, **overrides: Any) -> Any:
+    return make_scheduler(choose_kind(name, numbers), numbers, steps, overrides)
 
 
 def first_steps(scheduler: Any) -> list[torch.Tensor]:
@@ -37,7 +41,7 @@ def test_each_as_diffusers_makes_it(name: str, config: dict[str, Any]) -> None:
     kind = SCHEDULERS[name]
     theirs = getattr(diffusers, kind.class_name).from_config(config, **kind.settings)
     theirs.set_timesteps(7)
-    own = make_scheduler(name, config, 7, xl=False)
+    own = made(name, config, 7)
     assert type(own) is type(theirs)
     assert torch.equal(torch.as_tensor(own.timesteps), torch.as_tensor(theirs.timesteps))
     for ours, wanted in zip(first_steps(own), first_steps(theirs), strict=True):
@@ -45,17 +49,17 @@ def test_each_as_diffusers_makes_it(name: str, config: dict[str, Any]) -> None:
 
 
 def test_the_models_own_and_the_default() -> None:
-    own = make_scheduler(None, CONFIG | {"_class_name": "EulerDiscreteScheduler"}, 5, xl=False)
+    own = made(None, CONFIG | {"_class_name": "EulerDiscreteScheduler"}, 5)
     assert isinstance(own, diffusers.EulerDiscreteScheduler)
     unnamed = {key: value for key, value in CONFIG.items() if key != "_class_name"}
-    assert isinstance(make_scheduler(None, unnamed, 5, xl=False), diffusers.PNDMScheduler)
+    assert isinstance(made(None, unnamed, 5), diffusers.PNDMScheduler)
 
 
 def test_old_configurations_are_corrected_as_in_diffusers_pipelines() -> None:
     old = {key: CONFIG[key] for key in ("beta_start", "beta_end", "beta_schedule", "num_train_timesteps")}
-    own = make_scheduler("ddim", old, 5, xl=False)
+    own = made("ddim", old, 5, steps_offset=1)
     assert (own.config.clip_sample, own.config.steps_offset) == (False, 1)
-    assert make_scheduler("ddim", old | {"steps_offset": 0}, 5, xl=True).config.steps_offset == 0
+    assert made("ddim", old | {"steps_offset": 0}, 5).config.steps_offset == 0
 
 
 @pytest.mark.parametrize(
@@ -83,8 +87,8 @@ def test_unknown_names(written: str, hint: str) -> None:
 
 def test_what_diffusers_refuses_is_one_message() -> None:
     with pytest.raises(UserError, match="own scheduler FlowMatchEulerDiscreteScheduler is not supported: choose"):
-        make_scheduler(None, CONFIG | {"_class_name": "FlowMatchEulerDiscreteScheduler"}, 5, xl=False)
+        made(None, CONFIG | {"_class_name": "FlowMatchEulerDiscreteScheduler"}, 5)
     with pytest.raises(UserError, match="scheduler LCMScheduler: 900 steps cannot be made"):
-        make_scheduler("lcm", CONFIG, 900, xl=False)
+        made("lcm", CONFIG, 900)
     with pytest.raises(UserError, match="scheduler DDIMScheduler: 5 steps cannot be made"):
-        make_scheduler("ddim", CONFIG | {"beta_schedule": "wavy"}, 5, xl=False)
+        made("ddim", CONFIG | {"beta_schedule": "wavy"}, 5)

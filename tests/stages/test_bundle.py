@@ -12,6 +12,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from sdbuild.errors import UserError
+from sdbuild.recipe import load_family
 from sdbuild.stages import Job
 from sdbuild.stages.bundle import run
 from tests.bundle.models import MERGES, VOCABULARY, Interface, Workshop, chunked
@@ -52,6 +53,10 @@ def job(path: Path, models: dict[str, Interface], news: list[tuple[int, int, str
     }
     parameters: dict[str, Any] = {
         "pipeline": "sd1",
+        "networks": [
+            load_family("sd1").components[name].part(name, each["models"]).data() for name, each in components.items()
+        ],
+        "scheduler_overrides": {"steps_offset": 1},
         "components": components,
         "sources": {"unet": {"hub": "org/model"}, "vae": {"local": ""}},
         "height": 64,
@@ -95,7 +100,12 @@ def test_resources_manifest_and_zip(tmp_path: Path) -> None:
     assert manifest["scheduler"]["prediction_type"] == "v_prediction"
     content = hashlib.sha256(f"{'2' * 64}  a\n{'1' * 64}  b\n".encode()).hexdigest()
     assert manifest["sources"] == {"unet": {"hub": "org/model", "commit": "0" * 40}, "vae": {"local": content}}
-    assert manifest["unet"] == {"attention": "split_einsum", "batch": 2, "chunked": True}
+    assert manifest["denoiser"] == {"attention": "split_einsum", "batch": 2, "chunked": True}
+    assert [(each["role"], each["models"]) for each in manifest["networks"]] == [
+        ("text_encoder", ["TextEncoder"]),
+        ("denoiser", ["UnetChunk1", "UnetChunk2"]),
+        ("decoder", ["VAEDecoder"]),
+    ]
     assert manifest["models"]["UnetChunk2"]["compression"] == [{"palettize": {"bits": 6}}]
     assert manifest["models"]["TextEncoder"]["compression"] == []
     assert str(tmp_path) not in text
@@ -145,7 +155,7 @@ def test_marks_among_the_weights_of_the_unet_are_in_the_manifest(tmp_path: Path)
     warnings: list[str] = []
     (tmp_path / "unet").mkdir()
     save_file({"ztsnr": np.zeros(0, np.float32)}, tmp_path / "unet" / "model.safetensors")
-    run(replace(given, inputs=given.inputs | {"unet": tmp_path / "unet"}, warn=warnings.append))
+    run(replace(given, inputs=given.inputs | {"denoiser": tmp_path / "unet"}, warn=warnings.append))
     manifest = json.loads((tmp_path / "output" / "manifest.json").read_text())
     assert manifest["scheduler"]["rescale_betas_zero_snr"] is True
     assert warnings[0].startswith("rescale_betas_zero_snr is true, by the mark ztsnr")

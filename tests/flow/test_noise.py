@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from sdbuild.generate.noise import Noise
+from sdbuild.flow.noise import Noise
 
 
 def test_numpys_numbers() -> None:

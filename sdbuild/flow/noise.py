@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from sdbuild.generate.options import Rng
+from sdbuild.flow.facts import Rng
 
 
 class Noise:
