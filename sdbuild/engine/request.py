@@ -23,6 +23,8 @@ class Request:
     recipes: tuple[Recipe, ...]
     whole: bool
     """All builds of the recipe, not one variant."""
+    bases: tuple[Path, ...] = ()
+    """The files that it extends, the nearest first."""
 
 
 def load(variables: Mapping[str, str], here: Path) -> Request:
@@ -38,14 +40,14 @@ def load(variables: Mapping[str, str], here: Path) -> Request:
         note("warning", warning)
     wanted = variables.get("variant")
     if wanted is None:
-        return Request(path, loaded.recipes, whole=True)
+        return Request(path, loaded.recipes, whole=True, bases=loaded.bases)
     chosen = tuple(recipe for recipe in loaded.recipes if recipe.variant == wanted)
     if not chosen:
         names = [recipe.variant for recipe in loaded.recipes if recipe.variant is not None]
         if not names:
             raise UsageError(f"variant={wanted}: the recipe {loaded.recipes[0].name} has no variants")
         raise unknown("variant", wanted, names, f"Variants of {loaded.recipes[0].name}: {', '.join(names)}")
-    return Request(path, chosen, whole=False)
+    return Request(path, chosen, whole=False, bases=loaded.bases)
 
 
 def graph_of(request: Request, *, verified: bool = False) -> Graph:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import yaml
@@ -75,13 +75,17 @@ class Mapping:
 Tree = Scalar | Sequence | Mapping
 
 
-def parse(text: str) -> tuple[Tree | None, list[Problem]]:
-    """Read one YAML document. Whatever is wrong becomes a problem; without a tree nothing more can be said."""
-    builder = _Builder(text)
+def parse(text: str, file: str = "") -> tuple[Tree | None, list[Problem]]:
+    """Read one YAML document. Whatever is wrong becomes a problem; without a tree nothing more can be said.
+
+    ``file``: what spans are to call the file, see `Span`.
+    """
+    builder = _Builder(text, file)
     try:
         tree = builder.document()
     except yaml.YAMLError as error:
-        return None, [syntax_problem(error, text)]
+        problem = syntax_problem(error, text)
+        return None, [replace(problem, span=replace(problem.span, file=file))]
     except _TooMuchError as stop:
         return None, [Problem(stop.span, stop.message)]
     return tree, builder.problems
@@ -156,6 +160,7 @@ class _TooMuchError(Exception):
 @dataclass
 class _Builder:
     text: str
+    file: str = ""
     problems: list[Problem] = field(default_factory=list)
     anchors: dict[str, Tree | None] = field(default_factory=dict)  # None while the anchored value is being read
     events: Iterator[Any] = field(init=False)
@@ -172,15 +177,26 @@ class _Builder:
         next(self.events)  # the document's end
         after = next(self.events)
         if not isinstance(after, yaml.StreamEndEvent):
-            self._say(_span(after), "a second document starts here: a file holds one")
+            self._say(self._span(after), "a second document starts here: a file holds one")
         return tree
+
+    def _span(self, event: Any) -> Span:
+        start, end = event.start_mark, event.end_mark
+        width = end.column - start.column if end.line == start.line else 1
+        return Span(start.line, start.column, max(1, width), self.file)
+
+    def _closed(self, start: Any, end: Any) -> Span:
+        """The span of a collection: all of it when it stands on one line in brackets, else its first character."""
+        first, last = start.start_mark, end.end_mark
+        one_line = bool(start.flow_style) and first.line == last.line
+        return Span(first.line, first.column, last.column - first.column if one_line else 1, self.file)
 
     def _say(self, span: Span, message: str, *notes: str) -> None:
         if len(self.problems) < _MOST_PROBLEMS:
             self.problems.append(Problem(span, message, notes))
 
     def _node(self, event: Any, depth: int) -> Tree:
-        span = _span(event)
+        span = self._span(event)
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event, span)
         if depth > MAX_DEPTH:
@@ -214,7 +230,7 @@ class _Builder:
         items: list[Tree] = []
         for inner in self.events:
             if isinstance(inner, yaml.SequenceEndEvent):
-                span = _closed(event, inner)
+                span = self._closed(event, inner)
                 break
             items.append(self._node(inner, depth + 1))
         self._standard(event.tag, "seq", span)
@@ -225,7 +241,7 @@ class _Builder:
         merged: dict[str, Entry] = {}
         for inner in self.events:
             if isinstance(inner, yaml.MappingEndEvent):
-                span = _closed(event, inner)
+                span = self._closed(event, inner)
                 break
             is_merge = isinstance(inner, yaml.ScalarEvent) and inner.value == "<<" and inner.implicit[0]
             key = self._node(inner, depth + 1)
@@ -312,16 +328,3 @@ def _quote(tree: Tree) -> tuple[str, ...]:
     if isinstance(tree, Scalar) and tree.value is not None:
         return (f'to have it as text, put it in quotes: "{tree.text[:40]}"',)
     return ()
-
-
-def _span(event: Any) -> Span:
-    start, end = event.start_mark, event.end_mark
-    width = end.column - start.column if end.line == start.line else 1
-    return Span(start.line, start.column, max(1, width))
-
-
-def _closed(start: Any, end: Any) -> Span:
-    """The span of a collection: all of it when it stands on one line in brackets, else its first character."""
-    first, last = start.start_mark, end.end_mark
-    one_line = bool(start.flow_style) and first.line == last.line
-    return Span(first.line, first.column, last.column - first.column if one_line else 1)

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from sdbuild.recipe import rules_model, rules_size, rules_target
 from sdbuild.recipe.document import Mapping, find, first_key, parse, plain
+from sdbuild.recipe.extending import Layers, layers
 from sdbuild.recipe.family import load_family
 from sdbuild.recipe.files import names_in, pipelines_folder, read_text, split_lines
 from sdbuild.recipe.model import Recipe, resolve
@@ -29,6 +30,8 @@ class Loaded:
 
     recipes: tuple[Recipe, ...]
     warnings: tuple[str, ...]
+    bases: tuple[Path, ...] = ()
+    """The files that it extends, the nearest first."""
 
 
 def load_recipe(path: Path) -> Loaded:
@@ -42,14 +45,16 @@ def load_recipe(path: Path) -> Loaded:
     top = top_level(tree, problems)
     if top is None:
         raise report(problems, name, lines)
-    unread = _top_level_keys(top, problems)
-    fanned = builds(top, problems)
+    found = layers(top, path, problems)
+    if not found.complete:
+        raise report(problems, name, lines, found.lines)
+    fanned = builds(found.top, problems)
     said: dict[Problem, list[str | None]] = defaultdict(list)
     warned: dict[Problem, Span] = {}
     recipes = []
     for variant, merged in fanned:
-        recipe, found = _check(merged, path, variant, unread)
-        for problem in sorted(set(found)):  # two aliases of one wrong value make one problem
+        recipe, checked = _check(merged, path, variant, found)
+        for problem in sorted(set(checked)):  # two aliases of one wrong value make one problem
             if problem.warning:  # what several variants are warned of is said once, at the first place
                 problem = replace(problem, span=warned.setdefault(replace(problem, span=_NOWHERE), problem.span))
             if variant not in said[problem]:
@@ -64,9 +69,10 @@ def load_recipe(path: Path) -> Loaded:
         problems.append(problem)
     errors = [problem for problem in problems if not problem.warning]
     if errors:
-        raise report(errors, name, lines)
+        raise report(errors, name, lines, found.lines)
     warnings = sorted({problem for problem in problems if problem.warning})
-    return Loaded(tuple(recipes), tuple(render(problem, name, lines) for problem in warnings))
+    rendered = tuple(render(problem, name, lines, found.lines) for problem in warnings)
+    return Loaded(tuple(recipes), rendered, tuple(found.bases.values()))
 
 
 _NOWHERE = Span(0, 0, 1)
@@ -74,23 +80,24 @@ _NOWHERE = Span(0, 0, 1)
 _STANDINS = {"name": "x", "model": {"source": "builtin:shapes"}, "target": {"os": "iOS17"}}
 
 
-def _top_level_keys(top: Mapping, problems: list[Problem]) -> set[str]:
-    """The top-level keys that these problems lie under: what rules would say of their values is moot."""
-    starts = [(entry.key, key) for key, entry in top.entries.items()]
-    return {max(before)[1] for p in problems if (before := [start for start in starts if start[0] <= p.span])}
-
-
-def _check(merged: Mapping, path: Path, variant: str | None, unread: set[str]) -> tuple[Recipe | None, list[Problem]]:
+def _check(merged: Mapping, path: Path, variant: str | None, found: Layers) -> tuple[Recipe | None, list[Problem]]:
     """One build's recipe, and everything to say about it; errors among that make the recipe worthless."""
     written, problems, broken = validate(WrittenRecipe, merged)
-    broken |= unread
+    broken |= found.unread
     if written is None:
         written = _patched(merged, broken)
         if written is None:
             return None, problems
-    recipe = resolve(written, load_family(written.pipeline), path.absolute(), variant)
+    folders = (_folder(merged, path, found, "source"), _folder(merged, path, found, "vae"))
+    recipe = resolve(written, load_family(written.pipeline), path.absolute(), variant, folders)
     problems += [_placed(finding, merged) for finding in findings(recipe, written, broken)]
     return recipe, problems
+
+
+def _folder(merged: Mapping, path: Path, found: Layers, key: str) -> Path:
+    """Where a relative path of the model starts: the folder of the file that it is written in."""
+    place = find(merged, ("model", key, "source")) or find(merged, ("model", key))
+    return found.folder(place[1].span.file if place else "", path.absolute())
 
 
 def _patched(merged: Mapping, broken: set[str]) -> WrittenRecipe | None:

@@ -123,8 +123,18 @@ class Recipe(Strict):
         }
 
 
-def resolve(written: WrittenRecipe, family: Family, path: Path, variant: str | None) -> Recipe:
-    """Fill in every default. What contradicts itself is left for the rules to tell."""
+def resolve(
+    written: WrittenRecipe,
+    family: Family,
+    path: Path,
+    variant: str | None,
+    folders: tuple[Path, Path] | None = None,
+) -> Recipe:
+    """Fill in every default. What contradicts itself is left for the rules to tell.
+
+    ``folders``: where relative paths of the model and of the VAE start (the recipe's folder), as its files may be several.
+    """
+    model_folder, vae_folder = folders or (path.parent, path.parent)
     model, target = written.model, written.target
     chip = catalogue().chip(target.device) if target.device is not None else None
     if target.os is not None:
@@ -143,8 +153,8 @@ def resolve(written: WrittenRecipe, family: Family, path: Path, variant: str | N
     listed = written.components or family.default_components
     components = tuple(name for name in family.components if name in listed)
     vae = model.vae
-    source = find_source(model.source, model.revision, path.parent)
-    vae_source = find_source(vae.source, vae.revision, path.parent) if vae is not None else None
+    source = find_source(model.source, model.revision, model_folder)
+    vae_source = find_source(vae.source, vae.revision, vae_folder) if vae is not None else None
     said = {"author": model.author, "license": model.license, "version": model.version}
     return Recipe(
         name=written.name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import textwrap
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,9 +98,11 @@ def _squeeze(text: str) -> str:
     return "".join(c for c in text[:200].lower() if c.isalnum())
 
 
-def render(problem: Problem, name: str, lines: Sequence[str]) -> str:
+def render(problem: Problem, name: str, lines: Sequence[str], bases: Mapping[str, Sequence[str]] | None = None) -> str:
     """The problem as `name:line:column: message` with the source line, a caret and the notes below."""
     span = problem.span
+    if span.file and bases:
+        name, lines = span.file, bases[span.file]
     level = "warning: " if problem.warning else ""
     out = [f"{name}:{span.line + 1}:{span.column + 1}: {level}{problem.message}".replace("\n", "\\n")]
     number = str(span.line + 1)
@@ -116,13 +118,19 @@ def render(problem: Problem, name: str, lines: Sequence[str]) -> str:
     return printable("\n".join(out))
 
 
-def report(problems: Iterable[Problem], name: str, lines: Sequence[str]) -> RecipeError:
-    """One error that tells every problem of a file, in the order of the file."""
-    ordered = sorted(set(problems))
-    blocks = [render(problem, name, lines) for problem in ordered[:SHOWN]]
+def report(
+    problems: Iterable[Problem], name: str, lines: Sequence[str], bases: Mapping[str, Sequence[str]] | None = None
+) -> RecipeError:
+    """One error that tells every problem of a file, in the order of the file; then those of what it extends.
+
+    ``bases``: the lines of the files that are extended, by the name that spans have.
+    """
+    ordered = sorted(set(problems), key=lambda problem: (problem.span.file, problem))
+    blocks = [render(problem, name, lines, bases) for problem in ordered[:SHOWN]]
     if len(ordered) > 1:
-        many = f"more than {SHOWN} problems in {printable(name)}; these are {SHOWN} of them"
-        blocks.append(many if len(ordered) > SHOWN else f"{len(ordered)} problems in {printable(name)}")
+        files = " and ".join(printable(file) for file in dict.fromkeys(each.span.file or name for each in ordered))
+        many = f"more than {SHOWN} problems in {files}; these are {SHOWN} of them"
+        blocks.append(many if len(ordered) > SHOWN else f"{len(ordered)} problems in {files}")
     return RecipeError.of("\n\n".join(blocks), ordered, name)
 
 

@@ -20,7 +20,7 @@ def recipe_schema() -> dict[str, Any]:
     schema = _tidy(WrittenRecipe.model_json_schema())
     properties: dict[str, Any] = schema["properties"]
     definitions: dict[str, Any] = schema["$defs"]
-    same = {"schema", "variants", "name"}
+    same = {"schema", "variants", "name", "extends"}
     variant = {
         "type": "object",
         "description": "A build of its own: a name, and what differs from the recipe around it.",
@@ -37,6 +37,13 @@ def recipe_schema() -> dict[str, Any]:
     }
     definitions["Variant"] = variant
     properties["variants"] |= {"items": {"$ref": "#/$defs/Variant"}, "minItems": 1}
+    whole = {key: value for key, value in properties.items() if key not in same}
+    schema["properties"] = properties | {key: _partial(value, definitions) for key, value in whole.items()}
+    rule = {  # what a recipe that extends nothing has to say itself
+        "if": {"not": {"required": ["extends"]}},
+        "then": {"required": schema.pop("required"), "properties": whole},
+    }
+    schema |= {"required": ["name"], **rule}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "sdbuild recipe", **schema}
 
 

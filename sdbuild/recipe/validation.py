@@ -57,7 +57,7 @@ def load_model(model: type[M], path: Path) -> M:
     return instance
 
 
-def top_level(tree: Tree | None, problems: list[Problem]) -> Mapping | None:
+def top_level(tree: Tree | None, problems: list[Problem], file: str = "") -> Mapping | None:
     """The mapping that a file should hold; anything else adds a problem."""
     if isinstance(tree, Mapping):
         return tree
@@ -65,7 +65,7 @@ def top_level(tree: Tree | None, problems: list[Problem]) -> Mapping | None:
         what = "nothing but comments" if isinstance(tree, Scalar) and tree.value is None else describe(tree)
         problems.append(Problem(tree.span, f"expected keys and values, found {what}", ("write lines of `key: value`",)))
     elif not problems:
-        problems.append(Problem(Span(0, 0, 1), "the file is empty", ("write lines of `key: value`",)))
+        problems.append(Problem(Span(0, 0, 1, file), "the file is empty", ("write lines of `key: value`",)))
     return None
 
 

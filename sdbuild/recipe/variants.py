@@ -22,7 +22,7 @@ def builds(top: Mapping, problems: list[Problem]) -> list[tuple[str | None, Mapp
     What is wrong with the variants themselves is added to `problems`.
     """
     written = {key: entry for key, entry in top.entries.items() if key != "variants"}
-    base = merge(Mapping({}, top.span), _without_empty(Mapping(written, top.span), problems))
+    base = merge(Mapping({}, top.span), without_empty(Mapping(written, top.span), problems))
     entry = top.entries.get("variants")
     if entry is None:
         return [(None, base)]
@@ -37,12 +37,14 @@ def builds(top: Mapping, problems: list[Problem]) -> list[tuple[str | None, Mapp
         if not isinstance(item, Mapping):
             problems.append(Problem(item.span, f"expected a variant, found {describe(item)}", (_VARIANT,)))
             continue
-        patch = {key: value for key, value in item.entries.items() if key not in ("name", "schema", "variants")}
-        for key in ("schema", "variants"):
+        patch = {
+            key: value for key, value in item.entries.items() if key not in ("name", "schema", "variants", "extends")
+        }
+        for key in ("schema", "variants", "extends"):
             if key in item.entries:
                 problems.append(Problem(item.entries[key].key, f"'{key}' can't differ between variants"))
         name = _variant_name(item, names, problems)
-        fanned.append((name, merge(base, _without_empty(Mapping(patch, item.span), problems))))
+        fanned.append((name, merge(base, without_empty(Mapping(patch, item.span), problems))))
     return fanned
 
 
@@ -78,13 +80,13 @@ def _in_quotes(value: object) -> tuple[str, ...]:
     return ()
 
 
-def _without_empty(mapping: Mapping, problems: list[Problem]) -> Mapping:
+def without_empty(mapping: Mapping, problems: list[Problem]) -> Mapping:
     """A key left empty by mistake must not count as the null that stands for the default."""
     entries = {}
     for key, entry in mapping.entries.items():
         value = entry.value
         if isinstance(value, Mapping):
-            value = _without_empty(value, problems)
+            value = without_empty(value, problems)
         elif isinstance(value, Scalar) and value.value is None and not value.text and not value.broken:
             problems.append(Problem(entry.key, f"'{key}' has no value", ("write a value, or null for the default",)))
             value = replace(value, broken=True)

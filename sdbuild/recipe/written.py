@@ -173,6 +173,13 @@ class WrittenRecipe(Strict):
     schema_version: Annotated[int, AfterValidator(_schema)] = Field(
         default=1, alias="schema", description="Version of the recipe format.", json_schema_extra={"const": 1}
     )
+    extends: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Another recipe, which this one is laid over: a path from this file's folder, or a name from `list`. "
+        "Mappings merge, anything else replaces, null removes.",
+        examples=["base.yaml", "sdxl-ios"],
+    )
     name: Annotated[str, AfterValidator(check_name)] = Field(
         description="Names the build folder: build/<name>/.", json_schema_extra={"pattern": f"^{NAME_PATTERN}$"}
     )

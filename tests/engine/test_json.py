@@ -17,7 +17,7 @@ HEAD = {"schema", "command", "status", "errors", "warnings"}
 ANSWERS = {
     "plan mine": {"recipe", "path", "tasks", "would_run", "would_write", "models", "disk"},
     "why mine": {"recipe", "path", "tasks"},
-    "validate mine": {"recipe", "path", "builds"},
+    "validate mine": {"recipe", "path", "extends", "builds"},
     "list": {"recipes", "commands"},
     "check": {"store", "artifacts", "bytes", "unreadable_stamps", "damaged"},
     "build mine": {"ran", "reused", "written", "results", "verify"},

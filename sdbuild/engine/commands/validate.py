@@ -27,7 +27,8 @@ def run(arguments: Arguments, here: Path) -> Answer:
         )
         for recipe in request.recipes
     ]
-    found = f"{display(request.path)}: valid, {'1 build' if count == 1 else f'{count} builds'}"
+    over = f", extends {' and '.join(map(display, request.bases))}" if request.bases else ""
+    found = f"{display(request.path)}: valid, {'1 build' if count == 1 else f'{count} builds'}{over}"
     text = table([("build", "from", "compute units", "image", "attention", "components"), *rows])
     builds = [
         {
@@ -42,7 +43,12 @@ def run(arguments: Arguments, here: Path) -> Answer:
         }
         for recipe in request.recipes
     ]
-    data = {"recipe": request.recipes[0].name, "path": str(request.path), "builds": builds}
+    data = {
+        "recipe": request.recipes[0].name,
+        "path": str(request.path),
+        "extends": [*map(str, request.bases)],
+        "builds": builds,
+    }
     return Answer(f"{found}\n{text}", data)
 
 
