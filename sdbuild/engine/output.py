@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from sdbuild.engine.arguments import Arguments
-from sdbuild.engine.progress import Display, PlainDisplay, make_display
+from sdbuild.engine.progress import Display, Place, PlainDisplay, make_display
 from sdbuild.errors import UsageError, UserError, printable
 from sdbuild.program import heard
 
@@ -32,7 +32,7 @@ class Quiet:
         """Write to ``stream``."""
         self._plain = PlainDisplay(stream)
 
-    def start(self, task: str, title: str) -> None:
+    def start(self, task: str, title: str, place: Place | None = None) -> None:
         """Not shown."""
 
     def news(self, task: str, done: int, total: int, unit: str) -> None:
@@ -56,10 +56,10 @@ class Several:
         """Pass on to ``displays``."""
         self._displays = displays
 
-    def start(self, task: str, title: str) -> None:
+    def start(self, task: str, title: str, place: Place | None = None) -> None:
         """Pass it on."""
         for each in self._displays:
-            each.start(task, title)
+            each.start(task, title, place)
 
     def news(self, task: str, done: int, total: int, unit: str) -> None:
         """Pass it on."""

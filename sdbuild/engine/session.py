@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sdbuild.engine import progress
+from sdbuild.engine.agenda import Agenda
 from sdbuild.engine.environment import stage_environment
 from sdbuild.engine.failures import failure
 from sdbuild.engine.following import following
@@ -103,8 +104,8 @@ class Session:
         self._lock = threading.RLock()
         self._asked: frozenset[str] = frozenset()
         self._space_known = False
-        self._due: list[Node] = []
-        """What the first stage found to do, itself included."""
+        self._agenda = Agenda()
+        self._jobs = jobs
         self._damage_seen = False
         self._make_display = display or (lambda: progress.make_display(sys.stdout))
         self._display: progress.Display | None = None
@@ -190,10 +191,6 @@ class Session:
                     return False
         return True
 
-    def _left(self) -> list[Node]:
-        """The tasks that were due at the first of them, and have not been done since, in the order of the graph."""
-        return [node for node in self._due if not isinstance(self._states.get(node), Ready)]
-
     def _restore(self, node: Node) -> None:
         """Make again what is damaged of a node and of all it is made of. Raises UserError."""
         for item in node.inputs:
@@ -209,10 +206,10 @@ class Session:
         try:
             self._check_space()
             work.prepare()
-            display.start(name, node.stage.title)
+            display.start(name, node.stage.title, self._agenda.begin(node))
             assert self._in_use is not None
             kind = _kind(node)
-            self._servers.expect(list(dict.fromkeys([kind, *map(_kind, self._left())])))
+            self._servers.expect(list(dict.fromkeys([kind, *map(_kind, self._agenda.left())])))
             with following(work.log, lambda line: display.say(f"{name}: {line}")) if self._verbose else nullcontext():
                 outcome = run_stage(
                     self._job(node, due),
@@ -241,6 +238,7 @@ class Session:
             display.end(name, f"{name}: failed after {progress.seconds(time.monotonic() - started)}")
             raise
         finally:
+            self._agenda.end(node)
             work.remove()
 
     def _job(self, node: Node, due: Due) -> dict[str, Any]:
@@ -337,6 +335,17 @@ class Session:
                     tasks[node.label] = Entry(node.stage.name, key, self._reasons.get(node, ""))
         return replace(record, builds=builds)
 
+    def _times(self, nodes: Iterable[Node]) -> dict[Node, float]:
+        """Seconds that tasks took in the last build of their recipe, as far as that is known."""
+        records = {build.recipe: self._records.read(build.recipe) for build in self.graph.builds}
+        found = {}
+        for node in nodes:
+            build = self.graph.users[node][0]
+            last = records[build.recipe].entry(build.variant or "", node.label)
+            if last and (stamp := self.store.stamp(last.stage, last.key)):
+                found[node] = stamp.seconds
+        return found
+
     # Telling
 
     def _check_space(self) -> None:
@@ -345,8 +354,9 @@ class Session:
             if self._space_known:
                 return
             states = survey(self.store, self.graph)
-            self._due = [node for node in due_nodes(self.graph, states) if self.graph.names[node] in self._asked]
-            check_space(self.store, self.graph, surely_due(self.store, self._due, states, self._last))
+            due = [node for node in due_nodes(self.graph, states) if self.graph.names[node] in self._asked]
+            check_space(self.store, self.graph, surely_due(self.store, due, states, self._last))
+            self._agenda = Agenda(due, self._states, self._times(due) if self._jobs == 1 else {})
             for build in self.graph.builds:
                 if results_task(build) in self._asked:
                     check_writable(self.to.folder(build))

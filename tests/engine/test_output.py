@@ -57,7 +57,7 @@ def test_a_log_has_all_that_is_printed(toy: Toy, build: BUILD) -> None:
     assert status == 0 and (toy.here / "a.log").read_text() == out and f"{NODES} run" in out
     status, out, err = build("build -q --log a.log", config={"wrong": "user"})
     text = (toy.here / "a.log").read_text()
-    assert status == 1 and err in text and out in text and "config: play config\n" in text
+    assert status == 1 and err in text and out in text and "config: play config" in text
     status, _, err = build("build log=missing/a.log")
     assert (
         status == 3 and err == f"error: log={toy.here}/missing/a.log: can't be written to (No such file or directory)\n"
