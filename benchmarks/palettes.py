@@ -43,9 +43,10 @@ def make(package: Path, name: str, _output: Path) -> None:
     import numpy as np
 
     from sdbuild.coreml.convert import Metadata, Port, convert
+    from sdbuild.graphs import read_graph
     from sdbuild.modeling.components import Shape, build
-    from sdbuild.modeling.graph_file import read_graph
-    from sdbuild.modeling.tracing import PREFIX, trace
+    from sdbuild.modeling.tracing import trace
+    from sdbuild.opset import Opset
 
     kind, config = MODELS[name]
     component = build(kind, config, Shape(512, 512, 2))
@@ -63,10 +64,9 @@ def make(package: Path, name: str, _output: Path) -> None:
         package,
         inputs=[Port(each, "float16") for each in INPUTS[: len(component.arguments)]],
         outputs=[Port("noise_pred", "float32")],
-        opset="CoreML8",
+        opset=Opset.IOS18,
         precision="float16",
         metadata=Metadata(),
-        prefix=PREFIX,
     )
 
 

@@ -2,7 +2,7 @@
 
     python -m benchmarks.plain MODEL_FOLDER FAMILY COMPONENT ATTENTION PACKAGE
 
-The module is sdbuild's (the attention variants are in it, as the reference has them in its own UNet); all else is
+The module is sdbuild's, with its attention spelled out, as the reference has it in its own UNet; all else is
 ``torch.jit.trace`` and ``coremltools.convert`` as they come, at 512x512 pixels, batch 2, macOS 13.
 """
 
@@ -13,10 +13,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.attention import spelled_out
 from sdbuild.coreml.package import Package, read_package
 from sdbuild.modeling.checkpoint import Checkpoint, read_config, weight_files
 from sdbuild.modeling.components import Shape, build
 from sdbuild.modeling.tracing import PREFIX
+from sdbuild.opset import Opset
 from sdbuild.recipe.family import load_family
 
 
@@ -26,7 +28,7 @@ def convert_plainly(
     path: Path,
     inputs: dict[str, str],
     outputs: list[str],
-    opset: str,
+    opset: Opset,
     precision: str,
     check: bool = False,
 ) -> Package:
@@ -51,9 +53,7 @@ def convert_plainly(
             for (name, dtype), argument in zip(inputs.items(), arguments, strict=True)
         ],
         outputs=[ct.TensorType(name, dtype=np.float32) for name in outputs],
-        minimum_deployment_target=getattr(
-            ct.target, {"CoreML5": "iOS15", "CoreML6": "iOS16", "CoreML7": "iOS17", "CoreML8": "iOS18"}[opset]
-        ),
+        minimum_deployment_target=getattr(ct.target, f"iOS{opset.value}"),
         compute_precision=getattr(ct.precision, precision.upper()),
         pass_pipeline=passes,
         skip_model_load=True,
@@ -66,9 +66,9 @@ def measured(folder: Path, family: str, name: str, attention: str, path: Path) -
     """Convert a component of a model, with its weights."""
     component = load_family(family).components[name]
     files = folder / component.folder
-    built = build(component.kind, read_config(files / "config.json"), Shape(512, 512, 2, attention=attention))
+    built = build(component.kind, read_config(files / "config.json"), Shape(512, 512, 2))
     checkpoint = Checkpoint(weight_files(files))
-    module = built.module.to_empty(device="cpu").eval()
+    module = spelled_out(built.module, attention).to_empty(device="cpu").eval()
     with torch.no_grad():
         for key, parameter in module.named_parameters():
             if key.removeprefix(PREFIX) in checkpoint.names():
@@ -76,7 +76,7 @@ def measured(folder: Path, family: str, name: str, attention: str, path: Path) -
     types = {port.name: "float32" if port.dtype == "float32" else "float16" for port in component.inputs}
     arguments = [torch.zeros(argument.shape) for argument in built.arguments]
     outputs = [port.name for port in component.outputs]
-    convert_plainly(module, arguments, path, types, outputs, "CoreML6", "float16", check=True)
+    convert_plainly(module, arguments, path, types, outputs, Opset.IOS16, "float16", check=True)
 
 
 if __name__ == "__main__":

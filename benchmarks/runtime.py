@@ -25,9 +25,10 @@ from diffusers import UNet2DConditionModel
 from sdbuild.coreml.compiler import compile_package
 from sdbuild.coreml.convert import Metadata, Port, convert
 from sdbuild.coreml.runtime import load
+from sdbuild.graphs import read_graph
 from sdbuild.modeling.components import Shape, build
-from sdbuild.modeling.graph_file import read_graph
-from sdbuild.modeling.tracing import PREFIX, trace
+from sdbuild.modeling.tracing import trace
+from sdbuild.opset import Opset
 
 SHAPES = Path(__file__).parents[1] / "sdbuild/shapes/model/unet/config.json"
 BLOCKS = {
@@ -64,10 +65,9 @@ def make(name: str, folder: Path) -> None:
         folder / "u.mlpackage",
         inputs=inputs,
         outputs=[Port("noise_pred", "float32")],
-        opset="CoreML6",
+        opset=Opset.IOS16,
         precision="float16",
         metadata=Metadata(),
-        prefix=PREFIX,
     )
     compile_package(folder / "u.mlpackage", folder / "u.mlmodelc", weights="link")
 

@@ -16,6 +16,7 @@ from sdbuild.coreml.encodings import Codes, Dense, Encoding, Palette, Quantized,
 from sdbuild.coreml.mil import INLINE_LIMIT, set_string, set_type, shape_of
 from sdbuild.coreml.package import WEIGHT_FILE
 from sdbuild.coreml.proto import MIL_pb2
+from sdbuild.opset import Opset
 
 _TYPES = {"float16": "FLOAT16", "float32": "FLOAT32"}
 _HALF, _SINGLE = np.dtype(np.float16), np.dtype(np.float32)
@@ -34,7 +35,9 @@ def write_encoding(encoding: Encoding, output: Any, opset: str, blobs: BlobWrite
     widened = isinstance(encoding, Dense) and encoding.dtype == _HALF and declared == "FLOAT32"
     if encoding.shape != shape or (_type(encoding.dtype) != declared and not widened):
         raise ValueError(f"{name}: {encoding.dtype} {list(encoding.shape)} for a weight of {declared} {list(shape)}")
-    writer = _Late(name, opset, blobs, taken) if opset == "CoreML8" else _Early(name, opset, blobs, taken)
+    known = Opset.of_mil(opset)
+    late = known is not None and known >= Opset.IOS18
+    writer = (_Late if late else _Early)(name, opset, blobs, taken)
     if widened:
         assert isinstance(encoding, Dense)
         writer.operation(

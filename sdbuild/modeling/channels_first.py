@@ -14,22 +14,21 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sdbuild.errors import SourceError
-from sdbuild.modeling.attention import Attend
+from sdbuild.modeling.attention import attention
 
 
-def channels_first(model: nn.Module, attend: Attend) -> None:
+def channels_first(model: nn.Module) -> None:
     """Replace the transformers, the residual blocks and the time embedding in ``model``, in place.
 
     Args:
         model: a diffusers UNet on the meta device.
-        attend: how attention is computed.
 
     Raises:
         UserError: a transformer block of a kind that Stable Diffusion 1, 2 and XL do not have.
     """
     for name, child in list(model.named_children()):
         if isinstance(child, Transformer2DModel):
-            setattr(model, name, _Transformer(child, attend))
+            setattr(model, name, _Transformer(child))
             continue
         if isinstance(child, TimestepEmbedding):
             setattr(model, name, _TimeEmbedding(child))
@@ -37,7 +36,7 @@ def channels_first(model: nn.Module, attend: Attend) -> None:
         if isinstance(child, ResnetBlock2D):
             setattr(model, name, _Residual(child))
             continue
-        channels_first(child, attend)
+        channels_first(child)
 
 
 def _pointwise(layer: nn.Module) -> nn.Conv2d:
@@ -66,11 +65,11 @@ class _ChannelNorm(nn.Module):
 
 
 class _Attention(nn.Module):
-    def __init__(self, layer: Any, attend: Attend) -> None:
+    def __init__(self, layer: Any) -> None:
         super().__init__()
         self.to_q, self.to_k, self.to_v = _pointwise(layer.to_q), _pointwise(layer.to_k), _pointwise(layer.to_v)
         self.to_out = nn.ModuleList([_pointwise(layer.to_out[0])])
-        self.heads, self.attend = layer.heads, attend
+        self.heads, self.attend = layer.heads, attention
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         attended = self.attend(self.to_q(x), self.to_k(context), self.to_v(context), self.heads)
@@ -98,14 +97,14 @@ class _FeedForward(nn.Module):
 
 
 class _Block(nn.Module):
-    def __init__(self, block: BasicTransformerBlock, attend: Attend) -> None:
+    def __init__(self, block: BasicTransformerBlock) -> None:
         super().__init__()
         if block.norm_type != "layer_norm" or block.attn2 is None or not hasattr(block.ff.net[0], "proj"):
             raise SourceError(
                 f"trace: transformer blocks with norm_type {block.norm_type!r} are not Stable Diffusion 1, 2 or XL"
             )
         self.norm1, self.norm2, self.norm3 = (_ChannelNorm(norm) for norm in (block.norm1, block.norm2, block.norm3))
-        self.attn1, self.attn2 = _Attention(block.attn1, attend), _Attention(block.attn2, attend)
+        self.attn1, self.attn2 = _Attention(block.attn1), _Attention(block.attn2)
         self.ff = _FeedForward(block.ff)
         self.only_cross_attention = block.only_cross_attention
 
@@ -119,11 +118,11 @@ class _Block(nn.Module):
 class _Transformer(nn.Module):
     """Stands where diffusers calls a Transformer2DModel, and takes the context as [B, D, 1, tokens]."""
 
-    def __init__(self, layer: Any, attend: Attend) -> None:
+    def __init__(self, layer: Any) -> None:
         super().__init__()
         self.norm = layer.norm
         self.proj_in, self.proj_out = _pointwise(layer.proj_in), _pointwise(layer.proj_out)
-        self.transformer_blocks = nn.ModuleList([_Block(block, attend) for block in layer.transformer_blocks])
+        self.transformer_blocks = nn.ModuleList([_Block(block) for block in layer.transformer_blocks])
 
     def forward(self, hidden_states: Tensor, encoder_hidden_states: Tensor, **_: Any) -> tuple[Tensor]:
         x = self.proj_in(self.norm(hidden_states))

@@ -1,6 +1,7 @@
 """Read tensors of a checkpoint one at a time, by the names that today's model classes use.
 
-safetensors files are read a tensor at a time; pickled ones are opened only on request, with ``weights_only``.
+safetensors files are read a tensor at a time; pickled ones are opened only on request, with ``weights_only``, and only
+these take torch.
 """
 
 import json
@@ -14,27 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from sdbuild.arrays import Array
 from sdbuild.errors import SourceError
-from sdbuild.modeling.pickles import load_state
+from sdbuild.modeling.floats import decoded
 from sdbuild.sources.base import shown
 from sdbuild.sources.contents import OF_TWO_SAVES, are_safetensors
 from sdbuild.sources.header import Entry, header_of
 from sdbuild.sources.leftovers import KINDS, WEIGHT_TYPES, check_names, listed, refuse, type_problem, unused, wrapped
 from sdbuild.standins import ENOUGH
-
-_TYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
-}
-"""`WEIGHT_TYPES` as torch has them."""
-_FORMAT_NAMES = {dtype: name for name, dtype in _TYPES.items()}
 
 _OLD_NAMES = (
     # diffusers before 0.18 named the attention of a VAE differently; Stable Diffusion 1.x checkpoints still do.
@@ -57,7 +46,7 @@ class _Stored:
     file: Path
     dtype: str
     shape: tuple[int, ...]
-    read: Callable[[], torch.Tensor] | None
+    read: Callable[[], Array] | None
 
 
 class Checkpoint:
@@ -90,11 +79,7 @@ class Checkpoint:
         """
         read = self._weight(name).read
         assert read is not None, "no weight is of a type that no tensor has"
-        tensor = read().detach().contiguous()  # a pickle may hold parameters that want gradients
-        if tensor.dtype not in (torch.float16, torch.float32):
-            tensor = tensor.float()
-        array: Array = tensor.numpy()
-        return array
+        return read()
 
     def check(self, model: Mapping[str, tuple[int, ...]], needed: Collection[str]) -> list[str]:
         """Compare with the model's parameters, by headers alone, before anything large is read.
@@ -170,27 +155,18 @@ def _index(file: Path) -> dict[str, _Stored]:
             name: _Stored(file, entry.dtype, entry.shape, partial(_load, file, name, entry))
             for name, entry in header_of(file).items()
         }
-    return {name: _of_pickle(file, value) for name, value in load_state(file).items()}
+    from sdbuild.modeling.pickles import tensors_in  # torch, which safetensors do without
+
+    return {name: _Stored(file, *tensor) for name, tensor in tensors_in(file).items()}
 
 
-def _of_pickle(file: Path, value: Any) -> _Stored:
-    """A pickle's entry, if it can be a weight; counters and the like lie there too, and harm nobody who does not ask."""
-    if not isinstance(value, torch.Tensor):
-        return _Stored(file, type(value).__name__, (), None)
-    plain = value.layout is torch.strided and value.device.type == "cpu"
-    dtype = _FORMAT_NAMES.get(value.dtype, str(value.dtype)) if plain else f"{value.layout} on {value.device}"
-    return _Stored(file, dtype, tuple(value.shape), lambda: value)
-
-
-def _load(file: Path, name: str, entry: Entry) -> torch.Tensor:
-    """Read by plain reads: a file that is mapped counts as memory, and torch maps all of it as its own."""
+def _load(file: Path, name: str, entry: Entry) -> Array:
+    """Read by plain reads: a file that is mapped counts as memory."""
     size = entry.end - entry.start
-    if not size:
-        return torch.empty(entry.shape, dtype=_TYPES[entry.dtype])
-    content = np.fromfile(file, np.uint8, size, offset=entry.start)
+    content = np.fromfile(file, np.uint8, size, offset=entry.start) if size else np.empty(0, np.uint8)
     if content.size != size:
         raise SourceError(f"{file}: {name} breaks off: the file has changed since it was opened; build again")
-    return torch.from_numpy(content).view(_TYPES[entry.dtype]).reshape(entry.shape)
+    return decoded(content, entry.dtype).reshape(entry.shape)
 
 
 def weight_files(folder: Path) -> list[Path]:

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from sdbuild.errors import SourceError, in_brief, tells_of_no_memory
 from sdbuild.modeling import library
-from sdbuild.modeling.attention import VARIANTS
 from sdbuild.modeling.channels_first import channels_first
 from sdbuild.modeling.latents import Latents, latents_of
 from sdbuild.modeling.safety import SafetyChecker
@@ -40,7 +39,6 @@ class Shape:
     batch: int = 1
     tokens: int = 77
     vae_factor: int = 8
-    attention: str = "original"
     vae_scale: float | None = None
 
 
@@ -145,7 +143,7 @@ def _pooled_text_encoder(config: Config, shape: Shape) -> Component:
 
 def _unet_model(config: Config, shape: Shape) -> tuple[UNet2DConditionModel, tuple[Tensor, ...]]:
     model = library.unet(config)
-    channels_first(model, VARIANTS[shape.attention])
+    channels_first(model)
     height, width = shape.height // shape.vae_factor, shape.width // shape.vae_factor
     batch, context = shape.batch, model.config.cross_attention_dim
     sample = _example(batch, model.config.in_channels, height, width)

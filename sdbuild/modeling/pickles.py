@@ -6,12 +6,14 @@ zip archives, of which only what is asked for is read; older ones are read whole
 
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from sdbuild.arrays import Array
 from sdbuild.errors import SourceError, in_brief, tells_of_no_memory
 from sdbuild.sources.base import shown
 
@@ -20,6 +22,42 @@ _NESTS = ("state_dict", "module", "model", "model_state_dict", "params")
 _DEEPEST = 4
 _TERMINAL = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _FOREIGN = re.compile(r"GLOBAL (\S+) was not an allowed global")
+_FORMAT_NAMES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.float8_e4m3fn: "F8_E4M3",
+    torch.float8_e5m2: "F8_E5M2",
+}
+"""As safetensors files have them."""
+
+Stored = tuple[str, tuple[int, ...], Callable[[], Array] | None]
+"""A tensor's type by safetensors' name, or by torch's where that has none; its shape; and what reads it. Of anything else in a
+pickle, its class, no shape and nothing."""
+
+
+def tensors_in(file: Path) -> dict[str, Stored]:
+    """By name, what is in a pickle: counters and the like lie there too, and harm nobody who does not ask.
+
+    Raises:
+        UserError: not a pickle, damaged, of more than plain weights, or with several models in it.
+    """
+    return {name: _stored(value) for name, value in load_state(file).items()}
+
+
+def _stored(value: Any) -> Stored:
+    if not isinstance(value, torch.Tensor):
+        return type(value).__name__, (), None
+    plain = value.layout is torch.strided and value.device.type == "cpu"
+    dtype = _FORMAT_NAMES.get(value.dtype, str(value.dtype)) if plain else f"{value.layout} on {value.device}"
+    return dtype, tuple(value.shape), partial(_read, value)
+
+
+def _read(tensor: torch.Tensor) -> Array:
+    tensor = tensor.detach().contiguous()  # a pickle may hold parameters that want gradients
+    array: Array = (tensor if tensor.dtype in (torch.float16, torch.float32) else tensor.float()).numpy()
+    return array
 
 
 def load_state(file: Path) -> dict[str, Any]:

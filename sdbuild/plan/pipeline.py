@@ -134,8 +134,6 @@ class _Planner:
             settings["vae_scale"] = recipe.family.vae_scale
         if component.batched:
             settings["batch"] = recipe.batch
-        if component.attention:
-            settings["attention"] = recipe.attention
         if any("tokens" in port.shape for port in component.inputs):
             settings["tokens"] = recipe.family.tokens
         config = Input("config", self._config, f"{component.folder}/config.json")
@@ -154,6 +152,7 @@ class _Planner:
             ],
             package=component.swift_name,
             opset=recipe.opset,
+            **({"attention": recipe.attention} if component.attention else {}),
             precision=component.precision,
             inputs=_ports(component.inputs),
             outputs=_ports(component.outputs),

@@ -6,8 +6,8 @@ from sdbuild.plan.graph import Stage
 
 CONFIG = Stage("config", 6, "read the model's configuration, tokenizer and list of files")
 DOWNLOAD = Stage("download", 1, "fetch the weight files")
-TRACE = Stage("trace", 3, "trace the architecture, without weights", ("torch", "diffusers", "transformers"))
-CONVERT = Stage("convert", 5, "write an ML Program with the weights", ("torch", "numpy"))
+TRACE = Stage("trace", 4, "trace the architecture, without weights", ("torch", "diffusers", "transformers"))
+CONVERT = Stage("convert", 6, "write an ML Program with the weights", ("numpy",))
 COMPRESS = Stage("compress", 3, "compress the weights")
 CHUNK = Stage("chunk", 2, "cut the package in two")
 COMPILE = Stage("compile", 1, "compile the package to what apps load", links=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from sdbuild.opset import Opset
 from sdbuild.recipe.catalogue import DEFAULT_YEAR, Chip, catalogue
 from sdbuild.recipe.compression import Step
 from sdbuild.recipe.family import Component, Family, Port, Precision
@@ -61,12 +62,12 @@ class Recipe(Strict):
 
     @property
     def target(self) -> Target:
-        """The deployment target with its opset and specification version."""
+        """The deployment target with its opset."""
         return TARGETS[self.os]
 
     @property
-    def opset(self) -> str:
-        """The ML Program opset, such as CoreML8."""
+    def opset(self) -> Opset:
+        """The newest that the oldest system knows."""
         return self.target.opset
 
     @property

@@ -1,8 +1,8 @@
 """What each deployment target is called inside a model, and what it can hold.
 
-From coremltools 9.0, version by version: `AvailableTarget` in converters/mil/_deployment_compatibility.py, the
-`_SPECIFICATION_VERSION_*` constants and their opsets in its __init__.py, the `constexpr_*` operations in
-converters/mil/mil/ops/defs/iOS16 and iOS18, and the checks in optimize/coreml/_quantization_passes.py.
+From coremltools 9.0, version by version: `AvailableTarget` in converters/mil/_deployment_compatibility.py (see `Opset`), the
+`constexpr_*` operations in converters/mil/mil/ops/defs/iOS16 and iOS18, and the checks in
+optimize/coreml/_quantization_passes.py.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from sdbuild.opset import Opset
 from sdbuild.recipe.problems import allowed, suggestion
 
 Platform = Literal["iOS", "macOS"]
 
-# iOS version → (macOS of the same year, Core ML specification, ML Program opset)
-_YEARS = {15: (12, 6, "CoreML5"), 16: (13, 7, "CoreML6"), 17: (14, 8, "CoreML7"), 18: (15, 9, "CoreML8")}
 _OS = re.compile(r"(iOS|macOS)([0-9]{1,2})")
 
 
@@ -26,18 +25,21 @@ class Target:
 
     name: str  # iOS18
     platform: Platform
-    year: int  # the iOS version of its year, so that iOS18 and macOS15 compare as equals
-    specification: int  # the model's specificationVersion
-    opset: str  # CoreML8
+    opset: Opset  # that the system brought
+
+    @property
+    def year(self) -> int:
+        """The iOS version of its year, so that iOS18 and macOS15 compare as equals."""
+        return self.opset.value
 
 
 TARGETS = {
     target.name: target
     for platform in ("iOS", "macOS")
-    for ios, (macos, specification, opset) in _YEARS.items()
-    for target in [Target(f"{platform}{ios if platform == 'iOS' else macos}", platform, ios, specification, opset)]
+    for opset in Opset
+    for target in [Target(f"{platform}{opset.value if platform == 'iOS' else opset.macos}", platform, opset)]
 }
-NEWEST_YEAR = max(_YEARS)
+NEWEST_YEAR = max(Opset).value
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ class Feature:
     @property
     def since(self) -> str:
         """`iOS18 / macOS15`."""
-        return f"iOS{self.year} / macOS{_YEARS[self.year][0]}"
+        return f"iOS{self.year} / macOS{Opset(self.year).macos}"
 
 
 FEATURES = {

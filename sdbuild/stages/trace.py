@@ -10,8 +10,7 @@ from sdbuild.stages import Job
 def run(job: Job) -> None:
     """Write ``graph.json``.
 
-    Parameters: ``kind``, and what applies of ``height``, ``width``, ``batch``, ``tokens``, ``vae_factor``, ``vae_scale``,
-    ``attention``.
+    Parameters: ``kind``, and what applies of ``height``, ``width``, ``batch``, ``tokens``, ``vae_factor``, ``vae_scale``.
     Inputs: ``config``, the component's ``config.json``.
     """
     parameters, config = dict(job.parameters), read_config(job.inputs["config"])

@@ -12,6 +12,7 @@ from sdbuild.coreml.package import Package, read_package
 from sdbuild.coreml.rewrite import Weight, rewrite
 from sdbuild.coreml.runtime import load
 from sdbuild.errors import UserError
+from sdbuild.opset import Opset
 from tests.architectures import CONFIGS
 from tests.coreml.compiler.models import Builder, tensor_type, value
 from tests.coreml.convert.test_convert import _feed, arguments, convert_component, psnr
@@ -26,9 +27,9 @@ def compress(source: Package, path: Path, bits: int) -> Package:
     return rewrite(source, path, encode, lambda done, total: None)
 
 
-@pytest.mark.parametrize("opset", ["CoreML6", "CoreML8"])
+@pytest.mark.parametrize("opset", [Opset.IOS16, Opset.IOS18])
 @pytest.mark.parametrize("bits", [1, 2, 4, 6, 8])
-def test_coremltools_decodes_the_palettes_to_the_nearest_entries(opset: str, bits: int, tmp_path: Path) -> None:
+def test_coremltools_decodes_the_palettes_to_the_nearest_entries(opset: Opset, bits: int, tmp_path: Path) -> None:
     ct = pytest.importorskip("coremltools")
     from coremltools.converters.mil.frontend.milproto.load import load as load_mil
 
@@ -58,9 +59,9 @@ def test_the_rest_of_the_package_stays_as_it_was(tmp_path: Path) -> None:
     assert same.spec == package.spec
 
 
-@pytest.mark.parametrize("opset", ["CoreML6", "CoreML8"])
+@pytest.mark.parametrize("opset", [Opset.IOS16, Opset.IOS18])
 def test_a_weight_larger_than_what_may_wait_is_written_at_once(
-    opset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    opset: Opset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     package, _, _ = convert_component(tmp_path, "vae_decoder", CONFIGS["vae_decoder"], opset=opset)
     expected = compress(package, tmp_path / "expected.mlpackage", 4)

@@ -14,10 +14,10 @@ from sdbuild.bundle.manifest import Description, make_manifest, write_manifest
 from sdbuild.coreml.chunk import chunk
 from sdbuild.coreml.compiler import compile_package
 from sdbuild.coreml.convert import Metadata, Port, convert
+from sdbuild.graphs import read_graph
 from sdbuild.modeling.checkpoint import Checkpoint, read_config
 from sdbuild.modeling.components import Shape
-from sdbuild.modeling.graph_file import read_graph
-from sdbuild.modeling.tracing import PREFIX
+from sdbuild.opset import Opset
 from sdbuild.recipe import load_family
 from tests.architectures import CHECKER, TEXT, TEXT_XL, UNET_XL, VAE, make
 from tests.once import traced
@@ -137,10 +137,9 @@ def _package(path: Path, pipeline: str, component: Component, shape: Shape) -> A
         path,
         inputs=[_port(port) for port in ports.inputs],
         outputs=[_port(port) for port in ports.outputs],
-        opset="CoreML7",
+        opset=Opset.IOS17,
         precision=ports.precision,
         metadata=Metadata(description="", author="", license="", version="", user={}),
-        prefix=PREFIX,
     )
 
 

@@ -6,19 +6,17 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.attention import VARIANTS
 from sdbuild.errors import UserError
-from sdbuild.modeling.attention import VARIANTS
+from sdbuild.modeling.attention import attention
 from sdbuild.modeling.components import Shape, build
 from sdbuild.modeling.tracing import PREFIX, trace
 from tests.architectures import CONFIGS, UNET, UNET_2, UNET_XL, make
 
 
-@pytest.mark.parametrize("attention", list(VARIANTS))
 @pytest.mark.parametrize(("kind", "config"), [("unet", UNET), ("unet", UNET_2), ("unet_xl", UNET_XL)])
-def test_a_reshaped_unet_takes_the_checkpoint_of_the_original(
-    kind: str, config: dict[str, Any], attention: str
-) -> None:
-    component = build(kind, config, Shape(64, 64, 2, attention=attention))
+def test_a_reshaped_unet_takes_the_checkpoint_of_the_original(kind: str, config: dict[str, Any]) -> None:
+    component = build(kind, config, Shape(64, 64, 2))
     ours = {name.removeprefix(PREFIX): tensor for name, tensor in component.module.named_parameters()}
     theirs = make(kind, config).state_dict()
     assert set(ours) == set(theirs)
@@ -26,12 +24,9 @@ def test_a_reshaped_unet_takes_the_checkpoint_of_the_original(
         assert [n for n in tensor.shape if n != 1] == [n for n in theirs[name].shape if n != 1]
 
 
-@pytest.mark.parametrize("attention", list(VARIANTS))
 @pytest.mark.parametrize(("kind", "config"), [("unet", UNET), ("unet", UNET_2), ("unet_xl", UNET_XL)])
-def test_a_reshaped_unet_computes_what_the_untouched_one_does(
-    kind: str, config: dict[str, Any], attention: str
-) -> None:
-    shape = Shape(256, 192, 2, attention=attention)  # 768 queries where the latent image is largest
+def test_a_reshaped_unet_computes_what_the_untouched_one_does(kind: str, config: dict[str, Any]) -> None:
+    shape = Shape(256, 192, 2)
     component, original = build(kind, config, shape), make(kind, config)
     state = {PREFIX + name: tensor for name, tensor in original.state_dict().items()}
     empty = component.module.state_dict()
@@ -56,14 +51,14 @@ def test_no_memory_is_taken(kind: str) -> None:
 
 @pytest.mark.parametrize("heads", [1, 4])
 @pytest.mark.parametrize("length", [1, 512, 513, 1300])
-def test_attention_variants_agree(heads: int, length: int) -> None:
+def test_attention_and_its_variants_agree(heads: int, length: int) -> None:
     generator = torch.Generator().manual_seed(0)
     q = torch.randn(2, 16, 1, length, generator=generator)
     k, v = (torch.randn(2, 16, 1, 77, generator=generator) for _ in range(2))
     expected = torch.nn.functional.scaled_dot_product_attention(
         *(t.view(2, heads, 16 // heads, -1).transpose(2, 3) for t in (q, k, v))
     )
-    for attend in VARIANTS.values():
+    for attend in (attention, *VARIANTS.values()):
         torch.testing.assert_close(attend(q, k, v, heads), expected.transpose(2, 3).reshape(2, 16, 1, length))
 
 
@@ -134,4 +129,4 @@ def test_a_model_that_cannot_be_run_is_told_in_a_line(tmp_path: Path) -> None:
     ids=lambda change: ", ".join(change),
 )
 def test_options_that_published_models_do_not_use(change: dict[str, Any]) -> None:
-    test_a_reshaped_unet_computes_what_the_untouched_one_does("unet", UNET | change, "split_einsum_v2")
+    test_a_reshaped_unet_computes_what_the_untouched_one_does("unet", UNET | change)

@@ -73,7 +73,7 @@ def test_the_vaes_two_halves_share_a_download(tmp_path: Path) -> None:
         ({"compile": "auto"}, set()),  # no Xcode here
         ({"resolution": "768x512"}, {"trace:unet", "trace:vae_decoder", "bundle"}),
         ({"batch": 1}, {"trace:unet", "bundle"}),
-        ({"attention": "split_einsum"}, {"trace:unet", "bundle"}),
+        ({"attention": "split_einsum"}, {"convert:unet", "bundle"}),
         ({"target": {"os": "macOS15"}}, {f"convert:{name}" for name in ("text_encoder", "unet", "vae_decoder")} | {"bundle"}),
         ({"target": {"os": "macOS14", "compute_units": "cpuOnly"}}, {"bundle"}),
         ({"compress": {"unet": palettes(6)}}, {"compress:unet", "compile:unet", "bundle"}),

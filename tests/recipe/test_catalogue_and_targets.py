@@ -35,8 +35,8 @@ def test_targets_are_those_of_coremltools() -> None:
     table = source_of_coremltools("converters/mil/_deployment_compatibility.py")
     known = dict(re.findall(r"^    ((?:iOS|macOS)\d+) = (\w+)", table, re.M))
     for name, target in TARGETS.items():
-        assert target.specification == int(numbers[known[name]])
-        assert target.opset == opsets[known[name]]
+        assert target.opset.specification == int(numbers[known[name]])
+        assert target.opset.mil == opsets[known[name]]
     newer = {name for name in known if int(numbers[known[name]]) > 9}
     assert newer == {"iOS26", "macOS26"}
     assert all(os_problem(name) is not None for name in newer)

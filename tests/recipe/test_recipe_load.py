@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from sdbuild.opset import Opset
 from sdbuild.recipe import Loaded, Recipe, RecipeError, load_family, load_recipe
 from sdbuild.recipe.files import configs_folder
 
@@ -55,7 +56,7 @@ def test_defaults(tmp_path: Path) -> None:
     assert str(recipe.resolution) == "512x512"
     assert (recipe.batch, recipe.chunk, recipe.compile, recipe.bundle.zip) == (2, False, "portable", False)
     assert (recipe.variant, recipe.device, recipe.compress) == (None, None, {})
-    assert (recipe.opset, recipe.target.specification) == ("CoreML7", 8)
+    assert recipe.opset is Opset.IOS17
 
 
 @pytest.mark.parametrize(

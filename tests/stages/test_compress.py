@@ -19,6 +19,7 @@ from sdbuild.coreml.mil import shape_of
 from sdbuild.coreml.package import Package, read_package
 from sdbuild.coreml.runtime import load
 from sdbuild.errors import UserError
+from sdbuild.opset import Opset
 from sdbuild.recipe.steps.palettize import Palettize
 from sdbuild.stages import Job
 from sdbuild.stages.compress import run
@@ -30,7 +31,7 @@ Form = tuple[int, ...]
 
 @pytest.fixture(scope="module")
 def unet(tmp_path_factory: pytest.TempPathFactory) -> Package:
-    return convert_component(tmp_path_factory.mktemp("unet"), "unet", CONFIGS["unet"], opset="CoreML8")[0]
+    return convert_component(tmp_path_factory.mktemp("unet"), "unet", CONFIGS["unet"], opset=Opset.IOS18)[0]
 
 
 def compress(source: Package, path: Path, **options: Any) -> Package:
@@ -95,7 +96,7 @@ def test_what_runs_is_close_to_the_original_packaged_compiled_and_chunked(
 ) -> None:
     package = compress(unet, tmp_path, **options)
     compile_package(package.path, tmp_path / "model.mlmodelc")
-    (_, component, _) = convert_component(tmp_path, "unet", CONFIGS["unet"], opset="CoreML8")
+    (_, component, _) = convert_component(tmp_path, "unet", CONFIGS["unet"], opset=Opset.IOS18)
     feed = _feed("unet", arguments("unet", component), unet)
     whole, small = (load(each.path).predict(feed)["noise_pred"] for each in (unet, package))
     assert psnr(whole, small) > (20 if options["bits"] == 3 else 38)
@@ -192,8 +193,8 @@ def test_the_same_bytes_for_any_number_of_workers(
     assert len(found) == 1
 
 
-@pytest.mark.parametrize("opset", ["CoreML6", "CoreML8"])
-def test_float32_weights_get_float32_tables(opset: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("opset", [Opset.IOS16, Opset.IOS18])
+def test_float32_weights_get_float32_tables(opset: Opset, tmp_path: Path) -> None:
     source, component, _ = convert_component(
         tmp_path, "vae_decoder", CONFIGS["vae_decoder"], opset=opset, precision="float32"
     )

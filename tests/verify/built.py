@@ -16,10 +16,10 @@ from sdbuild.coreml.encodings import Dense, Encoding
 from sdbuild.coreml.package import read_package
 from sdbuild.coreml.rewrite import Weight, rewrite
 from sdbuild.coreml.runtime.storage import Precision
+from sdbuild.graphs import read_graph
 from sdbuild.modeling.checkpoint import Checkpoint, weight_files
 from sdbuild.modeling.components import Shape
-from sdbuild.modeling.graph_file import read_graph
-from sdbuild.modeling.tracing import PREFIX
+from sdbuild.opset import Opset
 from sdbuild.verify.draw import count_drawing, draw
 from sdbuild.verify.drawing import Drawing
 from sdbuild.verify.measure import measure, unchanged
@@ -83,10 +83,9 @@ def built(
         model,
         inputs=[Port(port, dtype) for port in inputs],
         outputs=[Port(port, "float32") for port in outputs],
-        opset="CoreML7",
+        opset=Opset.IOS17,
         precision="float16",
         metadata=Metadata(),
-        prefix=PREFIX,
     )
     tokenizer = SHAPES / "tokenizer" if source.kind.startswith("clip") else None
     stages = {"convert": [model], "compile": []}

@@ -95,7 +95,7 @@ def class_name(package: Path) -> str:
 
 def _histogram(main: Main) -> dict[str, int]:
     counts = Counter(operation.type for operation in main.operations if operation.type != "const")
-    return dict(sorted((str(histogram_key(kind, main.opset)), count) for kind, count in counts.items()))
+    return dict(sorted((str(histogram_key(kind, main.opset.system)), count) for kind, count in counts.items()))
 
 
 def _json(value: Any, indent: str = "") -> str:

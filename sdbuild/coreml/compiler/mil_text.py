@@ -25,7 +25,7 @@ def mil_lines(spec: Any, main: Main, build_info: Mapping[str, str]) -> Iterator[
     yield f"[buildInfo = {_build_info(text, spec.mlProgram, build_info)}]\n"
     yield "{\n"
     inputs = _joined(f"{text.type(value.type)} {value.name}" for value in sorted(main.inputs, key=lambda v: v.name))
-    yield f"    func main<{main.opset}>({inputs}) {_flexible_shapes(text, spec.description.input)}{{\n"
+    yield f"    func main<{main.opset.system}>({inputs}) {_flexible_shapes(text, spec.description.input)}{{\n"
     for index, operation in enumerate(main.operations):
         try:
             yield f"            {_operation(text, operation)};\n"

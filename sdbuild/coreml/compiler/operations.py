@@ -10,7 +10,7 @@ import csv
 from functools import cache
 from pathlib import Path
 
-_OPSETS = ("ios15", "ios16", "ios17", "ios18")
+from sdbuild.opset import Opset
 
 
 @cache
@@ -18,11 +18,11 @@ def _revisions() -> dict[tuple[str, str], str]:
     with Path(__file__).with_name("operations.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     return {
-        (operation, opset): row[opset]
+        (operation, opset.system): row[opset.system]
         for row in rows
         for operation in row["operations"].split()
-        for opset in _OPSETS
-        if row[opset]
+        for opset in Opset
+        if row[opset.system]
     }
 
 

@@ -12,10 +12,9 @@ from typing import Any
 from sdbuild.coreml.compiler.errors import CompileError, UnverifiedError
 from sdbuild.coreml.compiler.features import check_agreement, check_features
 from sdbuild.coreml.compiler.operations import histogram_key
+from sdbuild.opset import Opset
 
-_OPSETS = {"CoreML5": "ios15", "CoreML6": "ios16", "CoreML7": "ios17", "CoreML8": "ios18"}
-_SPEC_OF_OPSET = {"ios15": 6, "ios16": 7, "ios17": 8, "ios18": 9}
-_SPECS = tuple(_SPEC_OF_OPSET.values())
+_SPECS = tuple(opset.specification for opset in Opset)
 _WITHOUT_INPUTS = 9  # the specification version since which models may have none
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_@]*")
@@ -27,9 +26,9 @@ _KEYWORD = re.compile(
 
 @dataclass(frozen=True)
 class Main:
-    """The function ``main`` of a model that may be compiled: protobuf messages, and its opset as ``ios17``."""
+    """The function ``main`` of a model that may be compiled: protobuf messages, and its opset."""
 
-    opset: str
+    opset: Opset
     inputs: Any
     operations: Any
     outputs: Any
@@ -117,11 +116,11 @@ def _main(spec: Any) -> Main:
         raise UnverifiedError(f"attributes of the function: {_listed(function.attributes)}")
     if list(function.block_specializations) != [function.opset]:
         raise UnverifiedError(f"specializations of the function: {_listed(function.block_specializations)}")
-    opset = _OPSETS.get(function.opset)
+    opset = Opset.of_mil(function.opset)
     if opset is None:
-        raise UnverifiedError(f"the opset {function.opset} (known: {', '.join(_OPSETS)})")
-    if _SPEC_OF_OPSET[opset] > spec.specificationVersion:
-        raise CompileError(f"the opset {function.opset} needs specification version {_SPEC_OF_OPSET[opset]} or later")
+        raise UnverifiedError(f"the opset {function.opset} (known: {', '.join(known.mil for known in Opset)})")
+    if opset.specification > spec.specificationVersion:
+        raise CompileError(f"the opset {function.opset} needs specification version {opset.specification} or later")
     block = function.block_specializations[function.opset]
     if block.inputs or block.attributes:
         raise UnverifiedError("inputs or attributes of the function's block")
@@ -149,8 +148,8 @@ def _check_operations(main: Main, types: dict[str, Any]) -> None:
             raise UnverifiedError(f"{place}: a nested block")
         if not operation.outputs:
             raise UnverifiedError(f"{place}: an operation without outputs")
-        if operation.type != "const" and histogram_key(operation.type, main.opset) is None:
-            raise UnverifiedError(f"{place}: the operation {operation.type} at {main.opset}")
+        if operation.type != "const" and histogram_key(operation.type, main.opset.system) is None:
+            raise UnverifiedError(f"{place}: the operation {operation.type} at {main.opset.system}")
         for key in (*operation.inputs, *operation.attributes):
             _check_identifier(key, place)
         for key, argument in operation.inputs.items():

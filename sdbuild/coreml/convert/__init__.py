@@ -1,7 +1,7 @@
 """A traced graph and a checkpoint in, an ``.mlpackage`` out.
 
-The graph is one of ``torch.export``, traced without weights; the weights go from the checkpoint to the package one
-tensor at a time. What a model takes and gives (names, shapes, data types, descriptions) comes as `Port` lists.
+The graph was traced without weights, and says what is computed of which; the weights go from the checkpoint to the package
+one tensor at a time. What a model takes and gives (names, shapes, data types, descriptions) comes as `Port` lists.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,18 +9,35 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sdbuild.coreml.convert import ops_attention, ops_gather, ops_math, ops_nn, ops_tensor
+from sdbuild.coreml.convert import (
+    ops_attention,
+    ops_gather,
+    ops_math,
+    ops_nn,
+    ops_tensor,
+    ops_unet_attention,
+)
 from sdbuild.coreml.convert.builder import FLOAT16, FLOAT32, Builder, LoadWeight
 from sdbuild.coreml.convert.lowering import lower_graph
 from sdbuild.coreml.convert.normalize import normalize
-from sdbuild.coreml.convert.program import Program
 from sdbuild.coreml.convert.weights import write_weights
 from sdbuild.coreml.package import Package, write_package, write_parameters
 from sdbuild.coreml.proto import FeatureTypes_pb2, Model_pb2
+from sdbuild.graphs.graph import Graph
+from sdbuild.opset import Opset
 
-__all__ = ["Metadata", "Port", "convert", "ops_attention", "ops_gather", "ops_math", "ops_nn", "ops_tensor"]
+__all__ = [
+    "Metadata",
+    "Port",
+    "convert",
+    "ops_attention",
+    "ops_gather",
+    "ops_math",
+    "ops_nn",
+    "ops_tensor",
+    "ops_unet_attention",
+]
 
-_SPECIFICATIONS = {"CoreML5": 6, "CoreML6": 7, "CoreML7": 8, "CoreML8": 9}
 _FLOATS = {"float16": FLOAT16, "float32": FLOAT32}
 _ARRAY_TYPES = FeatureTypes_pb2.ArrayFeatureType
 
@@ -46,30 +63,30 @@ class Metadata:
 
 
 def convert(
-    exported: Program,
+    graph: Graph,
     load: LoadWeight,
     path: Path,
     *,
     inputs: Sequence[Port],
     outputs: Sequence[Port],
-    opset: str,
+    opset: Opset,
     precision: str,
+    attention: str = "original",
     metadata: Metadata,
-    prefix: str = "",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Package:
     """Convert a traced graph to the package ``path``, with the names of its parameters beside it.
 
     Args:
-        exported: ``torch.export`` of a module whose arguments and results are tensors, in the order of the ports.
+        graph: of a module whose arguments and results are tensors, in the order of the ports; left as it is.
         load: reads one named tensor of the checkpoint.
         path: the ``.mlpackage`` to write.
         inputs: what the model takes; shapes are the graph's.
         outputs: what it gives.
-        opset: of the oldest system it must run on: CoreML5 for iOS 15 and macOS 12, to CoreML8 for iOS 18 and macOS 15.
+        opset: of the oldest system it must run on.
         precision: "float16" or "float32", of weights and computation.
+        attention: how a UNet's attention is written, see `sdbuild.coreml.convert.ops_unet_attention`.
         metadata: shown in Xcode.
-        prefix: what the traced wrapper put before the checkpoint's parameter names.
         progress: called with (tensors written, tensors in all).
 
     Raises:
@@ -77,13 +94,12 @@ def convert(
     """
     float_type = _FLOATS[precision]
     builder = Builder(opset, float_type, [port.name for port in outputs])
-    values = lower_graph(normalize(exported), builder, {port.name: _FLOATS[port.dtype] for port in inputs}, prefix)
+    values = lower_graph(normalize(graph), builder, {port.name: _FLOATS[port.dtype] for port in inputs}, attention)
     for value, port in zip(values, outputs, strict=True):
         builder.output(value, port.name, _FLOATS[port.dtype])
-    spec = Model_pb2.Model(specificationVersion=_SPECIFICATIONS[opset])
-    placeholders = [node for node in exported.graph.nodes if node.op == "placeholder"][-len(inputs) :]
-    for port, node in zip(inputs, placeholders, strict=True):
-        _describe(spec.description.input.add(), port, tuple(node.meta["val"].shape))
+    spec = Model_pb2.Model(specificationVersion=opset.specification)
+    for port, node in zip(inputs, graph.inputs, strict=True):
+        _describe(spec.description.input.add(), port, node.shape)
     for port, result in zip(outputs, values, strict=True):
         _describe(spec.description.output.add(), port, result.shape)
     _fill(spec.description.metadata, metadata)

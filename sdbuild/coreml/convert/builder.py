@@ -15,6 +15,7 @@ from sdbuild.arrays import Array
 from sdbuild.coreml.mil import INLINE_LIMIT, set_string, set_type
 from sdbuild.coreml.proto import MIL_pb2
 from sdbuild.errors import SourceError
+from sdbuild.opset import Opset
 
 FLOAT16, FLOAT32, INT32 = MIL_pb2.FLOAT16, MIL_pb2.FLOAT32, MIL_pb2.INT32
 BOOL, STRING = MIL_pb2.BOOL, MIL_pb2.STRING
@@ -75,14 +76,14 @@ class Builder:
     ``float_type`` (FLOAT16 or FLOAT32) is what floating-point constants and weights become.
     """
 
-    def __init__(self, opset: str, float_type: int, outputs: Sequence[str] = ()) -> None:
-        """Start ``main`` for the opset, e.g. "CoreML6"; no operation but an output's own takes a name of ``outputs``."""
+    def __init__(self, opset: Opset, float_type: int, outputs: Sequence[str] = ()) -> None:
+        """Start ``main`` for the opset; no operation but an output's own takes a name of ``outputs``."""
         self.opset = opset
         self.float_type = float_type
         self.program = MIL_pb2.Program(version=1)
         self._function = self.program.functions["main"]
-        self._function.opset = opset
-        self._block = self._function.block_specializations[opset]
+        self._function.opset = opset.mil
+        self._block = self._function.block_specializations[opset.mil]
         self._names: set[str] = set(outputs)
         self._casts: dict[tuple[str, int], Value] = {}
         self._origins: dict[str, Value] = {}

@@ -1,4 +1,4 @@
-"""Lowering of attention as the text encoders and VAEs compute it; UNets spell theirs out (``sdbuild.modeling.attention``)."""
+"""Lowering of attention as the text encoders and VAEs compute it; for that of UNets see ``ops_unet_attention``."""
 
 from typing import Any
 
@@ -7,6 +7,7 @@ import numpy as np
 from sdbuild.arrays import Array
 from sdbuild.coreml.convert.builder import Value
 from sdbuild.coreml.convert.lowering import Context, Operand, lowers
+from sdbuild.opset import Opset
 
 _MASKED = np.float32(-3e4)
 """What a masked score gets added: exp() of it is 0 in every precision, and unlike -inf it cannot make a NaN of a row."""
@@ -30,14 +31,14 @@ def _attention(
     A node with ``meta["heads_last"]`` has queries and keys as [batch, sequence, heads, size], before their transposition.
     """
     if enable_gqa:
-        raise NotImplementedError("attention with grouped queries")
+        raise context.unsupported("attention with grouped queries")
     heads_last = context.node.meta.get("heads_last", False)
     sequence = 1 if heads_last else -2
     if is_causal:
         mask = np.tril(np.ones((query.shape[sequence], key.shape[sequence]), np.bool_))
     if mask is not None and not isinstance(mask, np.ndarray):
-        raise NotImplementedError("attention with a mask that depends on the input")
-    if scale is None and context.builder.opset == "CoreML8":
+        raise context.unsupported("attention with a mask that depends on the input")
+    if scale is None and context.builder.opset >= Opset.IOS18:
         if heads_last:
             query, key = (_heads_first(context, x, part, [0, 2, 1, 3]) for x, part in ((query, "query"), (key, "key")))
         arguments: dict[str, Any] = {"query": query, "key": key, "value": value}

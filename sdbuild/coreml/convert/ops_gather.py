@@ -10,6 +10,7 @@ import numpy as np
 
 from sdbuild.coreml.convert.builder import BOOL, FLOAT16, INT16, INT32, UINT16, Value, Weight
 from sdbuild.coreml.convert.lowering import Context, Operand, lowers
+from sdbuild.opset import Opset
 
 
 @lowers("aten.embedding.default")
@@ -24,7 +25,7 @@ def _embedding(context: Context, table: Operand, indices: Operand, *_: Any) -> O
 def _index(context: Context, x: Value, indices: list[Operand]) -> Value:
     """One element, or row, by one index an axis, as CLIP picks the end-of-text token of each prompt."""
     if len({tuple(index.shape) for index in indices}) != 1:
-        raise NotImplementedError("indexing by tensors of several shapes")
+        raise context.unsupported("indexing by tensors of several shapes")
     known = [index.astype(np.int32) if isinstance(index, np.ndarray) else index for index in indices]
     shape = (*context.shape[: len(context.shape) - len(x.shape) + len(indices)], len(indices))
     places = context.op("stack", {"values": known, "axis": len(shape) - 1}, shape, "places", INT32)
@@ -36,7 +37,7 @@ def _index(context: Context, x: Value, indices: list[Operand]) -> Value:
 
 
 def _gather(context: Context, kind: str, arguments: dict[str, Any]) -> Value:
-    if context.builder.opset != "CoreML5":
+    if context.builder.opset >= Opset.IOS16:
         arguments["batch_dims"] = 0
     if _is_guarded(context):
         arguments["validate_indices"] = False
@@ -44,7 +45,7 @@ def _gather(context: Context, kind: str, arguments: dict[str, Any]) -> Value:
 
 
 def _is_guarded(context: Context) -> bool:
-    return context.builder.opset not in ("CoreML5", "CoreML6")
+    return context.builder.opset >= Opset.IOS17
 
 
 def _guarded(context: Context, indices: Operand, sizes: list[int]) -> Operand:

@@ -3,10 +3,10 @@
 from typing import Any
 
 import numpy as np
-import torch
 
 from sdbuild.coreml.convert.builder import BOOL, INT32, Folded, Value, Weight
 from sdbuild.coreml.convert.lowering import Context, Operand, lowers
+from sdbuild.opset import Opset
 
 _BINARY = {
     "aten.add.Tensor": "add",
@@ -41,7 +41,7 @@ _COMPARE = {
 
 @lowers(*_BINARY)
 def _binary(context: Context, x: Operand, y: Operand, alpha: float = 1) -> Operand:
-    kind = _BINARY[str(context.node.target)]
+    kind = _BINARY[context.node.op]
     if np.isscalar(y) and y == _NEUTRAL.get(kind):
         return x
     dtype = None if context.is_float else INT32
@@ -59,14 +59,14 @@ def _operand(context: Context, operand: Operand) -> Any:
 
 @lowers(*_UNARY)
 def _unary(context: Context, x: Value) -> Value:
-    return context.op(_UNARY[str(context.node.target)], {"x": x})
+    return context.op(_UNARY[context.node.op], {"x": x})
 
 
 @lowers(*_COMPARE)
 def _compare(context: Context, x: Value, y: Operand) -> Value:
     if not isinstance(y, Value):
         y = np.asarray(y, np.int32 if x.dtype == INT32 else np.float32)
-    return context.op(_COMPARE[str(context.node.target)], {"x": x, "y": y}, dtype=BOOL)
+    return context.op(_COMPARE[context.node.op], {"x": x, "y": y}, dtype=BOOL)
 
 
 @lowers("aten.pow.Tensor_Scalar")
@@ -89,20 +89,20 @@ def _amax(context: Context, x: Value, axes: list[int], keep: bool = False) -> Va
 @lowers("aten.linalg_vector_norm.default")
 def _vector_norm(context: Context, x: Value, order: float, axes: list[int], keep: bool = False) -> Value:
     if order != 2:
-        raise NotImplementedError(f"a vector norm of order {order}")
+        raise context.unsupported(f"a vector norm of order {order}")
     return context.op("reduce_l2_norm", {"x": x, "axes": [a % len(x.shape) for a in axes], "keep_dims": keep})
 
 
 @lowers("aten.argmax.default")
 def _argmax(context: Context, x: Value, axis: int, keep: bool = False) -> Value:
     arguments: dict[str, Any] = {"x": x, "axis": axis, "keep_dims": keep}
-    if context.builder.opset not in ("CoreML5", "CoreML6"):
+    if context.builder.opset >= Opset.IOS17:
         arguments["output_dtype"] = "int32"
     return context.op("reduce_argmax", arguments, dtype=INT32)
 
 
 @lowers("aten.softmax.int")
-def _softmax(context: Context, x: Value, axis: int, dtype: torch.dtype | None = None) -> Value:
+def _softmax(context: Context, x: Value, axis: int, *_: Any) -> Value:
     return context.op("softmax", {"x": x, "axis": axis})
 
 
@@ -126,4 +126,4 @@ def _einsum(context: Context, equation: str, values: list[Value]) -> Value:
             )
             if renamed == ("nwhu", "nchu"):
                 return context.op("einsum", {"values": pair, "equation": f"{first},{second}->{result}"})
-    raise NotImplementedError(f"einsum {equation}: not a form of nchw,nwhu->nchu, the one MIL has")
+    raise context.unsupported(f"einsum {equation}: not a form of nchw,nwhu->nchu, the one MIL has")

@@ -37,7 +37,7 @@ def _conv2d(
         arguments["bias"] = bias
     pads = [0, 0] if padding == "valid" else [int(n) for n in padding] if not isinstance(padding, str) else None
     if pads is None:
-        raise NotImplementedError(f"conv2d padding {padding!r}")
+        raise context.unsupported(f"conv2d padding {padding!r}")
     arguments |= {
         "strides": list(stride),
         "pad_type": "custom" if any(pads) else "valid",
@@ -133,7 +133,7 @@ def _gelu(context: Context, x: Value, approximate: str = "none") -> Value:
 def _upsample(context: Context, x: Value, size: Any, scales: Any) -> Value:
     height, width = (new / old for new, old in zip(context.shape[2:], x.shape[2:], strict=True))
     if not (height.is_integer() and width.is_integer()):  # between whole factors MIL and torch pick other pixels
-        raise NotImplementedError(f"upsampling from {x.shape[2:]} to {context.shape[2:]}")
+        raise context.unsupported(f"upsampling from {x.shape[2:]} to {context.shape[2:]}")
     factors = {"scale_factor_height": Fixed(height, FLOAT32), "scale_factor_width": Fixed(width, FLOAT32)}
     arguments: dict[str, Any] = {"x": x, **factors}
     return context.op("upsample_nearest_neighbor", arguments)

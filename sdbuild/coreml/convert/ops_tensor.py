@@ -21,7 +21,7 @@ def _same(context: Context, x: Operand, *_: Any, **__: Any) -> Operand:
 
 @lowers("aten.to.dtype")
 def _to(context: Context, x: Value, *_: Any, **__: Any) -> Value:
-    dtype = context.node.meta["val"].dtype
+    dtype = context.node.value.dtype
     return context.builder.cast(x, mil_type(dtype, context.builder.float_type))
 
 
@@ -29,7 +29,7 @@ def _to(context: Context, x: Value, *_: Any, **__: Any) -> Value:
 def _reshape(context: Context, x: Value, *sizes: Any) -> Value:
     if x.shape == context.shape:
         return x
-    is_given = str(context.node.target) in ("aten.view.default", "aten.reshape.default")
+    is_given = context.node.op in ("aten.view.default", "aten.reshape.default")
     shape = list(sizes[0] if is_given else context.shape)  # a -1 stays one
     return context.op("reshape", {"x": x, "shape": shape}, dtype=x.dtype)
 
@@ -114,13 +114,7 @@ def _select(context: Context, x: Value, axis: int, index: int) -> Value:
 
 @lowers("aten.chunk.default", "aten.split.Tensor", "aten.split_with_sizes.default")
 def _split(context: Context, x: Value, _: Any, axis: int = 0) -> list[Value]:
-    parts = [tuple(part.shape) for part in context.node.meta["val"]]
-    if len(parts) == 1:
-        return [x]
-    value = context.tensor(x)
-    sizes = [part[axis] for part in parts]
-    arguments = {"x": value, "split_sizes": sizes, "axis": axis}
-    return context.builder.multi_op("split", context.name, arguments, parts, value.dtype)
+    return context.split(x, [part.shape for part in context.node.value], axis)
 
 
 @lowers("aten.cat.default", "aten.concat.default")

@@ -24,9 +24,9 @@ from sdbuild.coreml.runtime.program import (
     TensorType,
     Value,
 )
+from sdbuild.opset import Opset
 
 _SHORT = {"FLOAT16": "fp16", "FLOAT32": "fp32", "FLOAT64": "fp64", "BFLOAT16": "bf16"}
-_OPSETS = {"CoreML5": "ios15", "CoreML6": "ios16", "CoreML7": "ios17", "CoreML8": "ios18"}
 
 
 def read_function(spec: Any, name: str | None = None) -> Function:
@@ -51,7 +51,8 @@ def read_function(spec: Any, name: str | None = None) -> Function:
     counter = iter(range(1 << 30))
     block = _block(function.block_specializations[function.opset], counter)
     block.inputs = [_value(each) for each in function.inputs]
-    return Function(name, _OPSETS.get(function.opset, function.opset), block.inputs, block)
+    opset = Opset.of_mil(function.opset)
+    return Function(name, opset.system if opset is not None else function.opset, block.inputs, block)
 
 
 def _block(proto: Any, counter: Any) -> Block:

@@ -31,8 +31,8 @@ from sdbuild.coreml.runtime.program import (
 from sdbuild.coreml.runtime.steps import Plan, Step, call, check
 from sdbuild.coreml.runtime.storage import Storage
 from sdbuild.coreml.runtime.weights import Cache, Source, WeightFile, constant_source, decoded_source
+from sdbuild.opset import Opset
 
-_OPSETS = ("ios15", "ios16", "ios17", "ios18")
 _FOLD_LIMIT = 1 << 16
 """Results of more elements than this are computed at each run rather than kept from compiling."""
 
@@ -45,8 +45,10 @@ def compile_function(function: Function, file: WeightFile, storage: Storage, bud
         ModelError: a program that contradicts itself.
     """
     where = f"function {function.name!r}"
-    if function.opset not in _OPSETS:
-        raise UnsupportedError(f"{where} is of the opset {function.opset}, not {' or '.join(_OPSETS)}")
+    if Opset.of_system(function.opset) is None:
+        raise UnsupportedError(
+            f"{where} is of the opset {function.opset}, not {' or '.join(each.system for each in Opset)}"
+        )
     unknown = [each for each in function.operations() if not _known(each)]
     if unknown:
         more = f", and {len(unknown) - 1} more" if len(unknown) > 1 else ""

@@ -2,15 +2,16 @@
 
 import torch
 
+from benchmarks.attention import spelled_out
 from sdbuild.modeling.channels_first import _ChannelNorm
 from sdbuild.modeling.components import Component
 from sdbuild.modeling.tracing import PREFIX
 
 
-def with_weights(component: Component, model: torch.nn.Module) -> torch.nn.Module:
-    """The component's module off the meta device, with the weights of the library's own model."""
+def with_weights(component: Component, model: torch.nn.Module, attention: str) -> torch.nn.Module:
+    """The component's module off the meta device, with the weights of the library's own model, its attention spelled out."""
     state = model.state_dict()
-    module = component.module.to_empty(device="cpu").eval()
+    module = spelled_out(component.module, attention).to_empty(device="cpu").eval()
     parameters = {name: state[name.removeprefix(PREFIX)].reshape(p.shape) for name, p in module.named_parameters()}
     _, unexpected = module.load_state_dict(parameters, strict=False)
     assert not unexpected

@@ -15,9 +15,10 @@ from sdbuild.coreml.package import Package, read_package
 from sdbuild.coreml.proto import FeatureTypes_pb2
 from sdbuild.coreml.runtime import load
 from sdbuild.errors import UserError
+from sdbuild.graphs import read_graph
 from sdbuild.modeling.components import Component, Shape, build
-from sdbuild.modeling.graph_file import read_graph
-from sdbuild.modeling.tracing import PREFIX, trace
+from sdbuild.modeling.tracing import graph_of, trace
+from sdbuild.opset import Opset
 from tests.architectures import CHECKER, CONFIGS, UNET, UNET_2, make
 from tests.once import once, traced
 
@@ -55,10 +56,11 @@ def convert_component(
     kind: str,
     config: dict[str, Any],
     shape: Shape = SHAPE,
-    opset: str = "CoreML6",
+    opset: Opset = Opset.IOS16,
     precision: str = "float16",
     model: torch.nn.Module | None = None,
     state: Mapping[str, torch.Tensor] | None = None,
+    attention: str = "original",
 ) -> tuple[Package, Component, torch.nn.Module]:
     """With weights that are nobody's own, a copy of what was converted once for all tests."""
     known = model is None and state is None
@@ -68,16 +70,22 @@ def convert_component(
 
         def make_once(folder: Path) -> None:
             folder.mkdir()
-            _converted(graph, folder / target.name, kind, state, opset, precision)
+            _converted(graph, folder / target.name, kind, state, opset, precision, attention)
 
-        shutil.copytree(once(f"{graph.stem}-{opset}-{precision}", make_once), path, dirs_exist_ok=True)
+        shutil.copytree(once(f"{graph.stem}-{opset.name}-{precision}-{attention}", make_once), path, dirs_exist_ok=True)
     else:
-        _converted(graph, target, kind, state, opset, precision)
+        _converted(graph, target, kind, state, opset, precision, attention)
     return read_package(target), build(kind, config, shape), model
 
 
 def _converted(
-    graph: Path, target: Path, kind: str, state: Mapping[str, torch.Tensor], opset: str, precision: str
+    graph: Path,
+    target: Path,
+    kind: str,
+    state: Mapping[str, torch.Tensor],
+    opset: Opset,
+    precision: str,
+    attention: str = "original",
 ) -> Package:
     dtype = "float32" if kind.startswith("clip") else precision
     return convert(
@@ -88,8 +96,8 @@ def _converted(
         outputs=[Port(name, "float32") for name in OUTPUTS[kind]],
         opset=opset,
         precision=precision,
+        attention=attention,
         metadata=Metadata(description="a model", author="somebody", license="MIT", version="1", user={"key": "value"}),
-        prefix=PREFIX,
     )
 
 
@@ -184,10 +192,10 @@ def test_a_safety_checker_judges_as_the_library_does(
         np.testing.assert_array_equal(result["filtered_images"], expected[0].numpy())
 
 
-@pytest.mark.parametrize("opset", ["CoreML5", "CoreML7", "CoreML8"])
+@pytest.mark.parametrize("opset", [Opset.IOS15, Opset.IOS17, Opset.IOS18])
 @pytest.mark.parametrize("vocabulary", [600, 40000], ids=["16-bit", "32-bit"])
 @pytest.mark.parametrize("precision", ["float16", "float32"])
-def test_text_is_looked_up_in_every_opset(precision: str, vocabulary: int, opset: str, tmp_path: Path) -> None:
+def test_text_is_looked_up_in_every_opset(precision: str, vocabulary: int, opset: Opset, tmp_path: Path) -> None:
     config = CONFIGS["clip_text"] | {"vocab_size": vocabulary}
     package, component, model = convert_component(tmp_path, "clip_text", config, opset=opset, precision=precision)
     args = arguments("clip_text", component)
@@ -200,15 +208,15 @@ def test_text_is_looked_up_in_every_opset(precision: str, vocabulary: int, opset
 @pytest.mark.parametrize("attention", ["original", "split_einsum", "split_einsum_v2"])
 @pytest.mark.parametrize("config", [UNET, UNET_2], ids=["sd1", "sd2"])
 def test_every_attention_variant_computes_the_same(attention: str, config: dict[str, Any], tmp_path: Path) -> None:
-    shape = Shape(height=256, width=192, batch=1, attention=attention)  # 768 queries: split_einsum_v2 chunks them
-    package, component, model = convert_component(tmp_path, "unet", config, shape)
+    shape = Shape(height=256, width=192, batch=1)  # 768 queries: split_einsum_v2 chunks them
+    package, component, model = convert_component(tmp_path, "unet", config, shape, attention=attention)
     args = arguments("unet", component)
     result = load(package.path).predict(_feed("unet", args, package))["noise_pred"]
     assert psnr(reference("unet", model, args)[0].numpy(), result) > 60
 
 
-@pytest.mark.parametrize(("opset", "version"), [("CoreML5", 6), ("CoreML6", 7), ("CoreML7", 8), ("CoreML8", 9)])
-def test_every_opset_has_its_version_and_float32_is_exact(opset: str, version: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("opset", "version"), [(Opset.IOS15, 6), (Opset.IOS16, 7), (Opset.IOS17, 8), (Opset.IOS18, 9)])
+def test_every_opset_has_its_version_and_float32_is_exact(opset: Opset, version: int, tmp_path: Path) -> None:
     package, component, model = convert_component(
         tmp_path, "vae_decoder", CONFIGS["vae_decoder"], opset=opset, precision="float32"
     )
@@ -248,7 +256,7 @@ def test_the_same_bytes_whatever_the_hash_seed(tmp_path: Path) -> None:
     first, _, model = convert_component(tmp_path, "unet", UNET)
     trace(build("unet", UNET, SHAPE), tmp_path / "graph.json")
     second = _converted(
-        tmp_path / "graph.json", tmp_path / "second.mlpackage", "unet", model.state_dict(), "CoreML6", "float16"
+        tmp_path / "graph.json", tmp_path / "second.mlpackage", "unet", model.state_dict(), Opset.IOS16, "float16"
     )
     for file in ("Manifest.json", "Data/com.apple.CoreML/model.mlmodel", "Data/com.apple.CoreML/weights/weight.bin"):
         assert (first.path / file).read_bytes() == (second.path / file).read_bytes()
@@ -271,11 +279,11 @@ def test_an_unknown_operation_is_named(tmp_path: Path) -> None:
         def forward(self, x: torch.Tensor) -> tuple[torch.Tensor]:
             return (torch.erfinv(x),)
 
-    exported = torch.export.export(Odd(), (torch.zeros(2, 2),), strict=False)
+    graph, _ = graph_of(Odd(), (torch.zeros(2, 2),))
     with pytest.raises(UserError, match=r"no lowering for aten\.erfinv\.default \(node erfinv\)"):
         convert(
-            exported, lambda name: np.zeros(1), tmp_path / "m.mlpackage", inputs=[Port("x", "float32")],
-            outputs=[Port("y", "float32")], opset="CoreML6", precision="float32", metadata=Metadata(),
+            graph, lambda name: np.zeros(1), tmp_path / "m.mlpackage", inputs=[Port("x", "float32")],
+            outputs=[Port("y", "float32")], opset=Opset.IOS16, precision="float32", metadata=Metadata(),
         )  # fmt: skip
 
 
@@ -284,8 +292,7 @@ def _convert_with(path: Path, name: str, tensor: torch.Tensor) -> None:
     convert(
         read_graph(traced("unet", UNET, SHAPE)), lambda key: state[key].numpy(), path / "m.mlpackage",
         inputs=[Port(key, "float16") for key in INPUTS["unet"]], outputs=[Port("noise_pred", "float32")],
-        opset="CoreML6", precision="float16", metadata=Metadata(), prefix=PREFIX,
-    )  # fmt: skip
+        opset=Opset.IOS16, precision="float16", metadata=Metadata(),    )  # fmt: skip
 
 
 def _feed(kind: str, args: list[torch.Tensor], package: Package) -> dict[str, np.ndarray]:

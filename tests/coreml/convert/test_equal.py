@@ -4,7 +4,6 @@ The module is sdbuild's, so this is about conversion alone; ``test_reference`` i
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import torch
 from benchmarks.plain import convert_plainly
 from sdbuild.coreml.package import Package
 from sdbuild.modeling.components import Shape
+from sdbuild.opset import Opset
 from tests.architectures import CHECKER, CONFIGS, TEXT, TEXT_XL, UNET, UNET_2, UNET_XL, VAE, make
 from tests.coreml.convert.plain import make_exact, recognised, with_weights
 from tests.coreml.convert.same_program import differences
@@ -30,9 +30,10 @@ def both(
     path: Path,
     kind: str,
     config: dict[str, Any],
-    opset: str,
+    opset: Opset,
     precision: str = "float16",
     shape: Shape = SHAPE,
+    attention: str = "original",
     change: Callable[[torch.nn.Module], torch.nn.Module] = recognised,
     model: torch.nn.Module | None = None,
 ) -> tuple[Package, Package]:
@@ -40,10 +41,10 @@ def both(
     model = model or make(kind, config)
     if kind.startswith("unet"):
         make_exact(model)
-    ours, component, _ = convert_component(path, kind, config, shape, opset, precision, model)
+    ours, component, _ = convert_component(path, kind, config, shape, opset, precision, model, attention=attention)
     dtype = "float32" if kind.startswith("clip") else precision
     theirs = convert_plainly(
-        change(with_weights(component, model)),
+        change(with_weights(component, model, attention)),
         arguments(kind, component),
         path / "plain.mlpackage",
         dict.fromkeys(INPUTS[kind], dtype),
@@ -64,10 +65,10 @@ SLOW = pytest.mark.slow  # nothing that the others do not have, in another combi
 @pytest.mark.parametrize(
     "opset",
     [
-        pytest.param("CoreML5", marks=SLOW),
-        "CoreML6",
-        pytest.param("CoreML7", marks=AS_IN_9_0),
-        pytest.param("CoreML8", marks=[SLOW, AS_IN_9_0]),
+        pytest.param(Opset.IOS15, marks=SLOW),
+        Opset.IOS16,
+        pytest.param(Opset.IOS17, marks=AS_IN_9_0),
+        pytest.param(Opset.IOS18, marks=[SLOW, AS_IN_9_0]),
     ],
 )
 @pytest.mark.parametrize(
@@ -80,27 +81,27 @@ SLOW = pytest.mark.slow  # nothing that the others do not have, in another combi
     ],
     ids=["few-words", "sd1", "sdxl-2", "sdxl-1"],
 )
-def test_text_encoders(kind: str, config: dict[str, Any], opset: str, tmp_path: Path) -> None:
+def test_text_encoders(kind: str, config: dict[str, Any], opset: Opset, tmp_path: Path) -> None:
     assert differences(*both(tmp_path, kind, config, opset)) == ""
 
 
-@pytest.mark.parametrize("opset", ["CoreML6", "CoreML7", pytest.param("CoreML8", marks=SLOW)])
-def test_a_text_encoder_in_float32(opset: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("opset", [Opset.IOS16, Opset.IOS17, pytest.param(Opset.IOS18, marks=SLOW)])
+def test_a_text_encoder_in_float32(opset: Opset, tmp_path: Path) -> None:
     assert differences(*both(tmp_path, "clip_text", TEXT, opset, "float32")) == ""
 
 
 @pytest.mark.parametrize(
     ("opset", "precision"),
     [
-        ("CoreML6", "float16"),
-        ("CoreML8", "float32"),
-        pytest.param("CoreML7", "float16", marks=SLOW),
-        pytest.param("CoreML8", "float16", marks=SLOW),
-        pytest.param("CoreML6", "float32", marks=SLOW),
+        (Opset.IOS16, "float16"),
+        (Opset.IOS18, "float32"),
+        pytest.param(Opset.IOS17, "float16", marks=SLOW),
+        pytest.param(Opset.IOS18, "float16", marks=SLOW),
+        pytest.param(Opset.IOS16, "float32", marks=SLOW),
     ],
 )
 @pytest.mark.parametrize("kind", ["vae_decoder", "vae_encoder"])
-def test_vaes(kind: str, precision: str, opset: str, tmp_path: Path) -> None:
+def test_vaes(kind: str, precision: str, opset: Opset, tmp_path: Path) -> None:
     assert differences(*both(tmp_path, kind, VAE, opset, precision)) == ""
 
 
@@ -119,20 +120,21 @@ def test_vaes(kind: str, precision: str, opset: str, tmp_path: Path) -> None:
     ],
 )
 def test_unets(kind: str, config: dict[str, Any], attention: str, tmp_path: Path) -> None:
-    shape = replace(CHUNKED if attention == "split_einsum_v2" else SHAPE, attention=attention)
-    assert differences(*both(tmp_path, kind, config, "CoreML6", shape=shape)) == ""
+    shape = CHUNKED if attention == "split_einsum_v2" else SHAPE
+    assert differences(*both(tmp_path, kind, config, Opset.IOS16, shape=shape, attention=attention)) == ""
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("opset", ["CoreML7", "CoreML8"])
+@pytest.mark.parametrize("opset", [Opset.IOS17, Opset.IOS18])
 @pytest.mark.parametrize(("kind", "attention"), [("unet", "split_einsum"), ("unet_xl", "original")])
-def test_unets_of_later_systems(kind: str, attention: str, opset: str, tmp_path: Path) -> None:
-    shape = replace(SHAPE, attention=attention)
-    assert differences(*both(tmp_path, kind, CONFIGS[kind], opset, shape=shape)) == ""
+def test_unets_of_later_systems(kind: str, attention: str, opset: Opset, tmp_path: Path) -> None:
+    assert differences(*both(tmp_path, kind, CONFIGS[kind], opset, attention=attention)) == ""
 
 
-@pytest.mark.parametrize("opset", ["CoreML6", pytest.param("CoreML7", marks=SLOW), pytest.param("CoreML8", marks=SLOW)])
-def test_a_safety_checker(opset: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "opset", [Opset.IOS16, pytest.param(Opset.IOS17, marks=SLOW), pytest.param(Opset.IOS18, marks=SLOW)]
+)
+def test_a_safety_checker(opset: Opset, tmp_path: Path) -> None:
     assert differences(*both(tmp_path, "safety_checker", CHECKER, opset)) == ""
 
 
@@ -144,7 +146,7 @@ def test_equal_weights_are_one(tmp_path: Path) -> None:
         if isinstance(module, torch.nn.GroupNorm):
             module.weight.data = torch.linspace(0.5, 2, module.num_channels)
             module.bias.data = torch.linspace(-1, 1, module.num_channels)
-    ours, theirs = both(tmp_path, "vae_decoder", config, "CoreML6", model=model)
+    ours, theirs = both(tmp_path, "vae_decoder", config, Opset.IOS16, model=model)
     assert differences(ours, theirs) == ""
 
 
@@ -156,7 +158,7 @@ def test_a_model_that_was_never_trained(kind: str, config: dict[str, Any], tmp_p
         if isinstance(module, torch.nn.GroupNorm):
             torch.nn.init.ones_(module.weight)
             torch.nn.init.zeros_(module.bias)
-    ours, theirs = both(tmp_path, kind, config, "CoreML6", model=model)
+    ours, theirs = both(tmp_path, kind, config, Opset.IOS16, model=model)
     assert count(ours, "batch_norm") == 0
     assert differences(ours, theirs) == ""
 
@@ -167,7 +169,7 @@ def test_the_one_deviation_is_a_norm_over_channels(tmp_path: Path) -> None:
     In the form that the tests above give it, coremltools arrives at the same single operation. Apple's reference uses that
     form, which divides each shift by its scale: a scale of 0 in a checkpoint would make NaNs.
     """
-    ours, theirs = both(tmp_path, "unet", UNET, "CoreML6", change=lambda module: module)
+    ours, theirs = both(tmp_path, "unet", UNET, Opset.IOS16, change=lambda module: module)
     assert count(ours, "layer_norm") == count(theirs, "layer_norm") == 3 * 4
     assert count(theirs, "transpose") - count(ours, "transpose") == 2 * 3 * 4
     assert "transpose" in differences(ours, theirs)

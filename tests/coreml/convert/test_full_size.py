@@ -10,9 +10,10 @@ from benchmarks.architectures import UNETS
 from sdbuild.coreml.convert.builder import FLOAT16, Builder
 from sdbuild.coreml.convert.lowering import lower_graph
 from sdbuild.coreml.convert.normalize import normalize
+from sdbuild.graphs import read_graph
 from sdbuild.modeling.components import Shape, build
-from sdbuild.modeling.graph_file import read_graph
-from sdbuild.modeling.tracing import PREFIX, trace
+from sdbuild.modeling.tracing import trace
+from sdbuild.opset import Opset
 
 pytestmark = pytest.mark.slow
 
@@ -82,12 +83,12 @@ def test_as_the_reference(
     family: str, config: dict[str, Any], attention: str, parameters: int, attentions: dict[str, int], tmp_path: Path
 ) -> None:
     kind = "unet_xl" if family == "sdxl" else "unet"
-    component = build(kind, config, Shape(512, 512, 2, attention=attention))
+    component = build(kind, config, Shape(512, 512, 2))
     assert sum(tensor.numel() for tensor in component.module.parameters()) == parameters
     trace(component, tmp_path / "graph.json")
-    builder = Builder("CoreML6", FLOAT16)
+    builder = Builder(Opset.IOS16, FLOAT16)
     inputs = dict.fromkeys(NAMES[: len(component.arguments)], FLOAT16)
-    lower_graph(normalize(read_graph(tmp_path / "graph.json")), builder, inputs, PREFIX)
+    lower_graph(normalize(read_graph(tmp_path / "graph.json")), builder, inputs, attention)
     found = Counter(operation.type for operation in builder.operations)
     expected = LAYERS["sdxl" if family == "sdxl" else "sd15"] | attentions
     assert {name: found[name] for name in expected} == expected

@@ -12,6 +12,8 @@ from sdbuild.coreml.convert import Metadata, Port, convert
 from sdbuild.coreml.convert.lowering import LOWERINGS
 from sdbuild.coreml.runtime import load
 from sdbuild.errors import UserError
+from sdbuild.modeling.tracing import graph_of
+from sdbuild.opset import Opset
 
 MATRIX, ROW = torch.arange(16.0).reshape(4, 4) - 5, torch.arange(4.0)
 GRAPHS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
@@ -93,7 +95,7 @@ GRAPHS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 REACHED: set[str] = set()
 
 
-class Graph(torch.nn.Module):
+class Module(torch.nn.Module):
     def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
         super().__init__()
         self.function = function
@@ -102,25 +104,24 @@ class Graph(torch.nn.Module):
         return (self.function(x),)
 
 
-@pytest.mark.parametrize("opset", ["CoreML6", "CoreML8"])
+@pytest.mark.parametrize("opset", [Opset.IOS16, Opset.IOS18])
 @pytest.mark.parametrize("name", list(GRAPHS))
-def test_as_torch(name: str, opset: str, tmp_path: Path) -> None:
+def test_as_torch(name: str, opset: Opset, tmp_path: Path) -> None:
     x = torch.randn((2, 3, 4, 4), generator=torch.Generator().manual_seed(3))
-    exported = torch.export.export(Graph(GRAPHS[name]), (x,), strict=False)
-    REACHED.update(str(node.target) for node in exported.graph.nodes)
-    constants = exported.constants
+    graph, constants = graph_of(Module(GRAPHS[name]), (x,))
+    REACHED.update(node.op for node in graph.nodes)
     package = convert(
-        exported, lambda key: constants[key].numpy(), tmp_path / "m.mlpackage", inputs=[Port("x", "float32")],
+        graph, lambda key: constants[key].numpy(), tmp_path / "m.mlpackage", inputs=[Port("x", "float32")],
         outputs=[Port("y", "float32")], opset=opset, precision="float32", metadata=Metadata(),
     )  # fmt: skip
     result = load(package.path).predict({"x": x.numpy()})["y"]
     np.testing.assert_allclose(result, GRAPHS[name](x).numpy(), rtol=1e-4, atol=1e-5)
 
 
-def _convert(function: Callable[[torch.Tensor], torch.Tensor], path: Path, opset: str = "CoreML6") -> Path:
-    exported = torch.export.export(Graph(function), (torch.zeros(2, 3, 4, 4),), strict=False)
+def _convert(function: Callable[[torch.Tensor], torch.Tensor], path: Path, opset: Opset = Opset.IOS16) -> Path:
+    graph, constants = graph_of(Module(function), (torch.zeros(2, 3, 4, 4),))
     package = convert(
-        exported, lambda key: exported.constants[key].numpy(), path / "m.mlpackage", inputs=[Port("x", "float32")],
+        graph, lambda key: constants[key].numpy(), path / "m.mlpackage", inputs=[Port("x", "float32")],
         outputs=[Port("y", "float32")], opset=opset, precision="float16", metadata=Metadata(),
     )  # fmt: skip
     return package.path
@@ -131,8 +132,8 @@ def test_a_number_that_overflows_float16_is_named(tmp_path: Path) -> None:
         _convert(lambda x: x * 1e6, tmp_path)
 
 
-@pytest.mark.parametrize("opset", ["CoreML6", "CoreML8"])
-def test_a_mask_beyond_float16_masks(opset: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("opset", [Opset.IOS16, Opset.IOS18])
+def test_a_mask_beyond_float16_masks(opset: Opset, tmp_path: Path) -> None:
     def attend(x: torch.Tensor) -> torch.Tensor:
         later = torch.arange(4)[:, None] < torch.arange(4)[None]
         return functional.scaled_dot_product_attention(x, x, x, later.float() * -1e30)
@@ -143,17 +144,17 @@ def test_a_mask_beyond_float16_masks(opset: str, tmp_path: Path) -> None:
 
 
 def test_upsampling_between_whole_factors_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(NotImplementedError, match=r"from \(4, 4\) to \(6, 8\)"):
+    with pytest.raises(UserError, match=r"from \(4, 4\) to \(6, 8\) \(aten\.\S+, node upsample_nearest2d\)"):
         _convert(lambda x: functional.interpolate(x, size=(6, 8)), tmp_path)
 
 
 def test_what_is_of_weights_alone_is_no_operation(tmp_path: Path) -> None:
     x = torch.zeros(2, 3, 4, 4)
     function = GRAPHS["of weights alone"]
-    exported = torch.export.export(Graph(function), (x,), strict=False)
+    graph, constants = graph_of(Module(function), (x,))
     package = convert(
-        exported, lambda key: exported.constants[key].numpy(), tmp_path / "m.mlpackage",
-        inputs=[Port("x", "float32")], outputs=[Port("y", "float32")], opset="CoreML7", precision="float32",
+        graph, lambda key: constants[key].numpy(), tmp_path / "m.mlpackage",
+        inputs=[Port("x", "float32")], outputs=[Port("y", "float32")], opset=Opset.IOS17, precision="float32",
         metadata=Metadata(),
     )  # fmt: skip
     function_proto = package.spec.mlProgram.functions["main"]
@@ -170,5 +171,6 @@ def test_no_lowering_is_untested() -> None:
         "aten.alias.default",
         "aten.contiguous.default",
         "aten.split.Tensor",
+        "sdbuild.attention.default",
     }  # in test_convert
     assert sorted(set(LOWERINGS) - REACHED - families) == []

@@ -54,8 +54,8 @@ CASES = [
     ("kind", "config", "attention", "varied"), CASES, ids=["sd1", "sd1-split", "sd1-v2", "sd2-split", "xl", "xl-split"]
 )
 def test_operations(kind: str, config: dict[str, Any], attention: str, varied: dict[str, int], tmp_path: Path) -> None:
-    shape = Shape(256, 256, 2, attention=attention)  # 1,024 queries where there are most: two chunks
-    package, _, _ = convert_component(tmp_path, kind, config | GROUPS, shape)
+    shape = Shape(256, 256, 2)  # 1,024 queries where there are most: two chunks
+    package, _, _ = convert_component(tmp_path, kind, config | GROUPS, shape, attention=attention)
     found = Counter(operation.type for operation in operations(package))
     del found["const"]
     reference = Counter(LAYERS[kind] | varied)
