@@ -80,8 +80,8 @@ def convert(bench: Bench) -> Rows:
             },
         )
         bench.fresh()
-        for folder in (*TEXT_ENCODERS[family], "unet", "vae"):
-            bench.build(recipe, f"download:{folder}")
+        for name in (*TEXT_ENCODERS[family], "unet", "vae_decoder"):
+            bench.build(recipe, f"download:{name}")
         for task in (
             *TEXT_ENCODERS[family],
             "vae_decoder",

@@ -72,15 +72,17 @@ def make(package: Path, name: str, _output: Path) -> None:
 
 def ours(package: Path, form: str, output: Path) -> None:
     """The stage, from package to package."""
+    from sdbuild.job import Found
+    from sdbuild.jobs.compress import Compress
     from sdbuild.recipe.steps.palettize import Palettize
-    from sdbuild.stages import Job
+    from sdbuild.stages import Place
     from sdbuild.stages.compress import run
 
     settings = Palettize.model_validate(FORMS[form]).settings()
     for folder in ("artifact", "scratch"):
         (output / folder).mkdir(parents=True)
-    parameters = {"steps": [{"palettize": settings}]}
-    run(Job(parameters, {"package": package}, output / "artifact", output / "scratch", lambda *_: None))
+    job = Compress(steps=({"palettize": settings},), versions={}, tools=(), package=Found(package))
+    run(job, Place(output / "artifact", output / "scratch", lambda *_: None))
 
 
 def theirs(package: Path, form: str, output: Path) -> float:

@@ -1,10 +1,33 @@
-"""Run a plan's stages one after the other in this process: the real stages, without the store and the engine."""
+"""Run stages in this process: the real ones, without the store and the engine."""
 
 import importlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from sdbuild.job import decode, stage_of
 from sdbuild.plan import Graph, Node
-from sdbuild.stages import Job
+from sdbuild.stages import Place
+
+
+def run(
+    job: object,
+    folder: Path,
+    news: Callable[[int, int, str], None] = lambda done, total, unit: None,
+    warn: Callable[[str], None] = lambda text: None,
+) -> Path:
+    """Run the stage of a job, whose artifacts are `Found`; its artifact, in ``folder/output``."""
+    place = Place(folder / "output", folder / "scratch", news, warn)
+    for path in (place.output, place.scratch):
+        path.mkdir(parents=True, exist_ok=True)
+    importlib.import_module(stage_of(job).code).run(job, place)
+    return place.output
+
+
+def with_paths(node: Node, made: dict[Node, Path]) -> Any:
+    """The job of a node as its process gets it, given the artifacts of the nodes that it reads."""
+    paths = {item.role: str(made[item.node] / (item.subpath or "")) for item in node.inputs}
+    return decode(type(node.job), node.with_paths(paths))
 
 
 def execute(graph: Graph, folder: Path, *ends: Node) -> dict[Node, Path]:
@@ -15,13 +38,6 @@ def execute(graph: Graph, folder: Path, *ends: Node) -> dict[Node, Path]:
             wanted.update(item.node for item in node.inputs)
     made: dict[Node, Path] = {}
     for task, node in graph.tasks.items():
-        if node not in wanted:
-            continue
-        output, scratch = folder / task.replace(":", "-"), folder / "scratch"
-        for path in (output, scratch):
-            path.mkdir(parents=True, exist_ok=True)
-        inputs = {item.role: made[item.node] / (item.subpath or "") for item in node.inputs}
-        job = Job(node.settings, inputs, output, scratch, lambda done, total, unit: None)
-        importlib.import_module(node.stage.code).run(job)
-        made[node] = output
+        if node in wanted:
+            made[node] = run(with_paths(node, made), folder / task.replace(":", "-"))
     return made

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sdbuild import jobs
 from sdbuild.engine import commands
 from sdbuild.engine.command import Variable
 from sdbuild.errors import UsageError, one_line
-from sdbuild.plan import STAGES
 from sdbuild.recipe import RecipeError, find_recipe
 from sdbuild.recipe.problems import hint
 
@@ -161,7 +161,7 @@ def _words(bare: Sequence[str], variables: dict[str, str], here: Path) -> list[s
 
 def _is_task(word: str) -> bool:
     """It names a stage, or has one before a colon; whether a recipe has the task is for its graph to say."""
-    return word.partition(":")[0].partition("@")[0] in STAGES
+    return word.partition(":")[0].partition("@")[0] in jobs.names()
 
 
 def _is_recipe(word: str, here: Path) -> bool:
@@ -179,7 +179,7 @@ def _check_recipe(word: str, here: Path) -> None:
             find_recipe(word, here)
             return
     except RecipeError:
-        near = hint(word.partition(":")[0], (*commands.names(), *STAGES))
+        near = hint(word.partition(":")[0], (*commands.names(), *jobs.names()))
         if "/" in word or not (near or ":" in word):
             raise
     raise _unknown_word(word)
@@ -187,7 +187,7 @@ def _check_recipe(word: str, here: Path) -> None:
 
 def _unknown_word(word: str) -> UsageError:
     names = commands.names()
-    return unknown("command", word, (*names, *STAGES), f"Commands: {', '.join(names)}")
+    return unknown("command", word, (*names, *jobs.names()), f"Commands: {', '.join(names)}")
 
 
 def _check_variables(words: Sequence[str], variables: Mapping[str, str]) -> None:

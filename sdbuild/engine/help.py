@@ -5,10 +5,11 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable
 
+from sdbuild import jobs
 from sdbuild.engine import commands
 from sdbuild.engine.arguments import OPTIONS, unknown
 from sdbuild.engine.command import Command
-from sdbuild.plan import STAGES
+from sdbuild.job import stage_of
 
 _WIDTH = 100
 _GROUPS = ("Build", "Ask", "Keep order", "Use the command line")
@@ -84,9 +85,10 @@ def of_word(word: str) -> str:
     names = commands.names()
     if word in names:
         return of_command(commands.find(word))
-    stage = STAGES.get(word.partition(":")[0].partition("@")[0])
-    if stage is None:
-        raise unknown("command", word, (*names, *STAGES), f"Commands: {', '.join(names)}")
+    name = word.partition(":")[0].partition("@")[0]
+    if name not in jobs.names():
+        raise unknown("command", word, (*names, *jobs.names()), f"Commands: {', '.join(names)}")
+    stage = stage_of(jobs.find(name))
     return (
         f"{stage.name}: a stage of every build: {stage.title}\n\n"
         f"`sdbuild {word} RECIPE` runs it and what it needs; `sdbuild why {word} RECIPE` says why it would run. "

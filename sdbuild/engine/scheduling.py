@@ -22,7 +22,7 @@ from sdbuild.engine.running import RUNNING
 from sdbuild.engine.session import Session, results_task
 from sdbuild.engine.summary import outcome
 from sdbuild.errors import NO_MEMORY, Status, UserError
-from sdbuild.plan import STAGES, Graph
+from sdbuild.plan import Graph
 from sdbuild.program import complain, note, report_fault
 from sdbuild.store import Store
 
@@ -83,9 +83,9 @@ def graph_tasks(session: Session) -> Iterator[Task]:
         result = [graph.names[build.result]]
         yield _task(name, partial(session.is_shown, build), partial(session.show, build), result, None)
     yield Task("build", None, task_dep=shown)
-    for stage in STAGES.values():
+    for stage in dict.fromkeys(node.stage for node in graph.tasks.values()):
         names = [name for name, node in graph.tasks.items() if node.stage == stage]
-        if names and stage.name not in names:
+        if stage.name not in names:
             yield Task(stage.name, None, task_dep=names, doc=stage.title)
 
 

@@ -37,14 +37,13 @@ from sdbuild.engine.survey import Due, Ready, State, due_nodes, examine, survey
 from sdbuild.errors import UserError
 from sdbuild.plan import Build, Graph, Node
 from sdbuild.plan.sources import outside_files
-from sdbuild.plan.stages import FETCHING
 from sdbuild.program import note
 from sdbuild.store import Artifact, BuildRecord, Entry, Lock, Records, Store, Workplace, sweep
 from sdbuild.store.errors import explained, not_writable
 
 
 def _kind(node: Node) -> Kind:
-    return Kind(node.stage.code, online=node.stage in FETCHING)
+    return Kind(node.stage.code, online=node.stage.fetches)
 
 
 def results_task(build: Build) -> str:
@@ -242,22 +241,24 @@ class Session:
             work.remove()
 
     def _job(self, node: Node, due: Due) -> dict[str, Any]:
-        inputs = []
+        inputs, paths = [], {}
         for item in node.inputs:
             state = self._states[item.node]
             if not isinstance(state, Ready):  # another task found it damaged
                 raise _DamagedInputsError(f"{self.graph.names[item.node]} is being made again")
             path = state.artifact.path / item.subpath if item.subpath else state.artifact.path
-            inputs.append({"role": item.role, "path": str(path), "stage": item.node.stage.name, "key": state.key})
+            paths[item.role] = str(path)
+            inputs.append({"path": str(path), "stage": item.node.stage.name, "key": state.key})
         return {
             "store": str(self.store.root),
             "code": node.stage.code,
             "stage": node.stage.name,
             "key": due.key,
             "ingredients": due.ingredients,
-            "parameters": node.settings,
+            "declaration": [type(node.job).__module__, type(node.job).__name__],
+            "job": node.with_paths(paths),
             "inputs": inputs,
-            "outside": outside_files(node.settings),
+            "outside": outside_files(node.job),
             "links": node.stage.links,
             "made_for": f"{self.graph.users[node][0].recipe}: {self.graph.names[node]}",
         }

@@ -12,7 +12,6 @@ from sdbuild.engine.progress import size
 from sdbuild.engine.session import Session
 from sdbuild.errors import Status
 from sdbuild.plan import Build
-from sdbuild.plan.stages import VERIFY
 from sdbuild.recipe.problems import display
 
 _AGAIN = "the same command, run again, goes on from there"
@@ -40,7 +39,7 @@ def outcome(session: Session, status: int) -> Answer:
     shown = session.shown
     parts = [_of_one(session, shown[0]) if len(shown) == 1 else _of_many(session, shown)] if shown else []
     for node, artifact in session.artifacts().items():
-        if node.stage == VERIFY:
+        if node.stage.name == "verify":
             report = (artifact.path / "verify.txt").read_text(encoding="utf-8").rstrip()
             parts.append(f"{session.graph.names[node]}: against PyTorch\n{textwrap.indent(report, '  ')}")
     if len(shown) == 1:
@@ -75,7 +74,7 @@ def _verified(session: Session) -> dict[str, Any]:
     return {
         session.graph.names[node]: json.loads((artifact.path / "verify.json").read_text(encoding="utf-8"))
         for node, artifact in session.artifacts().items()
-        if node.stage == VERIFY
+        if node.stage.name == "verify"
     }
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from doit.task import Task
 
+from sdbuild import jobs
 from sdbuild.engine.arguments import Arguments
 from sdbuild.engine.progress import Display
 from sdbuild.engine.request import find_task, graph_of, load
@@ -14,7 +15,6 @@ from sdbuild.engine.results import Destination
 from sdbuild.engine.scheduling import Reporter, graph_tasks
 from sdbuild.engine.session import Session
 from sdbuild.errors import UsageError
-from sdbuild.plan import STAGES
 from sdbuild.store import open_store
 
 
@@ -28,11 +28,11 @@ def tasks_for(
     """
     request = load(arguments.variables, here)
     graph = graph_of(request, verified="verify" in arguments.words)
-    stages = {node.stage.name for node in graph.tasks.values()}
+    known, stages = jobs.names(), {node.stage.name for node in graph.tasks.values()}
     for word in arguments.words:
-        if word in STAGES and word not in stages:
+        if word in known and word not in stages:
             raise UsageError(f"{request.recipes[0].name} has no task of the stage {word}")
-        if word != "build" and word not in STAGES:
+        if word != "build" and word not in known:
             find_task(graph, word)
     reporter.session = Session(
         graph,

@@ -9,21 +9,22 @@ import subprocess
 from pathlib import Path
 
 from sdbuild.errors import UserError
+from sdbuild.jobs.compile import Compiler
 
 
-def compiler_parameters(choice: str) -> dict[str, str]:
-    """What the compile stage gets for a recipe's ``compile``: portable, xcode or auto.
+def find_compiler(choice: str) -> Compiler:
+    """The compiler for a recipe's ``compile``: portable, xcode or auto.
 
     Raises:
         UserError: Xcode's compiler is asked for and not here.
     """
     if choice == "portable":
-        return {"compiler": "portable"}
+        return Compiler(compiler="portable")
     found = _xcode()
     if found is not None:
-        return {"compiler": "xcode", "version": found}
+        return Compiler(compiler="xcode", version=found)
     if choice == "auto":
-        return {"compiler": "portable"}
+        return Compiler(compiler="portable")
     raise UserError(
         "compile: xcode: `xcrun --find coremlcompiler` finds nothing on this machine. Install Xcode (the command line tools "
         "alone don't have it) and run `sudo xcode-select -s /Applications/Xcode.app`, or write `compile: portable`"

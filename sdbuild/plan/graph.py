@@ -5,57 +5,52 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from sdbuild.errors import UserError
+from sdbuild.job import OMIT, Artifact, Stage, encode, stage_of
 from sdbuild.plan.sizes import Expected
 
 
-@dataclass(frozen=True)
-class Stage:
-    """A kind of work."""
+@dataclass(frozen=True, eq=False)
+class Node(Artifact):
+    """One job of a stage. Two nodes are equal when the same stage does the same with equal inputs."""
 
-    name: str
-    version: int
-    """Raised whenever the stage's code comes to write something else for the same inputs."""
-    title: str
-    """What it does, for people."""
-    tools: tuple[str, ...] = ()
-    """Distributions whose versions may show in what it writes."""
-    module: str = ""
-    """Where its ``run`` is; empty for ``sdbuild.stages.<name>``."""
-    links: bool = False
-    """What it writes has hard links to what it reads."""
+    job: object
+    """An instance of a class of `jobs`; the artifacts in it are nodes and parts of nodes."""
+    name: str = ""
+    """The component or package it is about; empty when it is about all of them."""
+
+    @cached_property
+    def stage(self) -> Stage:
+        """What it does."""
+        return stage_of(self.job)
+
+    @cached_property
+    def _encoded(self) -> tuple[str, tuple[Input, ...]]:
+        inputs: list[Input] = []
+
+        def note(role: str, artifact: Artifact) -> Any:
+            node, subpath = (artifact.node, artifact.subpath) if isinstance(artifact, Part) else (artifact, None)
+            assert isinstance(node, Node), f"{role} of {self.label}: a plan knows no paths"
+            inputs.append(Input(role, node, subpath))
+            return OMIT
+
+        return canonical(encode(self.job, note)), tuple(inputs)
 
     @property
-    def code(self) -> str:
-        """The module to import."""
-        return self.module or f"sdbuild.stages.{self.name}"
+    def parameters(self) -> str:
+        """All of the job but its artifacts, as canonical JSON."""
+        return self._encoded[0]
 
-
-@dataclass(frozen=True, eq=False)
-class Input:
-    """An artifact that a node reads, or one file or folder of it: only that part's content counts."""
-
-    role: str
-    """What the stage calls it."""
-    node: Node
-    subpath: str | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Node:
-    """One run of a stage. Two nodes are equal when the same stage does the same with equal inputs."""
-
-    stage: Stage
-    name: str
-    """The component or package it is about; empty when it is about all of them."""
-    parameters: str
-    """Canonical JSON, see `canonical`."""
-    inputs: tuple[Input, ...] = ()
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """The artifacts in the job."""
+        return self._encoded[1]
 
     @cached_property
     def identity(self) -> str:
@@ -64,7 +59,7 @@ class Node:
         parts = [self.stage.code, self.stage.version, self.name, self.parameters, inputs]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
-    @property
+    @cached_property
     def label(self) -> str:
         """`convert:unet`: the task's name within one build."""
         return f"{self.stage.name}:{self.name}" if self.name else self.stage.name
@@ -75,13 +70,39 @@ class Node:
         settings: dict[str, Any] = json.loads(self.parameters)
         return settings
 
+    def with_paths(self, paths: Mapping[str, str]) -> dict[str, Any]:
+        """The job as JSON for the stage's process, given the path of each input by role."""
+        return encode(self.job, lambda role, artifact: paths[role])
+
+    def part(self, subpath: str) -> Part:
+        """One file or folder of its artifact."""
+        return Part(self, subpath)
+
     def __eq__(self, other: object) -> bool:
         """By identity."""
-        return isinstance(other, Node) and self.identity == other.identity
+        return self is other or (isinstance(other, Node) and self.identity == other.identity)
 
     def __hash__(self) -> int:
         """By identity."""
         return hash(self.identity)
+
+
+@dataclass(frozen=True)
+class Part(Artifact):
+    """One file or folder of what a node makes: only that part's content counts for who reads it."""
+
+    node: Node
+    subpath: str
+
+
+@dataclass(frozen=True)
+class Input:
+    """An artifact that a node reads, or a part of one."""
+
+    role: str
+    """Its place in the job, such as ``weights`` or ``components.unet.files``."""
+    node: Node
+    subpath: str | None = None
 
 
 def canonical(value: Any) -> str:
@@ -95,7 +116,7 @@ class Model:
 
     name: str
     """As Swift calls it."""
-    package: Input
+    package: Part
     compiled: Node
     bits: str
     """Of its weights, such as ``16`` or ``6 (palettes)``."""
@@ -122,7 +143,7 @@ class Build:
     @cached_property
     def nodes(self) -> tuple[Node, ...]:
         """Everything it takes, each after its inputs."""
-        return tuple(_ordered([self.result]))
+        return _ordered(self.result)
 
 
 @dataclass(frozen=True)
@@ -152,31 +173,39 @@ class Graph:
         return {node: tuple(builds) for node, builds in users.items()}
 
 
-def _ordered(roots: Iterable[Node]) -> Iterator[Node]:
-    """The roots and all they need, once each, inputs first."""
-    done: set[Node] = set()
+def _ordered(root: Node) -> tuple[Node, ...]:
+    """A node and all it needs, once each, inputs first."""
+    done: dict[Node, None] = {}
 
-    def visit(node: Node) -> Iterator[Node]:
-        if node in done:
-            return
-        done.add(node)
-        for item in node.inputs:
-            yield from visit(item.node)
-        yield node
+    def visit(node: Node) -> None:
+        if node not in done:
+            for item in node.inputs:
+                visit(item.node)
+            done[node] = None
 
-    for root in roots:
-        yield from visit(root)
+    visit(root)
+    return tuple(done)
 
 
 def _named(builds: tuple[Build, ...]) -> dict[str, Node]:
-    """A name for each node: its label; where several builds have different nodes of a label, with the first one's variant."""
+    """A name for each node: its label; where several builds have different nodes of a label, with the first one's variant.
+
+    Raises:
+        UserError: different nodes would have one name.
+    """
     first: dict[Node, Build] = {}
     alike: dict[str, set[Node]] = defaultdict(set)
     for build in builds:
         for node in build.nodes:
             first.setdefault(node, build)
             alike[node.label].add(node)
-    return {
-        (node.label if len(alike[node.label]) == 1 else f"{node.label}@{build.variant}"): node
-        for node, build in first.items()
-    }
+    tasks: dict[str, Node] = {}
+    for node, build in first.items():
+        name = node.label if len(alike[node.label]) == 1 else f"{node.label}@{build.variant}"
+        if tasks.setdefault(name, node) is not node:
+            variant = f", variant {build.variant}" if build.variant else ""
+            raise UserError(
+                f"{build.recipe}{variant}: two different tasks are called {node.label}, and one would be lost; rename a "
+                "component, so that its tasks get other names"
+            )
+    return tasks

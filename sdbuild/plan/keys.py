@@ -26,7 +26,7 @@ def ingredients(node: Node, digests: Iterable[str]) -> dict[str, Any]:
             {"role": item.role, "name": PurePosixPath(item.subpath or "").name, "digest": digest}
             for item, digest in zip(node.inputs, digests, strict=True)
         ],
-        "tools": {tool: tool_version(tool) for tool in node.stage.tools},
+        "tools": {tool: tool_version(tool) for tool in node.stage.tools_for(node.job)},
     }
 
 

@@ -34,12 +34,11 @@ class Estimates:
     def __init__(self, recipe: Recipe) -> None:
         """Nothing was looked up yet."""
         self._recipe = recipe
-        self._scales: dict[str, float] = {}
+        self._scales: dict[tuple[str, str], float] = {}
 
     def download(self, component: Component) -> Expected:
         """The weight files of the component's folder; local ones are linked to."""
-        nominal = self._nominal(component.folder)
-        size = int(nominal * self._scale(component))
+        size = int(self._nominal(component) * self._scale(component))
         return Expected(size, size if self._source(component).kind == "hub" else 0)
 
     def package(self, component: Component, steps: Iterable[Step]) -> Expected:
@@ -54,16 +53,20 @@ class Estimates:
     def _source(self, component: Component) -> Source:
         return sources(self._recipe)[component.weights]
 
-    def _nominal(self, folder: str) -> int:
+    def _nominal(self, component: Component) -> int:
+        """Bytes of the weight files in the component's folder, which other components of its source may share."""
         components = self._recipe.family.components.values()
-        return _HALF * sum(component.parameters for component in components if component.folder == folder)
+        place = component.weights, component.folder
+        return _HALF * sum(each.parameters for each in components if (each.weights, each.folder) == place)
 
     def _scale(self, component: Component) -> float:
         """How many times larger than usual this model is: local ones may be far smaller than their family's."""
-        folder, source = component.folder, self._source(component)
+        source = self._source(component)
         if source.kind == "hub":
             return 1
-        if folder not in self._scales:
-            ratio = weight_bytes_of(source, folder, self._recipe.model.variant) / self._nominal(folder)
-            self._scales[folder] = 1 if _USUAL[0] <= ratio <= _USUAL[1] else ratio
-        return self._scales[folder]
+        place = component.weights, component.folder
+        if place not in self._scales:
+            files = weight_bytes_of(source, component.folder, self._recipe.model.variant)
+            ratio = files / self._nominal(component)
+            self._scales[place] = 1 if _USUAL[0] <= ratio <= _USUAL[1] else ratio
+        return self._scales[place]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from sdbuild.errors import SourceError
+from sdbuild.job import parts
+from sdbuild.jobs.config import SourceFacts
 from sdbuild.recipe import Recipe
 from sdbuild.recipe.sources import Source
 
@@ -62,26 +63,23 @@ def _digest(file: Path) -> str:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
-def source_parameters(source: Source, files: LocalFiles, folders: Iterable[str]) -> dict[str, Any]:
+def source_facts(source: Source, files: LocalFiles, folders: Iterable[str]) -> SourceFacts:
     """A source as stages get it; of a local one also the state of ``folders``, for those it lacks that of its root."""
     if source.kind == "hub":
-        return {"kind": "hub", "id": source.id, "revision": source.revision}
+        return SourceFacts(kind="hub", id=source.id, revision=source.revision)
     root = local_folder(source)
     present = {folder if (root / folder).is_dir() else "" for folder in folders}
-    given = {"kind": source.kind, "id": source.id, "files": files.of(source, present)}
-    return given | {"path": str(root)} if source.kind == "local" else given
+    path = str(root) if source.kind == "local" else None
+    return SourceFacts(kind=source.kind, id=source.id, path=path, files=files.of(source, present))
 
 
-def outside_files(parameters: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
-    """The files of the user's that a stage with these parameters may read: path → size and modification time in ns, as they
-    are in its key.
-    """
+def outside_files(job: object) -> dict[str, tuple[int, int]]:
+    """The files of the user's that a job's stage may read: path → size and modification time in ns, as they are in its key."""
     found = {}
-    for given in parameters.values():
-        if isinstance(given, dict) and given.get("kind") == "local":
-            for path, state in given["files"].items():
-                size, _, time = state.partition(":")
-                found[f"{given['path']}/{path}"] = int(size), int(time)
+    for facts in parts(job, SourceFacts):
+        for path, state in facts.files.items() if facts.path is not None else ():
+            size, _, time = state.partition(":")
+            found[f"{facts.path}/{path}"] = int(size), int(time)
     return found
 
 

@@ -1,7 +1,7 @@
 """Everything small about a pipeline: its configurations, its tokenizers, and which weight files a build will need."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,7 +80,7 @@ class _Found:
 def survey(
     pipeline: Source,
     vae: Source | None,
-    models: Iterable[Wanted],
+    models: Mapping[str, Wanted],
     family: Family,
     allow_pickle: bool,
     progress: Callable[[int, int], None],
@@ -88,26 +88,26 @@ def survey(
     precision: Mapping[str, str] | None = None,
     variant: str | None = None,
 ) -> dict[str, str]:
-    """Texts by path: ``model_index.json``; for each model ``<folder>/config.json``, ``files/<folder>.json`` and
-    ``cards/<folder>.json``; for each tokenizer ``<folder>/vocab.json`` and ``<folder>/merges.txt``;
+    """Texts by path: ``model_index.json``; for each of the models, by name, ``components/<name>/config.json``, ``files.json``
+    and ``card.json``; for each tokenizer ``<folder>/vocab.json`` and ``<folder>/merges.txt``;
     ``<scheduler>/scheduler_config.json``, which says in any case what the model predicts; and ``notes.json``, a list of what
     the app's author should know.
 
-    ``vae`` is another source for the models that may come from one. ``files/…`` has the ``commit`` (null for a folder) and
-    ``files``, the weight files; ``cards/…`` what `read_card` finds. ``progress`` is told how many steps are done, and how many
-    there are; ``warn`` what the user should know though nothing is wrong. ``precision`` names what is built of a VAE, such as
-    ``{"vae_decoder": "float16"}``, where the VAE's own word on that should be looked at. ``variant`` of the weights is taken
-    of the models that have it.
+    ``vae`` is another source for the models that may come from one. ``files.json`` has the ``commit`` (null for a folder) and
+    ``files``, the weight files; ``card.json`` what `read_card` finds. ``progress`` is called with the steps that are done, and
+    how many there are; ``warn`` with what the user should know though nothing is wrong. ``precision`` names what is built of a
+    VAE, such as ``{"vae_decoder": "float16"}``, where the VAE's own word on that should be looked at. ``variant`` of the
+    weights is taken of the models that have it.
 
     Raises:
         SourceError: something is missing, damaged, or not what the recipe takes it for.
     """
-    models = list(models)
-    steps = 2 + 2 * len(models) + len(family.tokenizers)
+    wanted = list(dict.fromkeys(models.values()))  # some share a folder
+    steps = 2 + 2 * len(wanted) + len(family.tokenizers)
     texts: dict[str, str] = {}
     index = read_json(pipeline, "model_index.json")
     texts["model_index.json"] = canonical(index)
-    found = _find_all(pipeline, vae, models, index, family)
+    found = _find_all(pipeline, vae, wanted, index, family)
     progress(1 + len(found), steps)
     for model in found:
         if model.wanted.is_vae and precision:
@@ -133,13 +133,14 @@ def survey(
     if variant is not None:
         _check_variant(found, variant)
     for number, model in enumerate(found):
-        folder = model.wanted.folder
-        texts[f"{folder}/config.json"] = canonical(model.config)
         files = choose_weights(model.source, model.folder, model.wanted.of_transformers, allow_pickle, variant)
         check_weights(model.source, files)
         record = {"commit": model.source.commit, "files": [file.record() for file in files]}
-        texts[f"files/{folder}.json"] = json.dumps(record, indent=2, sort_keys=True) + "\n"
-        texts[f"cards/{folder}.json"] = canonical(cards[model.source])
+        for name in (name for name, each in models.items() if each == model.wanted):
+            place = f"components/{name}"
+            texts[f"{place}/config.json"] = canonical(model.config)
+            texts[f"{place}/files.json"] = json.dumps(record, indent=2, sort_keys=True) + "\n"
+            texts[f"{place}/card.json"] = canonical(cards[model.source])
         progress(steps - len(found) + number + 1, steps)
     return texts
 

@@ -1,4 +1,7 @@
-"""The stages: one file each, thin, every one run in a process of its own (``python -m sdbuild.stages JOB``)."""
+"""The stages: one file each, thin, every one run in a process of its own (``python -m sdbuild.stages JOB``).
+
+``run(job, place)`` is given the stage's job, as it is declared in `jobs/`, and where to work.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +9,16 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sdbuild.errors import UserError
 
-__all__ = ["Job", "packages_in"]
+__all__ = ["Place", "packages_in"]
 
 
 @dataclass(frozen=True)
-class Job:
-    """What a stage's ``run`` is given."""
+class Place:
+    """Where a stage works, and whom it reports to."""
 
-    parameters: dict[str, Any]
-    inputs: dict[str, Path]
-    """Role → an artifact's folder, or the file or folder of it that was asked for. To be read only."""
     output: Path
     """An empty folder to fill; it becomes the artifact when ``run`` returns."""
     scratch: Path

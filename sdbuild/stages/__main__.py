@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from sdbuild.errors import NO_MEMORY, Status, UserError, tells_of_no_memory
-from sdbuild.stages import Job
+from sdbuild.job import decode
+from sdbuild.stages import Place
 from sdbuild.stages.inputs import DamagedInputError, Inputs
 from sdbuild.store import Stamp, Store, Workplace, explain
 
@@ -76,8 +77,9 @@ def _lacks_memory(error: BaseException | None) -> bool:
 
 def _run(job: dict[str, Any], work: Workplace, news: _News) -> None:
     run = importlib.import_module(job["code"]).run
-    inputs = {item["role"]: Path(item["path"]) for item in job["inputs"]}
-    run(Job(job["parameters"], inputs, work.output, work.scratch, news.progress, lambda text: news.send(warning=text)))
+    module, name = job["declaration"]
+    given = decode(getattr(importlib.import_module(module), name), job["job"])
+    run(given, Place(work.output, work.scratch, news.progress, lambda text: news.send(warning=text)))
 
 
 def _commit(job: dict[str, Any], inputs: Inputs, store: Store, work: Workplace, seconds: float) -> None:

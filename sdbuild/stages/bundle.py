@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,116 +11,97 @@ from sdbuild.bundle.assemble import assemble
 from sdbuild.bundle.contract import ContractError, Expectations, check_resources
 from sdbuild.bundle.manifest import Description, make_manifest, tree_digest, write_manifest
 from sdbuild.bundle.zip import write_zip
+from sdbuild.jobs.bundle import Bundle, Shipped
 from sdbuild.modeling.markers import markers_in
 from sdbuild.sources.schedulers import with_markers
-from sdbuild.stages import Job
-from sdbuild.wiring import part_of
+from sdbuild.stages import Place
 
 
-def run(job: Job) -> None:
-    """Write ``Resources/``, ``manifest.json`` and, if asked for, ``<stem>.zip``.
-
-    Parameters: ``pipeline``; ``networks``, a list of `Part.data` in the order they run; ``components``, by name, each with
-    ``models`` (Swift names), ``precision`` and ``compress`` (steps); ``height``, ``width``, ``batch``, ``tokens``,
-    ``latent_channels``, ``vae_factor``, ``attention``, ``deployment_target``, ``compute_units``, ``compiler``, ``tools``
-    (versions by name); ``vae_scale`` and ``scheduler_overrides``, the family's; ``sources``, by component, where weights are
-    from ("hub", "builtin" or "local"); ``zip``, the archive's stem or null.
-
-    Inputs: ``compiled:<Swift name>``, its ``.mlmodelc``; ``tokenizer:<name>``, folders, the first one's files are taken;
-    ``scheduler`` and ``notes``, as config settled them; ``denoiser``, if there is one, its weights, for the marks among them;
-    ``files:<component>``, what config recorded of the weight files; ``weights:<component>``, for local ones, what download
-    recorded of them; ``verify``, if that ran, what it found, which is shown beside the bundle.
-    """
-    parameters, inputs = job.parameters, job.inputs
-    resources = job.output / "Resources"
-    assemble(_by_name(inputs, "compiled"), list(_by_name(inputs, "tokenizer").values()), resources)
-    violations = check_resources(resources, _expectations(parameters))
+def run(job: Bundle, place: Place) -> None:
+    """Write ``Resources/``, ``manifest.json`` and, if asked for, the archive."""
+    resources = place.output / "Resources"
+    models = {name: model.path for each in job.components.values() for name, model in each.models.items()}
+    assemble(models, [folder.path for folder in job.tokenizers], resources)
+    violations = check_resources(resources, _expectations(job))
     if violations:
         raise ContractError(violations)
-    if "verify" in inputs:
+    if job.verified is not None:
         for name in ("verify.json", "verify.txt"):
-            shutil.copy(inputs["verify"] / name, job.output / name)
+            shutil.copy(job.verified.path / name, place.output / name)
     size = sum(file.stat().st_size for file in resources.rglob("*") if file.is_file())
-    total = 2 * size if parameters["zip"] else size
-    description = _description(job)
+    total = 2 * size if job.zip else size
+    description = _description(job, place.warn)
     write_manifest(
-        make_manifest(resources, description, lambda done: job.progress(done, total, "B")), job.output / "manifest.json"
+        make_manifest(resources, description, lambda done: place.progress(done, total, "B")),
+        place.output / "manifest.json",
     )
-    if parameters["zip"]:
-        archive = job.output / f"{parameters['zip']}.zip"
+    if job.zip:
         write_zip(
             resources,
-            archive,
-            [job.output / "manifest.json"],
-            lambda done: job.progress(min(size + done, total), total, "B"),
+            place.output / f"{job.zip}.zip",
+            [place.output / "manifest.json"],
+            lambda done: place.progress(min(size + done, total), total, "B"),
         )
 
 
-def _by_name(inputs: dict[str, Path], role: str) -> dict[str, Path]:
-    return {name.removeprefix(f"{role}:"): path for name, path in inputs.items() if name.startswith(f"{role}:")}
-
-
-def _expectations(parameters: dict[str, Any]) -> Expectations:
-    components = parameters["components"].values()
-    decoders = [component for component in components if "VAEDecoder" in component["models"]]
+def _expectations(job: Bundle) -> Expectations:
+    decoders = [each for each in job.components.values() if "VAEDecoder" in each.models]
     return Expectations(
-        parameters["pipeline"],
-        height=parameters["height"],
-        width=parameters["width"],
-        vae_factor=parameters["vae_factor"],
-        batch=parameters["batch"],
-        models=[model for component in components for model in component["models"]],
-        float16_vae=any(decoder["precision"] == "float16" for decoder in decoders),
+        job.pipeline,
+        height=job.sizes.height,
+        width=job.sizes.width,
+        vae_factor=job.sizes.vae_factor,
+        batch=job.sizes.batch,
+        models=[model for each in job.components.values() for model in each.models],
+        float16_vae=any(decoder.precision == "float16" for decoder in decoders),
     )
 
 
-def _description(job: Job) -> Description:
-    parameters, inputs = job.parameters, job.inputs
-    schedule = with_markers(_read(inputs["scheduler"]), markers_in(inputs["denoiser"]) if "denoiser" in inputs else ())
+def _description(job: Bundle, warn: Callable[[str], None]) -> Description:
+    schedule = with_markers(
+        _read(job.scheduler.path), markers_in(job.denoiser.path) if job.denoiser is not None else ()
+    )
     for note in schedule.notes:
-        job.warn(note)
-    components = parameters["components"].values()
-    commits = {name: _read(path)["commit"] for name, path in _by_name(inputs, "files").items()}
-    weights = {name: {"local": _weights_digest(path)} for name, path in _by_name(inputs, "weights").items()}
+        warn(note)
     return Description(
-        pipeline=parameters["pipeline"],
-        sources={
-            name: origin | weights.get(name, {}) | ({"commit": commits[name]} if commits[name] else {})
-            for name, origin in parameters["sources"].items()
-        },
-        height=parameters["height"],
-        width=parameters["width"],
-        latent_channels=parameters["latent_channels"],
-        vae_factor=parameters["vae_factor"],
-        vae_scale=parameters["vae_scale"],
-        tokens=parameters["tokens"],
-        attention=parameters["attention"],
-        batch=parameters["batch"],
-        networks=[part_of(network) for network in parameters["networks"]],
+        pipeline=job.pipeline,
+        sources={name: _source(each) for name, each in job.components.items()},
+        height=job.sizes.height,
+        width=job.sizes.width,
+        latent_channels=job.sizes.latent_channels,
+        vae_factor=job.sizes.vae_factor,
+        vae_scale=job.sizes.vae_scale,
+        tokens=job.sizes.tokens,
+        attention=job.attention,
+        batch=job.sizes.batch,
+        networks=job.networks,
         scheduler=schedule.config,
-        scheduler_overrides=parameters["scheduler_overrides"],
-        notes=list(dict.fromkeys([*_read(inputs["notes"]), *schedule.notes, *_notes(parameters)])),
-        os=parameters["deployment_target"],
-        compute_units=parameters["compute_units"],
-        compiler=parameters["compiler"],
-        tools=parameters["tools"],
-        compression={model: component["compress"] for component in components for model in component["models"]},
+        scheduler_overrides=job.scheduler_overrides,
+        notes=list(dict.fromkeys([*_read(job.notes.path), *schedule.notes, *_notes(job)])),
+        os=job.os,
+        compute_units=job.compute_units,
+        compiler={name: each for name, each in asdict(job.compiler).items() if each is not None},
+        tools=job.tools,
+        compression={model: list(each.compress) for each in job.components.values() for model in each.models},
     )
 
 
-def _notes(parameters: dict[str, Any]) -> list[str]:
-    takes_sizes = any(part_of(network).input("sizes") for network in parameters["networks"])
-    if not takes_sizes or parameters["height"] == parameters["width"]:
+def _source(component: Shipped) -> dict[str, str]:
+    """Where a component's weights are from: of a local model only its content is said, as a digest, as of a tree."""
+    if component.weights is not None:
+        return {"local": tree_digest({file["name"]: file for file in _read(component.weights.path)["files"]})}
+    commit = _read(component.files.path)["commit"]
+    return component.origin | ({"commit": commit} if commit else {})
+
+
+def _notes(job: Bundle) -> list[str]:
+    takes_sizes = any(network.input("sizes") for network in job.networks)
+    if not takes_sizes or job.sizes.height == job.sizes.width:
         return []
     return [
         "images are not square, and the Swift package tells the denoiser of one number for both sides (originalSize and "
         "targetSize): pictures differ from those with `size_conditioning`"
     ]
-
-
-def _weights_digest(path: Path) -> str:
-    """The digest of a local model's weight files, as of a tree: its content is all that is told of it."""
-    return tree_digest({file["name"]: file for file in _read(path)["files"]})
 
 
 def _read(path: Path) -> Any:

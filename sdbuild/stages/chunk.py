@@ -2,11 +2,12 @@
 
 from sdbuild.coreml.chunk import chunk
 from sdbuild.coreml.package import read_package
-from sdbuild.stages import Job, packages_in
+from sdbuild.jobs.chunk import Chunk
+from sdbuild.stages import Place, packages_in
 
 
-def run(job: Job) -> None:
-    """Write ``<name>Chunk1.mlpackage`` and ``<name>Chunk2.mlpackage``. Inputs: ``package``."""
-    (source,) = packages_in(job.inputs["package"])
-    first, second = (job.output / f"{source.stem}Chunk{number}.mlpackage" for number in (1, 2))
-    chunk(read_package(source), first, second, lambda done, total: job.progress(done, total, "B"))
+def run(job: Chunk, place: Place) -> None:
+    """Write both packages."""
+    (source,) = packages_in(job.package.path)
+    first, second = (place.output / f"{source.stem}Chunk{number}.mlpackage" for number in (1, 2))
+    chunk(read_package(source), first, second, lambda done, total: place.progress(done, total, "B"))

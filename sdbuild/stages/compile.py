@@ -5,22 +5,20 @@ import subprocess
 
 from sdbuild.coreml.compiler import compile_package
 from sdbuild.errors import UserError
-from sdbuild.stages import Job, packages_in
+from sdbuild.jobs.compile import Compile
+from sdbuild.stages import Place, packages_in
 
 
-def run(job: Job) -> None:
-    """Write ``<package>.mlmodelc``.
-
-    Parameters: ``compiler``, "portable" or "xcode". Inputs: ``package``.
-    """
-    (source,) = packages_in(job.inputs["package"])
-    if job.parameters["compiler"] == "portable":
-        compile_package(source, job.output / f"{source.stem}.mlmodelc", weights="link")
+def run(job: Compile, place: Place) -> None:
+    """Write ``<package>.mlmodelc``."""
+    (source,) = packages_in(job.package.path)
+    if job.compiler.compiler == "portable":
+        compile_package(source, place.output / f"{source.stem}.mlmodelc", weights="link")
         return
     xcrun = shutil.which("xcrun")
     if xcrun is None:
         raise UserError("compile: xcode: xcrun is not on this machine; say `compile: portable` in the recipe")
-    command = [xcrun, "coremlcompiler", "compile", str(source), str(job.output)]
+    command = [xcrun, "coremlcompiler", "compile", str(source), str(place.output)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode != 0:
         raise UserError(

@@ -7,16 +7,13 @@ from sdbuild.compress.selection import Selection, Settings, Subject
 from sdbuild.coreml.encodings import Dense, Encoding
 from sdbuild.coreml.package import read_package, read_parameters
 from sdbuild.coreml.rewrite import Weight, rewrite, weights_of
-from sdbuild.stages import Job, packages_in
+from sdbuild.jobs.compress import Compress
+from sdbuild.stages import Place, packages_in
 
 
-def run(job: Job) -> None:
-    """Write the package anew.
-
-    Parameters: ``steps``, a list of one-key mappings such as ``{"palettize": {"bits": 6, …}}``. Inputs: ``package``, with the
-    parameters' names beside it.
-    """
-    (path,) = packages_in(job.inputs["package"])
+def run(job: Compress, place: Place) -> None:
+    """Write the package again, with other weights."""
+    (path,) = packages_in(job.package.path)
     source = read_package(path)
     parameters = read_parameters(source)
     weights = {weight.name: weight for weight in weights_of(source) if weight.data.ndim > 1 and weight.users}
@@ -25,7 +22,7 @@ def run(job: Job) -> None:
         for name, weight in weights.items()
     }
     chosen: dict[str, list[tuple[steps.Apply, Settings]]] = {}
-    for step in job.parameters["steps"]:
+    for step in job.steps:
         ((kind, options),) = step.items()
         apply, selection = steps.find(kind), Selection(kind, options, list(subjects.values()))
         for name, subject in subjects.items():
@@ -40,6 +37,6 @@ def run(job: Job) -> None:
         return encoding
 
     def progress(done: int, total: int) -> None:
-        job.progress(done, total, "B")
+        place.progress(done, total, "B")
 
-    rewrite(source, job.output / path.name, encode, progress, workers=os.cpu_count() or 1)
+    rewrite(source, place.output / path.name, encode, progress, workers=os.cpu_count() or 1)

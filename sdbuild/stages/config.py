@@ -1,47 +1,42 @@
 """config: the small files of a model, checked against the recipe before anything heavy is done."""
 
+from dataclasses import asdict
+
+from sdbuild.jobs.config import Config
 from sdbuild.sources import SourceError, open_source
 from sdbuild.sources.survey import Family, Wanted, survey
-from sdbuild.stages import Job
+from sdbuild.stages import Place
 
 
-def run(job: Job) -> None:
-    """Write what `survey` finds: configurations in canonical form, tokenizers, and which weight files to fetch.
-
-    Parameters: ``source`` and ``vae``, for `open_source`, the latter null when the recipe names no other VAE;
-    ``allow_pickle``; ``variant`` of the weights, or null; ``components``, by name, each with ``folder``, ``model_class`` and
-    ``weights`` ("source" or "vae"); of the family ``pipeline`` (its name), ``encoders`` (folder → class of its text encoders),
-    ``tokenizers`` and ``scheduler`` (folders), ``vae_factor``, ``vae_scale``, ``latent_channels`` and ``tokens``;
-    ``precision``, what is built of a VAE, where that is to be judged by its configuration.
-    No inputs.
-    """
-    given = job.parameters
+def run(job: Config, place: Place) -> None:
+    """Write what `survey` finds: configurations in canonical form, tokenizers, and which weight files to fetch."""
     family = Family(
-        given["pipeline"],
-        given["vae_factor"],
-        given["vae_scale"],
-        given["latent_channels"],
-        tuple(given["tokenizers"]),
-        given["scheduler"],
-        given["tokens"],
-        given["encoders"],
+        job.pipeline,
+        job.vae_factor,
+        job.vae_scale,
+        job.latent_channels,
+        job.tokenizers,
+        job.scheduler,
+        job.tokens,
+        job.encoders,
     )
-    source, vae = open_source(given["source"]), open_source(given["vae"]) if given["vae"] else None
+    source, vae = open_source(asdict(job.source)), open_source(asdict(job.vae)) if job.vae is not None else None
+    wanted = {name: Wanted(each.folder, each.model_class, each.weights) for name, each in job.components.items()}
     try:
         texts = survey(
             source,
             vae,
-            dict.fromkeys(Wanted(**component) for component in given["components"].values()),  # some share a folder
+            wanted,
             family,
-            given["allow_pickle"],
-            lambda done, total: job.progress(done, total, "files"),
-            job.warn,
-            given["precision"],
-            given["variant"],
+            job.allow_pickle,
+            lambda done, total: place.progress(done, total, "files"),
+            place.warn,
+            job.precision,
+            job.variant,
         )
     except SourceError as error:
         raise SourceError(f"{error}{source.caveat or (vae.caveat if vae else '')}") from None
     for path, text in texts.items():
-        target = job.output / path
+        target = place.output / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8", newline="")

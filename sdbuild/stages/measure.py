@@ -1,28 +1,19 @@
 """measure: what every stage made of a component, against its original in PyTorch."""
 
-from sdbuild.stages import Job, packages_in
+from sdbuild.jobs.measure import Measure
+from sdbuild.stages import Place, packages_in
 from sdbuild.verify.artifact import Made
 from sdbuild.verify.cases import read_cases
 from sdbuild.verify.measure import measure, unchanged
 from sdbuild.verify.report import write_measured
 
-_PACKAGES = ("convert", "compress", "chunk")
 
-
-def run(job: Job) -> None:
-    """Write ``measured.json``.
-
-    Parameters: ``name`` of the component, ``inputs`` and ``outputs`` (names of its ports), ``models`` (Swift names);
-    ``precision`` of the arithmetic.
-
-    Inputs: ``cases``, the component's part of originals; ``convert``, ``compress`` and ``chunk`` where there is one, and
-    ``compile:<Swift name>`` (the ``.mlmodelc``) for each model.
-    """
-    parameters, inputs = job.parameters, job.inputs
-    stages = {stage: packages_in(inputs[stage]) for stage in _PACKAGES if stage in inputs}
-    stages["compile"] = [inputs[f"compile:{model}"] for model in parameters["models"]]
-    made = Made(name=parameters["name"], inputs=parameters["inputs"], outputs=parameters["outputs"], stages=stages)
-    cases = read_cases(inputs["cases"])
+def run(job: Measure, place: Place) -> None:
+    """Write ``measured.json``."""
+    stages = {each.stage: packages_in(each.package.path) for each in job.packages}
+    stages["compile"] = [each.path for each in job.compiled]
+    made = Made(name=job.name, inputs=job.inputs, outputs=job.outputs, stages=stages)
+    cases = read_cases(job.cases.path)
     equal = unchanged(made)
-    tick = job.counter(len(cases) * (len(stages) - len(equal)), "runs")
-    write_measured(measure(made, equal, cases, parameters["precision"], tick), job.output / "measured.json")
+    tick = place.counter(len(cases) * (len(stages) - len(equal)), "runs")
+    write_measured(measure(made, equal, cases, job.precision, tick), place.output / "measured.json")

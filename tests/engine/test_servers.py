@@ -9,9 +9,7 @@ from typing import Any
 
 import pytest
 
-from sdbuild.engine import session
 from sdbuild.engine.servers import COLD, Servers
-from sdbuild.plan import Stage
 from sdbuild.store.digest import tree_digest
 from tests.engine.conftest import Toy
 from tests.engine.processes import INTERRUPTED, alive, descendants, number_in, servers, stages, state, wait_for
@@ -48,9 +46,7 @@ def test_only_a_stage_that_fetches_is_forked_with_the_token(
     monkeypatch.setenv("HF_TOKEN", "secret")
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     offline, online = tmp_path / "offline", tmp_path / "online"
-    fetching = Stage("config", 1, "play config", ("doit",), "tests.engine.toy_stage")
-    monkeypatch.setattr(session, "FETCHING", (fetching,))
-    changes = {"trace:a": {"seen": str(offline)}, "config": {"seen": str(online)}}
+    changes = {"trace:a": {"seen": str(offline)}, "config": {"seen": str(online), "fetches": True}}
     assert toy.run(changes=changes) == 0
     found = {path: json.loads(path.read_text())["environment"] for path in (offline, online)}
     assert "HF_TOKEN" not in found[offline] and found[offline]["HF_HUB_OFFLINE"] == "1"

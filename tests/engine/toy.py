@@ -13,10 +13,11 @@ from typing import Any
 from sdbuild.engine.arguments import Options
 from sdbuild.engine.scheduling import run_graph
 from sdbuild.errors import UserError
-from sdbuild.plan import Build, Expected, Graph, Input, Model, Node, Stage
-from sdbuild.plan.graph import canonical
+from sdbuild.job import Artifact
+from sdbuild.plan import Build, Expected, Graph, Model, Node
 from sdbuild.program import complain, run_program
 from sdbuild.store import open_store
+from tests.engine.toy_jobs import play
 
 NODES = 9
 """In the graph: three in common and three of each variant."""
@@ -28,25 +29,26 @@ def graph(recipe: Path, changes: dict[str, Any] | None = None) -> Graph:
     of each artifact, ``recipe`` the name of the file."""
     changes = changes or {}
 
-    def node(stage: str, name: str, inputs: list[Input], files: list[str], text: str = "", variant: str = "") -> Node:
+    def node(
+        stage: str, name: str, inputs: dict[str, Artifact], files: list[str], text: str = "", variant: str = ""
+    ) -> Node:
         label = f"{stage}:{name}" if name else stage
         parameters = {"name": label + variant, "files": files, "text": text}
         parameters |= changes.get("*", {}) | changes.get(label, {}) | changes.get(label + variant, {})
-        kind = Stage(stage, 1, f"play {stage}", ("doit",), parameters.pop("code", "tests.engine.toy_stage"))
-        return Node(kind, name, canonical(parameters), tuple(inputs))
+        return Node(play(stage, inputs, parameters), name)
 
-    config = node("config", "", [], ["a/config.json", "b/config.json", "tokenizer/vocab.json"])
-    trace = node("trace", "a", [Input("config", config, "a/config.json")], ["graph"])
-    convert = node("convert", "a", [Input("trace", trace)], ["A.mlpackage/model", "A.mlpackage/weights/weight.bin"])
+    config = node("config", "", {}, ["a/config.json", "b/config.json", "tokenizer/vocab.json"])
+    trace = node("trace", "a", {"config": config.part("a/config.json")}, ["graph"])
+    convert = node("convert", "a", {"trace": trace}, ["A.mlpackage/model", "A.mlpackage/weights/weight.bin"])
     builds = []
     for variant in changes.get("variants", ["x", "y"]):
         at = f"@{variant}"
-        compress = node("compress", "a", [Input("package", convert)], ["A.mlpackage/model"], variant, at)
-        package = Input("package", compress, "A.mlpackage")
-        compiled = node("compile", "a", [package], ["A.mlmodelc/model.mil"], variant, at)
+        compress = node("compress", "a", {"package": convert}, ["A.mlpackage/model"], variant, at)
+        package = compress.part("A.mlpackage")
+        compiled = node("compile", "a", {"package": package}, ["A.mlmodelc/model.mil"], variant, at)
         shown = ["Resources/A.mlmodelc/model.mil", "Resources/vocab.json", "manifest.json"]
-        tokenizer = Input("tokenizer", config, "tokenizer")
-        bundle = node("bundle", "", [Input("compiled:A", compiled, "A.mlmodelc"), tokenizer], shown, variant, at)
+        read = {"A": compiled.part("A.mlmodelc"), "tokenizer": config.part("tokenizer")}
+        bundle = node("bundle", "", read, shown, variant, at)
         nodes = (config, trace, convert, compress, compiled, bundle)
         expected = dict.fromkeys(nodes, Expected(changes.get("size", 0), changes.get("size", 0)))
         builds.append(Build("toy", variant, recipe, bundle, (Model("A", package, compiled, "6", None),), expected))

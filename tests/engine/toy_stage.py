@@ -10,42 +10,44 @@ from pathlib import Path
 from typing import Any
 
 from sdbuild.errors import ShortfallError, SourceError, UserError
-from sdbuild.stages import Job
+from sdbuild.stages import Place
+from tests.engine.toy_jobs import Play
 
 
-def run(job: Job) -> None:
-    name = job.parameters["name"]
+def run(job: Play, place: Place) -> None:
+    name = job.name
     if log := os.environ.get("TOY_LOG"):
         with Path(log).open("a") as file:
             file.write(f"{name}\n")
-    if role := job.parameters.get("scribble"):
-        scribble(next(iter(_files(job.inputs[role]))), job.scratch / "scribbled")
+    if role := job.scribble:
+        scribble(next(iter(_files(job.inputs[role].path))), place.scratch / "scribbled")
     read = "".join(
-        f"{role}:{sorted(file.read_text() for file in _files(path))}\n" for role, path in sorted(job.inputs.items())
+        f"{role}:{sorted(file.read_text() for file in _files(given.path))}\n"
+        for role, given in sorted(job.inputs.items())
     )
-    job.output.joinpath("half").write_text("half")
-    if warning := job.parameters.get("warn"):
-        job.warn(warning)
+    place.output.joinpath("half").write_text("half")
+    if warning := job.warn:
+        place.warn(warning)
     for done in range(4):
-        job.progress(done, 4, "steps")
-        time.sleep(job.parameters.get("sleep", 0.02) / 4)
-    _go_wrong(job)
-    job.output.joinpath("half").unlink()
-    for path in job.parameters["files"]:
-        target = job.output / path
+        place.progress(done, 4, "steps")
+        time.sleep(job.sleep / 4)
+    _go_wrong(job, place)
+    place.output.joinpath("half").unlink()
+    for path in job.files:
+        target = place.output / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        text = f"{name} {path} {job.parameters['text']}\n{read}"
+        text = f"{name} {path} {job.text}\n{read}"
         manifest = {"schema": 1, "pipeline": "toy", "sha256": text}
         target.write_text(json.dumps(manifest) if path == "manifest.json" else text)
-    for path, role in job.parameters.get("links", {}).items():  # as bundles have hard links to compiled models
-        job.output.joinpath(path).unlink()
-        os.link(next(iter(_files(job.inputs[role]))), job.output / path)
-    for path, place in job.parameters.get("symlinks", {}).items():  # as downloads of a local folder lead there
-        job.output.joinpath(path).symlink_to(place)
-    if seen := job.parameters.get("seen"):
+    for path, role in job.links.items():  # as bundles have hard links to compiled models
+        place.output.joinpath(path).unlink()
+        os.link(next(iter(_files(job.inputs[role].path))), place.output / path)
+    for path, target in job.symlinks.items():  # as downloads of a local folder lead there
+        place.output.joinpath(path).symlink_to(target)
+    if seen := job.seen:
         Path(seen).write_text(json.dumps(_surroundings()))
-    for place in job.parameters.get("meddle", []):
-        meddle(Path(place))
+    for file in job.meddle:
+        meddle(Path(file))
 
 
 def _surroundings() -> dict[str, Any]:
@@ -89,9 +91,9 @@ def _files(path: Path) -> list[Path]:
     return [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
 
 
-def _go_wrong(job: Job) -> None:
+def _go_wrong(job: Play, place: Place) -> None:
     print("on its way")
-    match job.parameters.get("wrong"):
+    match job.wrong:
         case "user":
             raise UserError("the toy says no")
         case "source":
@@ -103,18 +105,18 @@ def _go_wrong(job: Job) -> None:
         case "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         case "child":  # a child of the stage's own, to see whether it outlives the build
-            if job.parameters.get("once") and Path(job.parameters["pid"]).exists():
+            if job.once and Path(job.pid).exists():
                 return
-            os.system(f"sleep 60 & echo $! > {job.parameters['pid']}; wait")
+            os.system(f"sleep 60 & echo $! > {job.pid}; wait")
         case "orphan":  # its server, or the build where there is none, is killed once
-            first = job.scratch / "first"
+            first = place.scratch / "first"
             if not first.exists():
                 first.touch()
                 os.kill(os.getppid(), signal.SIGKILL)
                 time.sleep(60)
         case "full":
             for number in range(1000):
-                (job.output / f"{number}").write_bytes(bytes(1 << 16))
+                (place.output / f"{number}").write_bytes(bytes(1 << 16))
         case "memory":
             bytearray(2 << 30)
         case "torch":
@@ -133,8 +135,8 @@ def _go_wrong(job: Job) -> None:
             os.write(2, b"terminate called after throwing an instance of 'std::bad_alloc'\n")
             os.abort()
         case "scratch":
-            kept = job.scratch / "kept"
+            kept = place.scratch / "kept"
             if not kept.exists():
                 kept.write_text("of the first attempt")
                 raise UserError("the toy stops half way")
-            job.output.joinpath("resumed").write_text(kept.read_text())
+            place.output.joinpath("resumed").write_text(kept.read_text())

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from sdbuild.errors import UserError
+from sdbuild.jobs.compile import Compiler
 from sdbuild.plan import compilers
-from sdbuild.plan.compilers import compiler_parameters
+from sdbuild.plan.compilers import find_compiler
 
 
 @pytest.fixture(autouse=True)
@@ -28,16 +29,16 @@ def install_xcode(folder: Path, answer: str) -> None:
 
 @pytest.mark.skipif(Path("/usr/bin/xcrun").exists(), reason="there is an Xcode here")
 def test_without_xcode_auto_is_portable_and_xcode_an_error() -> None:
-    assert compiler_parameters("portable") == compiler_parameters("auto") == {"compiler": "portable"}
+    assert find_compiler("portable") == find_compiler("auto") == Compiler(compiler="portable")
     with pytest.raises(UserError, match=r"^compile: xcode: .*write `compile: portable`$"):
-        compiler_parameters("xcode")
+        find_compiler("xcode")
 
 
 def test_the_command_line_tools_alone_dont_do(tmp_path: Path) -> None:
     install_xcode(tmp_path, 'echo "xcrun: error: unable to find utility coremlcompiler" >&2; exit 72')
     with pytest.raises(UserError, match="Install Xcode"):
-        compiler_parameters("xcode")
-    assert compiler_parameters("auto") == {"compiler": "portable"}
+        find_compiler("xcode")
+    assert find_compiler("auto") == Compiler(compiler="portable")
 
 
 def test_xcode_is_known_by_its_version(tmp_path: Path) -> None:
@@ -48,7 +49,5 @@ def test_xcode_is_known_by_its_version(tmp_path: Path) -> None:
     with (contents / "version.plist").open("wb") as file:
         plistlib.dump({"CFBundleShortVersionString": "16.4", "ProductBuildVersion": "16F6"}, file)
     install_xcode(tmp_path, f"echo {tool}")
-    assert (
-        compiler_parameters("auto") == compiler_parameters("xcode") == {"compiler": "xcode", "version": "16.4 (16F6)"}
-    )
-    assert compiler_parameters("portable") == {"compiler": "portable"}
+    assert find_compiler("auto") == find_compiler("xcode") == Compiler(compiler="xcode", version="16.4 (16F6)")
+    assert find_compiler("portable") == Compiler(compiler="portable")

@@ -4,18 +4,31 @@ from typing import Any
 
 import pytest
 
-from sdbuild.plan import Input, Node, Stage, difference, ingredients, key_of
-from sdbuild.plan.graph import canonical
+from sdbuild.job import Artifact, stage
+from sdbuild.plan import Node, difference, ingredients, key_of
 from sdbuild.plan.keys import tool_version
 
-SOURCE = Node(Stage("source", 1, ""), "", canonical({}))
+
+@stage("source", version=1, title="")
+class Source:
+    pass
+
+
+class Play:
+    given: dict[str, Any]
+    package: Artifact
+
+
+SOURCE = Node(Source())
 
 
 def made_of(
     digest: str = "d1", subpath: str | None = "folder/file", version: int = 1, **parameters: Any
 ) -> dict[str, Any]:
-    stage = Stage("play", version, "", ("doit",))
-    return ingredients(Node(stage, "x", canonical(parameters), (Input("in", SOURCE, subpath),)), [digest])
+    play: Any = stage("play", version=version, title="", tools=("doit",))(type("Play", (Play,), dict(vars(Play))))
+    package = SOURCE if subpath is None else SOURCE.part(subpath)
+    made = ingredients(Node(play(given=parameters, package=package), "x"), [digest])
+    return made | {"parameters": made["parameters"].get("given", {})}
 
 
 def test_a_key_is_of_stage_version_parameters_inputs_and_tools() -> None:
@@ -46,7 +59,7 @@ def test_a_tool_that_is_not_there_has_no_version() -> None:
         ({"a": 1, "b": "x"}, {"b": "y", "c": None}, ["a 1 → nothing", "b x → y", "c nothing → null"]),
         ({"steps": []}, {"steps": [1]}, ["steps [] → [1]"]),
         ({"version": 1}, {"version": 2}, ["this version of sdbuild does it differently (1 → 2)"]),
-        ({"digest": "d1"}, {"digest": "d2"}, ["the input in changed"]),
+        ({"digest": "d1"}, {"digest": "d2"}, ["the input package changed"]),
         (
             {"source": {"files": {"a/x": "1", "a/y": "1"}}},
             {"source": {"files": {"a/x": "2", "a/z": "1"}}},

@@ -23,8 +23,7 @@ def test_a_build_has_a_task_for_each_stage_of_each_component(tmp_path: Path) -> 
     components = ("text_encoder", "unet", "vae_decoder")
     assert set(found.tasks) == {
         "config",
-        *(f"download:{folder}" for folder in ("text_encoder", "unet", "vae")),
-        *(f"{stage}:{name}" for stage in ("trace", "convert", "compile") for name in components),
+        *(f"{stage}:{name}" for stage in ("download", "trace", "convert", "compile") for name in components),
         "bundle",
     }
     order = list(found.tasks)
@@ -40,8 +39,9 @@ def test_compression_and_chunks_add_their_tasks(tmp_path: Path) -> None:
     assert [(item.node.label, item.subpath) for item in found.tasks["compile:unet-2"].inputs] == [
         ("chunk:unet", "UnetChunk2.mlpackage")
     ]
-    roles = {item.role for item in found.tasks["bundle"].inputs}
-    assert {"compiled:UnetChunk1", "compiled:UnetChunk2", "compiled:TextEncoder", "tokenizer:tokenizer"} <= roles
+    read = {item.role: item.subpath for item in found.tasks["bundle"].inputs}
+    of_unet = {f"components.unet.models.{name}": f"{name}.mlmodelc" for name in ("UnetChunk1", "UnetChunk2")}
+    assert read.items() >= {**of_unet, "tokenizers[0]": "tokenizer"}.items()
 
 
 def test_bits_of_models_and_keys_that_depend_on_no_order(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_the_vaes_two_halves_share_a_download(tmp_path: Path) -> None:
     weights = {
         item.node for name in ("convert:vae_decoder", "convert:vae_encoder") for item in found.tasks[name].inputs
     }
-    assert {node.label for node in weights if node.stage.name == "download"} == {"download:vae"}
+    assert {node.label for node in weights if node.stage.name == "download"} == {"download:vae_decoder"}
     assert sum(name.startswith("download:") for name in found.tasks) == 2
 
 
@@ -117,7 +117,11 @@ def test_another_vae_is_no_matter_for_the_rest(tmp_path: Path) -> None:
     changed = differing(
         graph(tmp_path), graph(tmp_path, model={"source": "org/model", "revision": "0" * 40, "vae": "org/vae"})
     )
-    assert changed == {"config", "download:vae", "bundle"}  # and convert:vae_decoder by what config and download find
+    assert changed == {
+        "config",
+        "download:vae_decoder",
+        "bundle",
+    }  # and convert:vae_decoder by what config and download find
 
 
 def test_variants_share_what_they_have_in_common(tmp_path: Path) -> None:
@@ -138,7 +142,7 @@ def test_no_parameter_tells_of_this_machine(tmp_path: Path) -> None:
     for name, node in found.tasks.items():
         assert (str(tmp_path) in node.parameters) == (node.stage.name in ("config", "download")), name
         assert ("my-model" in node.parameters) == (node.stage.name in ("config", "download")), name
-    assert json.loads(found.tasks["bundle"].parameters)["sources"]["unet"] == {"local": ""}
+    assert json.loads(found.tasks["bundle"].parameters)["components"]["unet"]["origin"] == {"local": ""}
 
 
 @pytest.mark.parametrize(

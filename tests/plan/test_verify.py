@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from sdbuild.jobs.measure import Measure
 from tests.plan.support import graph
 
 COMPONENTS = ("text_encoder", "unet", "vae_decoder")
@@ -44,11 +45,14 @@ def test_originals_depend_on_the_model_and_the_drawing_alone(tmp_path: Path) -> 
 def test_a_measurement_depends_on_nothing_of_other_components(tmp_path: Path) -> None:
     found = graph(tmp_path, verify={"image": False}, chunk=True, **palettes(6))
     for name in COMPONENTS:
-        roles = {item.role: item.node.label for item in found.tasks[f"measure:{name}"].inputs}
-        assert roles.pop("cases") == "originals"
-        assert roles.pop("convert") == f"convert:{name}"
-        if name == "unet":
-            assert (roles.pop("compress"), roles.pop("chunk")) == ("compress:unet", "chunk:unet")
-            assert roles == {"compile:UnetChunk1": "compile:unet-1", "compile:UnetChunk2": "compile:unet-2"}
-        else:
-            assert list(roles.values()) == [f"compile:{name}"]
+        job = found.tasks[f"measure:{name}"].job
+        assert isinstance(job, Measure)
+        read = {item.role: item.node.label for item in found.tasks[f"measure:{name}"].inputs}
+        assert read.pop("cases") == "originals"
+        stages = ["convert", "compress", "chunk"] if name == "unet" else ["convert"]
+        assert [each.stage for each in job.packages] == stages
+        assert [read.pop(f"packages[{number}].package") for number in range(len(stages))] == [
+            f"{stage}:{name}" for stage in stages
+        ]
+        models = ["unet-1", "unet-2"] if name == "unet" else [name]
+        assert list(read.values()) == [f"compile:{model}" for model in models]

@@ -34,11 +34,11 @@ def answer(family: str, seed: int) -> dict[str, str] | str:
         known.tokens,
         {part.folder: part.model_class for part in known.components.values() if part.kind.startswith("clip_text")},
     )
-    wanted = dict.fromkeys(
-        Wanted(part.folder, part.model_class, part.weights)
+    wanted = {
+        part.folder: Wanted(part.folder, part.model_class, part.weights)
         for part in known.components.values()
         if part.folder in MODELS[family].parts
-    )
+    }
     source = MemorySource(mutated(family, random.Random(seed)))
     told: list[str] = []
     try:
@@ -66,7 +66,7 @@ def built(family: str, texts: dict[str, str], place: Path | None = None) -> str:
     """What building its components comes to: on the meta device, and traced where there is a place to write to."""
     try:
         for folder, (kind, original) in MODELS[family].parts.items():
-            config: dict[str, Any] = json.loads(texts[f"{folder}/config.json"])
+            config: dict[str, Any] = json.loads(texts[f"components/{folder}/config.json"])
             component = build(kind, config, SHAPE)
             if place is not None and config != original:
                 trace(component, place / "graph.json")

@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 from sdbuild.errors import UserError
 from sdbuild.modeling.markers import markers_in
 from sdbuild.sources.schedulers import Schedule, resolve_scheduler, with_markers
-from sdbuild.stages import Job, config
+from tests.execute import run, with_paths
 from tests.sources.make_models import as_json, sd1, sdxl, write
 from tests.sources.test_stages import planned
 
@@ -29,11 +29,8 @@ def surveyed(folder: Path, files: dict[str, bytes], pipeline: str = "sd1", **mod
     """What the stage config writes for a model, and its warnings."""
     write(files, folder / "model")
     graph = planned(folder, json.dumps({"source": "./model", **model}), pipeline=pipeline)
-    output, warnings = folder / "output", list[str]()
-    output.mkdir()
-    node = graph.tasks["config"]
-    config.run(Job(node.settings, {}, output, folder, lambda done, total, unit: None, warnings.append))
-    return output, warnings
+    warnings = list[str]()
+    return run(with_paths(graph.tasks["config"], {}), folder, warn=warnings.append), warnings
 
 
 def with_scheduler(**changes: Any) -> dict[str, bytes]:

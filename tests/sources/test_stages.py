@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from huggingface_hub import constants
 
-from sdbuild.plan import Graph, plan
+from sdbuild.plan import Graph, Node, plan
 from sdbuild.recipe import load_recipe
-from sdbuild.stages import Job, config, download
+from tests.execute import run, with_paths
 from tests.sources.hub_server import HubServer, sha256
 from tests.sources.make_models import checked, sd1, sdxl, sharded, weights, write
 
@@ -29,26 +29,24 @@ def planned(folder: Path, model: str, **more: Any) -> Graph:
 
 def run_both(graph: Graph, folder: Path) -> dict[str, list[Path]]:
     """Run config and then every download; by task, the files in its output."""
-    outputs: dict[str, Path] = {}
+    outputs: dict[Node, Path] = {}
     for name, node in graph.tasks.items():
-        if node.stage.name not in ("config", "download"):
+        if node.stage.name not in READING:
             continue
-        outputs[name] = folder / name.replace(":", "-")
-        scratch = folder / "scratch"
-        for made in (outputs[name], scratch):
-            made.mkdir(parents=True, exist_ok=True)
-        inputs = {item.role: outputs["config"] / (item.subpath or "") for item in node.inputs}
         news: list[tuple[int, int, str]] = []
 
         def progress(done: int, total: int, unit: str, news: list[tuple[int, int, str]] = news) -> None:
             news.append((done, total, unit))
 
-        job = Job(node.settings, inputs, outputs[name], scratch, progress)
-        {"config": config, "download": download}[node.stage.name].run(job)
+        place = folder / name.replace(":", "-")
+        outputs[node] = run(with_paths(node, outputs), place, progress)
         assert news == sorted(news)
         assert news[-1][0] == news[-1][1]
-        assert list(scratch.iterdir()) == []
-    return {name: sorted(path for path in output.rglob("*") if path.is_file()) for name, output in outputs.items()}
+        assert list((place / "scratch").iterdir()) == []
+    return {
+        graph.names[node]: sorted(path for path in output.rglob("*") if path.is_file())
+        for node, output in outputs.items()
+    }
 
 
 def recorded(files: list[Path]) -> list[dict[str, Any]]:
@@ -77,7 +75,7 @@ def test_a_gated_model_of_the_hub_from_recipe_to_weights(
     shards = [f"{STEM}.fp16-0000{number}-of-00002.safetensors" for number in (1, 2)]
     assert [item["name"] for item in recorded(made["download:unet"])] == shards
     assert [item["name"] for item in recorded(made["download:text_encoder"])] == ["model.safetensors"]
-    assert [item["name"] for item in recorded(made["download:vae"])] == [f"{STEM}.safetensors"]
+    assert [item["name"] for item in recorded(made["download:vae_decoder"])] == [f"{STEM}.safetensors"]
     needed = [*(f"unet/{shard}" for shard in shards), "text_encoder/model.safetensors", f"vae/{STEM}.safetensors"]
     assert sorted(hub.asked("cdn")) == sorted(2 * needed)  # their beginnings in config, then all of them
     everything = b"".join(path.read_bytes() for paths in made.values() for path in paths)
@@ -97,9 +95,9 @@ def test_a_local_model_and_another_vae(tmp_path: Path) -> None:
         "download:text_encoder",
         "download:text_encoder_2",
         "download:unet",
-        "download:vae",
+        "download:vae_decoder",
     ]
-    link = next(path for path in made["download:vae"] if path.name != "files.json")
+    link = next(path for path in made["download:vae_decoder"] if path.name != "files.json")
     assert link.readlink() == tmp_path / "fix" / f"{STEM}.safetensors"
     for name in made:
         if name != "config":
@@ -112,9 +110,8 @@ def test_the_plan_reads_what_config_writes(tmp_path: Path) -> None:
     write(checked(sd1()), tmp_path / "model")
     components = ["text_encoder", "unet", "vae_decoder", "vae_encoder", "safety_checker"]
     graph = planned(tmp_path, '{"source": "./model"}', components=components)
-    made = {
-        str(path.relative_to(tmp_path / "made" / "config")) for path in run_both(graph, tmp_path / "made")["config"]
-    }
+    files = run_both(graph, tmp_path / "made")["config"]
+    made = {str(path.relative_to(tmp_path / "made" / "config" / "output")) for path in files}
     wanted = {
         item.subpath
         for node in graph.tasks.values()

@@ -30,11 +30,18 @@ SDXL = Family("sdxl", 8, 0.13025, 4, ("tokenizer", "tokenizer_2"), "scheduler", 
 POOLED = {"addition_time_embed_dim": 8, "projection_class_embeddings_input_dim": 6 * 8 + 48}
 
 
+def named(*models: Wanted) -> dict[str, Wanted]:
+    """By name, which here is that of the folder."""
+    return {each.folder: each for each in models}
+
+
 def look(files: Mapping[str, bytes], folder: Path, family: Family = SD1, vae: Path | None = None) -> dict[str, str]:
     """The survey of a local folder, named ``model`` in messages."""
     models = [TEXT, TEXT_2, UNET, VAE] if family is SDXL else [TEXT, UNET, VAE]
     other = FolderSource(vae, "other-vae") if vae is not None else None
-    return survey(FolderSource(write(files, folder), "model"), other, models, family, False, lambda done, total: None)
+    return survey(
+        FolderSource(write(files, folder), "model"), other, named(*models), family, False, lambda done, total: None
+    )
 
 
 def refusal(files: Mapping[str, bytes], folder: Path, family: Family = SD1, vae: Path | None = None) -> str:
@@ -52,26 +59,28 @@ def test_a_pipeline_of_the_hub(hub: HubServer, client: HubClient) -> None:
     }
     commit = hub.add(NAME, files)
     steps: list[tuple[int, int]] = []
-    texts = survey(HubSource(NAME, None, client), None, [TEXT, UNET, VAE], SD1, False, lambda *step: steps.append(step))
+    texts = survey(
+        HubSource(NAME, None, client), None, named(TEXT, UNET, VAE), SD1, False, lambda *step: steps.append(step)
+    )
     assert sorted(texts) == [
-        "cards/text_encoder.json",
-        "cards/unet.json",
-        "cards/vae.json",
-        "files/text_encoder.json",
-        "files/unet.json",
-        "files/vae.json",
+        "components/text_encoder/card.json",
+        "components/text_encoder/config.json",
+        "components/text_encoder/files.json",
+        "components/unet/card.json",
+        "components/unet/config.json",
+        "components/unet/files.json",
+        "components/vae/card.json",
+        "components/vae/config.json",
+        "components/vae/files.json",
         "model_index.json",
         "notes.json",
         "scheduler/scheduler_config.json",
-        "text_encoder/config.json",
         "tokenizer/merges.txt",
         "tokenizer/vocab.json",
-        "unet/config.json",
-        "vae/config.json",
     ]
     path = f"unet/{STEM}.fp16.safetensors"
     chosen = {"path": path, "sha256": sha256(files[path]), "size": len(files[path])}
-    assert json.loads(texts["files/unet.json"]) == {"commit": commit, "files": [chosen]}
+    assert json.loads(texts["components/unet/files.json"]) == {"commit": commit, "files": [chosen]}
     assert (json.loads(texts["tokenizer/vocab.json"]), texts["tokenizer/merges.txt"]) == (VOCABULARY, MERGES)
     assert steps == sorted(steps)
     assert steps[-1][0] == steps[-1][1]
@@ -87,14 +96,14 @@ def test_a_pipeline_of_the_hub(hub: HubServer, client: HubClient) -> None:
 
 def test_configurations_are_canonical(tmp_path: Path) -> None:
     texts = look(sd1(text_encoder={"dtype": "float16", "use_cache": True, "_saved": {"b": 1}}), tmp_path)
-    assert json.loads(texts["text_encoder/config.json"]) == {
+    assert json.loads(texts["components/text_encoder/config.json"]) == {
         "architectures": ["CLIPTextModel"],
         "hidden_size": 32,
         "vocab_size": 6,
     }
-    assert texts["text_encoder/config.json"].startswith('{\n  "architectures": [\n')
-    assert texts["text_encoder/config.json"].endswith("}\n")
-    assert "_diffusers_version" not in texts["unet/config.json"] + texts["model_index.json"]
+    assert texts["components/text_encoder/config.json"].startswith('{\n  "architectures": [\n')
+    assert texts["components/text_encoder/config.json"].endswith("}\n")
+    assert "_diffusers_version" not in texts["components/unet/config.json"] + texts["model_index.json"]
 
 
 def test_a_fine_tune_saved_by_another_version_has_the_same_configurations(tmp_path: Path) -> None:
@@ -102,12 +111,17 @@ def test_a_fine_tune_saved_by_another_version_has_the_same_configurations(tmp_pa
     config = json.loads(tune["unet/config.json"])
     tune["unet/config.json"] = json.dumps(dict(reversed(config.items()))).encode()
     assert base["unet/config.json"] != tune["unet/config.json"]
-    assert look(base, tmp_path / "base")["unet/config.json"] == look(tune, tmp_path / "tune")["unet/config.json"]
+    one, other = (look(files, tmp_path / name) for name, files in (("base", base), ("tune", tune)))
+    assert one["components/unet/config.json"] == other["components/unet/config.json"]
 
 
 def test_a_pipeline_with_two_text_encoders(tmp_path: Path) -> None:
     texts = look(sdxl(), tmp_path, SDXL)
-    assert {"text_encoder_2/config.json", "files/text_encoder_2.json", "tokenizer_2/merges.txt"} <= texts.keys()
+    assert {
+        "components/text_encoder_2/config.json",
+        "components/text_encoder_2/files.json",
+        "tokenizer_2/merges.txt",
+    } <= texts.keys()
 
 
 @pytest.mark.parametrize("form", ["single model", "pipeline"])
@@ -117,16 +131,16 @@ def test_another_vae(tmp_path: Path, form: str) -> None:
     if form == "single model":
         other = {path.removeprefix("vae/"): body for path, body in other.items() if path.startswith("vae/")}
     texts = look(pipeline, tmp_path / "pipeline", vae=write(other, tmp_path / "vae"))
-    assert json.loads(texts["vae/config.json"])["norm_num_groups"] == 7
+    assert json.loads(texts["components/vae/config.json"])["norm_num_groups"] == 7
     prefix = "vae/" if form == "pipeline" else ""
-    assert json.loads(texts["files/vae.json"])["files"][0]["path"] == f"{prefix}{STEM}.safetensors"
+    assert json.loads(texts["components/vae/files.json"])["files"][0]["path"] == f"{prefix}{STEM}.safetensors"
 
 
 def test_only_the_models_asked_for_must_be_there(tmp_path: Path) -> None:
     files = {path: body for path, body in sdxl().items() if not path.startswith(("vae/", "text_encoder"))}
     source = FolderSource(write(files, tmp_path), "model")
-    texts = survey(source, None, [UNET], SDXL, False, lambda done, total: None)
-    assert "files/unet.json" in texts
+    texts = survey(source, None, named(UNET), SDXL, False, lambda done, total: None)
+    assert "components/unet/files.json" in texts
 
 
 @pytest.mark.parametrize(
@@ -391,10 +405,10 @@ CHECKER = Wanted("safety_checker", "StableDiffusionSafetyChecker")
 
 def test_a_safety_checker_is_saved_as_transformers_does(tmp_path: Path) -> None:
     source = FolderSource(write(checked(sd1()), tmp_path), "model")
-    texts = survey(source, None, [TEXT, UNET, VAE, CHECKER], SD1, False, lambda done, total: None)
-    (file,) = json.loads(texts["files/safety_checker.json"])["files"]
+    texts = survey(source, None, named(TEXT, UNET, VAE, CHECKER), SD1, False, lambda done, total: None)
+    (file,) = json.loads(texts["components/safety_checker/files.json"])["files"]
     assert file["path"] == "safety_checker/model.safetensors"
-    assert json.loads(texts["safety_checker/config.json"]).keys() == {
+    assert json.loads(texts["components/safety_checker/config.json"]).keys() == {
         "architectures",
         "projection_dim",
         "vision_config",
@@ -405,7 +419,7 @@ def test_a_safety_checker_is_saved_as_transformers_does(tmp_path: Path) -> None:
 def test_a_safety_checker_that_the_model_does_not_have(said: dict[str, Any], tmp_path: Path) -> None:
     source = FolderSource(write(sd1(index=said), tmp_path), "model")
     with pytest.raises(SourceError) as failure:
-        survey(source, None, [TEXT, UNET, VAE, CHECKER], SD1, False, lambda done, total: None)
+        survey(source, None, named(TEXT, UNET, VAE, CHECKER), SD1, False, lambda done, total: None)
     assert str(failure.value) == (
         "model: this model has no safety_checker, says its model_index.json; name another source, or leave out of "
         "`components:` what needs it"
@@ -483,7 +497,7 @@ def test_a_refiner_is_told_by_name_whatever_is_built_of_it(
     files = {path: body for path, body in REFINER.items() if not path.startswith(kept)}
     source = FolderSource(write(files, tmp_path), "model")
     with pytest.raises(SourceError) as failure:
-        survey(source, None, models, SDXL, False, lambda done, total: None)
+        survey(source, None, named(*models), SDXL, False, lambda done, total: None)
     assert str(failure.value) == IS_REFINER
 
 
@@ -523,7 +537,7 @@ def test_widths_are_compared_with_encoders_that_the_recipe_leaves_out(
 ) -> None:
     source = FolderSource(write(files, tmp_path), "model")
     with pytest.raises(SourceError) as failure:
-        survey(source, None, [UNET], family, False, lambda done, total: None)
+        survey(source, None, named(UNET), family, False, lambda done, total: None)
     assert str(failure.value) == expected
 
 
@@ -532,7 +546,7 @@ def test_widths_are_compared_with_encoders_that_the_recipe_leaves_out(
 )
 def test_an_encoder_that_is_not_built_may_be_of_any_kind(left_out: dict[str, Any], tmp_path: Path) -> None:
     source = FolderSource(write(sd1(text_encoder=left_out), tmp_path), "model")
-    assert "files/unet.json" in survey(source, None, [UNET], SD1, False, lambda done, total: None)
+    assert "components/unet/files.json" in survey(source, None, named(UNET), SD1, False, lambda done, total: None)
 
 
 @pytest.mark.parametrize(
@@ -550,7 +564,7 @@ def test_the_vaes_word_on_float16_is_told_where_the_build_does_otherwise(
 ) -> None:
     source, warnings = FolderSource(write(sdxl(vae=vae), tmp_path), "model"), list[str]()
     models = [TEXT, TEXT_2, UNET, VAE]
-    survey(source, None, models, SDXL, False, lambda *step: None, warnings.append, {"vae_decoder": built})
+    survey(source, None, named(*models), SDXL, False, lambda *step: None, warnings.append, {"vae_decoder": built})
     assert [told is not None and told in warning for warning in warnings] == [True] * (told is not None)
 
 
@@ -559,8 +573,11 @@ def test_a_variant_is_taken_of_the_models_that_have_it(tmp_path: Path) -> None:
     source = FolderSource(write(files, tmp_path), "model")
 
     def taken(variant: str | None) -> list[str]:
-        texts = survey(source, None, [TEXT, UNET, VAE], SD1, False, lambda *step: None, variant=variant)
-        return [json.loads(texts[f"files/{name}.json"])["files"][0]["path"] for name in ("unet", "text_encoder", "vae")]
+        texts = survey(source, None, named(TEXT, UNET, VAE), SD1, False, lambda *step: None, variant=variant)
+        return [
+            json.loads(texts[f"components/{name}/files.json"])["files"][0]["path"]
+            for name in ("unet", "text_encoder", "vae")
+        ]
 
     fp16, vae = "text_encoder/model.fp16.safetensors", f"vae/{STEM}.safetensors"
     assert taken(None) == [f"unet/{STEM}.safetensors", fp16, vae]

@@ -12,12 +12,16 @@ import pytest
 from safetensors.numpy import save_file
 
 from sdbuild.errors import UserError
+from sdbuild.job import Found
+from sdbuild.jobs.bundle import Bundle, Shipped
+from sdbuild.jobs.compile import Compiler
+from sdbuild.jobs.originals import Sizes
 from sdbuild.recipe import load_family
-from sdbuild.stages import Job
-from sdbuild.stages.bundle import run
 from tests.bundle.models import MERGES, VOCABULARY, Interface, Workshop, chunked
+from tests.execute import run
 
 ZIP = "shapes_6bit_split_einsum_compiled"
+SIZES = Sizes(height=64, width=128, batch=2, tokens=77, latent_channels=4, vae_factor=8, vae_scale=0.18215)
 COMPONENTS = {"text_encoder": "TextEncoder", "unet": "Unet", "vae_decoder": "VAEDecoder"}
 
 
@@ -27,63 +31,56 @@ def _write(path: Path, content: Any) -> Path:
     return path
 
 
-def job(path: Path, models: dict[str, Interface], news: list[tuple[int, int, str]], **changes: Any) -> Job:
+def job(path: Path, models: dict[str, Interface], **changes: Any) -> Bundle:
     """A job for SD 1 in two chunks, as the plan writes it."""
-    for folder in ("workshop", "output", "scratch"):
-        (path / folder).mkdir()
+    (path / "workshop").mkdir()
     workshop = Workshop(path / "workshop")
     config = path / "config"
-    inputs = {f"compiled:{name}": workshop.compiled(interface) for name, interface in models.items()}
-    for name, content in (("vocab.json", VOCABULARY), ("merges.txt", MERGES.replace("\n", "\r\n"))):
-        inputs["tokenizer:tokenizer"] = _write(config / name, content).parent
+    tokenizer = [
+        _write(config / "tokenizer" / name, content)
+        for name, content in (("vocab.json", VOCABULARY), ("merges.txt", MERGES.replace("\n", "\r\n")))
+    ]
     scheduler = {"_class_name": "DDIMScheduler", "beta_start": 0.00085, "prediction_type": "v_prediction"}
-    inputs["scheduler"] = _write(config / "scheduler_config.json", scheduler)
-    inputs["notes"] = _write(config / "notes.json", ["bring a scheduler"])
-    for name, commit in {"unet": "0" * 40, "vae": None}.items():
-        inputs[f"files:{name}"] = _write(config / "files" / f"{name}.json", {"commit": commit, "files": []})
-    files = [{"name": name, "size": 3, "sha256": digest * 64} for name, digest in (("b", "1"), ("a", "2"))]
-    inputs["weights:vae"] = _write(config / "files.json", {"files": files})
-    components = {
-        component: {
-            "models": sorted(name for name in models if name.startswith(swift_name)),
-            "precision": "float16",
-            "compress": [{"palettize": {"bits": 6}}] if component == "unet" else [],
-        }
-        for component, swift_name in COMPONENTS.items()
-    }
-    parameters: dict[str, Any] = {
-        "pipeline": "sd1",
-        "networks": [
-            load_family("sd1").components[name].part(name, each["models"]).data() for name, each in components.items()
-        ],
-        "scheduler_overrides": {"steps_offset": 1},
-        "components": components,
-        "sources": {"unet": {"hub": "org/model"}, "vae": {"local": ""}},
-        "height": 64,
-        "width": 128,
-        "batch": 2,
-        "tokens": 77,
-        "latent_channels": 4,
-        "vae_factor": 8,
-        "vae_scale": 0.18215,
-        "attention": "split_einsum",
-        "deployment_target": "iOS16",
-        "compute_units": "cpuAndNeuralEngine",
-        "compiler": {"compiler": "portable"},
-        "tools": {"torch": "2.13.0"},
-        "zip": ZIP,
-    }
-
-    def progress(done: int, total: int, unit: str) -> None:
-        news.append((done, total, unit))
-
-    return Job(parameters | changes, inputs, path / "output", path / "scratch", progress)
+    digests = [{"name": name, "size": 3, "sha256": digest * 64} for name, digest in (("b", "1"), ("a", "2"))]
+    weights = _write(config / "weights.json", {"files": digests})
+    components = {}
+    for component, swift_name in COMPONENTS.items():
+        local = component == "vae_decoder"
+        record = {"commit": None if local else "0" * 40, "files": []}
+        components[component] = Shipped(
+            precision="float16",
+            compress=({"palettize": {"bits": 6}},) if component == "unet" else (),
+            origin={"local": ""} if local else {"hub": "org/model"},
+            models={
+                name: Found(workshop.compiled(models[name])) for name in sorted(models) if name.startswith(swift_name)
+            },
+            files=Found(_write(config / f"{component}.json", record)),
+            weights=Found(weights) if local else None,
+        )
+    whole = Bundle(
+        pipeline="sd1",
+        networks=tuple(
+            load_family("sd1").components[name].part(name, each.models) for name, each in components.items()
+        ),
+        scheduler_overrides={"steps_offset": 1},
+        components=components,
+        sizes=SIZES,
+        attention="split_einsum",
+        compute_units="cpuAndNeuralEngine",
+        os="iOS16",
+        compiler=Compiler(compiler="portable"),
+        tools={"torch": "2.13.0"},
+        zip=ZIP,
+        tokenizers=(Found(tokenizer[0].parent),),
+        scheduler=Found(_write(config / "scheduler_config.json", scheduler)),
+        notes=Found(_write(config / "notes.json", ["bring a scheduler"])),
+    )
+    return replace(whole, **changes)
 
 
 def test_resources_manifest_and_zip(tmp_path: Path) -> None:
     news: list[tuple[int, int, str]] = []
-    run(job(tmp_path, chunked(), news))
-    output = tmp_path / "output"
+    output = run(job(tmp_path, chunked()), tmp_path, lambda *each: news.append(each))
     assert sorted(entry.name for entry in output.iterdir()) == ["Resources", "manifest.json", f"{ZIP}.zip"]
     assert sorted(entry.name for entry in (output / "Resources").iterdir()) == [
         "TextEncoder.mlmodelc",
@@ -99,7 +96,8 @@ def test_resources_manifest_and_zip(tmp_path: Path) -> None:
     assert manifest["notes"] == ["bring a scheduler"]
     assert manifest["scheduler"]["prediction_type"] == "v_prediction"
     content = hashlib.sha256(f"{'2' * 64}  a\n{'1' * 64}  b\n".encode()).hexdigest()
-    assert manifest["sources"] == {"unet": {"hub": "org/model", "commit": "0" * 40}, "vae": {"local": content}}
+    of_hub = {"hub": "org/model", "commit": "0" * 40}
+    assert manifest["sources"] == {"text_encoder": of_hub, "unet": of_hub, "vae_decoder": {"local": content}}
     assert manifest["denoiser"] == {"attention": "split_einsum", "batch": 2, "chunked": True}
     assert [(each["role"], each["models"]) for each in manifest["networks"]] == [
         ("text_encoder", ["TextEncoder"]),
@@ -120,7 +118,7 @@ def test_resources_manifest_and_zip(tmp_path: Path) -> None:
 
 
 def test_without_a_zip_there_is_none(tmp_path: Path) -> None:
-    run(job(tmp_path, chunked(), [], zip=None))
+    run(job(tmp_path, chunked(), zip=None), tmp_path)
     assert sorted(entry.name for entry in (tmp_path / "output").iterdir()) == ["Resources", "manifest.json"]
 
 
@@ -128,7 +126,7 @@ def test_the_same_inputs_elsewhere_give_the_same_bytes(tmp_path: Path) -> None:
     outputs = []
     for place in (tmp_path / "here", tmp_path / "there"):
         place.mkdir()
-        run(job(place, chunked(), []))
+        run(job(place, chunked()), place)
         outputs.append({p.relative_to(place): p.read_bytes() for p in (place / "output").rglob("*") if p.is_file()})
     assert outputs[0] == outputs[1]
 
@@ -138,7 +136,7 @@ def test_a_broken_contract_fails_with_every_violation(tmp_path: Path) -> None:
     del models["VAEDecoder"]
     models["UnetChunk1"].outputs["mid_link"] = ("Float16", (2, 5, 4, 4))
     with pytest.raises(UserError) as failure:
-        run(job(tmp_path, models, []))
+        run(job(tmp_path, models), tmp_path)
     first, *lines = str(failure.value).splitlines()
     assert first == "bundle: 2 violations of the Swift package's contract:"
     assert [line.split(": ")[0].strip() for line in lines] == ["UnetChunk1.mlmodelc", "VAEDecoder.mlmodelc"]
@@ -147,15 +145,14 @@ def test_a_broken_contract_fails_with_every_violation(tmp_path: Path) -> None:
 
 def test_a_model_of_another_size_than_the_recipe_says(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"latent_height = 16 for an image height of 128"):
-        run(job(tmp_path, chunked(), [], height=128))
+        run(job(tmp_path, chunked(), sizes=replace(SIZES, height=128)), tmp_path)
 
 
 def test_marks_among_the_weights_of_the_unet_are_in_the_manifest(tmp_path: Path) -> None:
-    given = job(tmp_path, chunked(), [])
     warnings: list[str] = []
     (tmp_path / "unet").mkdir()
     save_file({"ztsnr": np.zeros(0, np.float32)}, tmp_path / "unet" / "model.safetensors")
-    run(replace(given, inputs=given.inputs | {"denoiser": tmp_path / "unet"}, warn=warnings.append))
+    run(job(tmp_path, chunked(), denoiser=Found(tmp_path / "unet")), tmp_path, warn=warnings.append)
     manifest = json.loads((tmp_path / "output" / "manifest.json").read_text())
     assert manifest["scheduler"]["rescale_betas_zero_snr"] is True
     assert warnings[0].startswith("rescale_betas_zero_snr is true, by the mark ztsnr")

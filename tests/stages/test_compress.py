@@ -19,12 +19,13 @@ from sdbuild.coreml.mil import shape_of
 from sdbuild.coreml.package import Package, read_package
 from sdbuild.coreml.runtime import load
 from sdbuild.errors import UserError
+from sdbuild.job import Found
+from sdbuild.jobs.compress import Compress
 from sdbuild.opset import Opset
 from sdbuild.recipe.steps.palettize import Palettize
-from sdbuild.stages import Job
-from sdbuild.stages.compress import run
 from tests.architectures import CONFIGS
 from tests.coreml.convert.test_convert import _feed, arguments, convert_component, psnr
+from tests.execute import run
 
 Form = tuple[int, ...]
 
@@ -36,12 +37,9 @@ def unet(tmp_path_factory: pytest.TempPathFactory) -> Package:
 
 def compress(source: Package, path: Path, **options: Any) -> Package:
     """The stage, with the parameters that the plan writes for these options; small tensors count too."""
-    for folder in ("output", "scratch"):
-        (path / folder).mkdir()
     settings = Palettize.model_validate({"min_elements": 0, **options}).settings()
-    parameters = {"steps": [{"palettize": settings}]}
-    run(Job(parameters, {"package": source.path}, path / "output", path / "scratch", lambda done, total, unit: None))
-    return read_package(path / "output" / source.path.name)
+    job = Compress(steps=({"palettize": settings},), versions={}, tools=(), package=Found(source.path))
+    return read_package(run(job, path) / source.path.name)
 
 
 def tables(package: Package) -> dict[str, Form]:

@@ -2,8 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,18 @@ import pytest
 from safetensors.numpy import save_file
 
 from sdbuild.errors import UserError
+from sdbuild.job import Found
+from sdbuild.jobs.measure import Measure, Written
+from sdbuild.jobs.originals import Original, Originals, Sizes
+from sdbuild.jobs.verify import Built, Verify
 from sdbuild.modeling.checkpoint import read_config
-from sdbuild.stages import Job, measure, originals, verify
 from sdbuild.verify.drawing import Drawing
 from sdbuild.verify.pipeline import Subject
+from tests.execute import run
 from tests.verify.built import SHAPES, finished
 from tests.verify.built import verify as in_one_process
 
-MODELS = {"text_encoder": ["TextEncoder"], "unet": ["UnetChunk1", "UnetChunk2"], "vae_decoder": ["VAEDecoder"]}
+COMPONENTS = ["text_encoder", "unet", "vae_decoder"]
 
 
 @pytest.fixture(scope="module")
@@ -36,73 +39,88 @@ class Stages:
         self.path = path
         self.news: list[tuple[int, int, str]] = []
 
-    def originals(self, subjects: list[Subject], **changes: Any) -> Path:
-        inputs = {"scheduler": SHAPES / "scheduler" / "scheduler_config.json"}
+    def originals(self, subjects: list[Subject]) -> Path:
+        components = []
         for subject in subjects:
             assert subject.weights is not None
-            inputs |= {f"config:{subject.name}": subject.config, f"weights:{subject.name}": subject.weights}
-            if subject.tokenizer:
-                inputs[f"tokenizer:{subject.name}"] = subject.tokenizer
-        components = [{"name": subject.name, "kind": subject.kind} for subject in subjects]
-        return self._run("originals", originals.run, {"components": components, **FACTS, **changes}, inputs)
+            given = {
+                "config": Found(subject.config),
+                "weights": Found(subject.weights),
+                "tokenizer": _tokenizer(subject),
+            }
+            components.append(Original(name=subject.name, kind=subject.kind, **given))
+        scheduler = Found(SHAPES / "scheduler" / "scheduler_config.json")
+        return self._run(
+            "originals", Originals(components=tuple(components), sizes=SIZES, steps=STEPS, scheduler=scheduler)
+        )
 
     def measure(self, subject: Subject, originals: Path) -> Path:
-        inputs = {"cases": originals / subject.name}
-        for stage, paths in subject.stages.items():
-            if stage != "compile":
-                inputs[stage] = _folder(self.path / "packages" / stage / subject.name, paths)
-        inputs |= _compiled(subject)
-        parameters = _about(subject) | {"precision": "float32"}
-        return self._run(f"measure-{subject.name}", measure.run, parameters, inputs)
+        packages = tuple(
+            Written(stage=stage, package=Found(_folder(self.path / "packages" / stage / subject.name, paths)))
+            for stage, paths in subject.stages.items()
+            if stage != "compile"
+        )
+        about = {"name": subject.name, **_ports(subject), "compiled": _compiled(subject)}
+        job = Measure(**about, packages=packages, cases=Found(originals / subject.name), precision="float32")
+        return self._run(f"measure-{subject.name}", job)
 
     def verify(self, subjects: list[Subject], originals: Path, measured: dict[str, Path], **changes: Any) -> Path:
-        inputs = {"originals": originals}
-        for subject in subjects:
-            inputs |= {f"measured:{subject.name}": measured[subject.name] / "measured.json"}
-            inputs |= {f"config:{subject.name}": subject.config, **_compiled(subject)}
-            if subject.tokenizer:
-                inputs[f"tokenizer:{subject.name}"] = subject.tokenizer
-        parameters: dict[str, Any] = {
-            "components": [_about(subject) | {"kind": subject.kind} for subject in subjects],
-            **FACTS,
-            "precision": "float32",
-            "image": True,
-            "min_psnr": {"text_encoder": 60, "unet": 20, "vae_decoder": 60, "image": 10},
-            "min_converted_psnr": 60,
-        }
-        return self._run("verify", verify.run, parameters | changes, inputs)
+        components = tuple(
+            Built(
+                name=subject.name,
+                kind=subject.kind,
+                **_ports(subject),
+                config=Found(subject.config),
+                tokenizer=_tokenizer(subject),
+                compiled=_compiled(subject),
+                measured=Found(measured[subject.name] / "measured.json"),
+            )
+            for subject in subjects
+        )
+        job = Verify(
+            components=components,
+            originals=Found(originals),
+            sizes=SIZES,
+            steps=STEPS,
+            precision="float32",
+            image=True,
+            min_psnr={"text_encoder": 60, "unet": 20, "vae_decoder": 60, "image": 10},
+            min_converted_psnr=60,
+        )
+        return self._run("verify", replace(job, **changes))
 
-    def _run(self, name: str, run: Callable[[Job], None], parameters: dict[str, Any], inputs: dict[str, Path]) -> Path:
-        output = self.path / name
-        shutil.rmtree(output, ignore_errors=True)
-        output.mkdir(parents=True)
+    def _run(self, name: str, job: object) -> Path:
+        shutil.rmtree(self.path / name, ignore_errors=True)
         self.news = []
-        run(Job(parameters, inputs, output, self.path / "scratch", lambda *each: self.news.append(each)))
+        output = run(job, self.path / name, lambda *each: self.news.append(each))
         if self.news:
             assert [done for done, _, _ in self.news] == list(range(1, self.news[-1][1] + 1))
             assert {unit for _, _, unit in self.news} == {"runs"}
         return output
 
 
-FACTS = {
-    "height": 64,
-    "width": 64,
-    "batch": 2,
-    "tokens": 77,
-    "latent_channels": 4,
-    "vae_factor": 8,
-    "vae_scale": read_config(SHAPES / "vae" / "config.json")["scaling_factor"],
-    "steps": 3,
-}
+STEPS = 3
+SIZES = Sizes(
+    height=64,
+    width=64,
+    batch=2,
+    tokens=77,
+    latent_channels=4,
+    vae_factor=8,
+    vae_scale=read_config(SHAPES / "vae" / "config.json")["scaling_factor"],
+)
 
 
-def _about(subject: Subject) -> dict[str, Any]:
-    ports = {"inputs": list(subject.inputs), "outputs": list(subject.outputs)}
-    return {"name": subject.name, **ports, "models": MODELS[subject.name]}
+def _ports(subject: Subject) -> dict[str, Any]:
+    return {"inputs": tuple(subject.inputs), "outputs": tuple(subject.outputs)}
 
 
-def _compiled(subject: Subject) -> dict[str, Path]:
-    return {f"compile:{name}": path for name, path in zip(MODELS[subject.name], subject.stages["compile"], strict=True)}
+def _tokenizer(subject: Subject) -> Found | None:
+    return Found(subject.tokenizer) if subject.tokenizer is not None else None
+
+
+def _compiled(subject: Subject) -> tuple[Found, ...]:
+    return tuple(map(Found, subject.stages["compile"]))
 
 
 def _folder(path: Path, packages: Any) -> Path:
@@ -132,7 +150,7 @@ def done(recipe: list[Subject], tmp_path_factory: pytest.TempPathFactory) -> Don
 def test_the_report_is_written_twice(recipe: list[Subject], done: Done) -> None:
     output = done.stages.verify(recipe, done.originals, done.measured)
     report = json.loads((output / "verify.json").read_text())
-    assert list(report["components"]) == sorted(MODELS)
+    assert list(report["components"]) == COMPONENTS
     assert [stage["stage"] for stage in report["components"]["unet"]["stages"]] == [
         "convert",
         "compress",
@@ -150,7 +168,7 @@ def test_the_report_is_written_twice(recipe: list[Subject], done: Done) -> None:
 def test_files_between_the_stages_change_no_number(recipe: list[Subject], done: Done) -> None:
     """The report is that of one process, to the last digit, as it always was."""
     output = done.stages.verify(recipe, done.originals, done.measured)
-    facts = Drawing(**FACTS, scheduler=read_config(SHAPES / "scheduler" / "scheduler_config.json"))
+    facts = Drawing(**asdict(SIZES), steps=STEPS, scheduler=read_config(SHAPES / "scheduler" / "scheduler_config.json"))
     whole = in_one_process(recipe, facts, min_psnr={"text_encoder": 60, "unet": 20, "vae_decoder": 60, "image": 10})
     assert (output / "verify.json").read_text() == whole.json()
     assert (output / "verify.txt").read_text() == whole.table()
@@ -160,7 +178,7 @@ def test_falling_short_fails_and_leaves_nothing(recipe: list[Subject], done: Don
     wanted = {"text_encoder": 60, "unet": 90, "vae_decoder": 60}
     with pytest.raises(UserError, match=r"^unet: [\d.]+ dB against PyTorch, 90 dB wanted; lost in compress"):
         done.stages.verify(recipe, done.originals, done.measured, min_psnr=wanted, image=False)
-    assert not list((done.stages.path / "verify").iterdir())
+    assert not list((done.stages.path / "verify" / "output").iterdir())
 
 
 def test_only_what_is_built_is_verified(recipe: list[Subject], tmp_path: Path) -> None:

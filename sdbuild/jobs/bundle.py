@@ -1,0 +1,61 @@
+"""bundle: the Resources folder for Apple's Swift package: put together, checked, described and, if asked for, zipped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sdbuild.job import Artifact, stage
+from sdbuild.jobs.compile import Compiler
+from sdbuild.jobs.originals import Sizes
+from sdbuild.wiring import Part
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shipped:
+    """A component."""
+
+    precision: str
+    compress: tuple[dict[str, Any], ...]
+    """Steps, as the recipe has them."""
+    origin: dict[str, str]
+    """Where its weights are from: {"hub": id}, {"builtin": name} or {"local": ""}."""
+    models: dict[str, Artifact]
+    """Swift name → ``.mlmodelc``."""
+    files: Artifact
+    """What config recorded of its weight files."""
+    weights: Artifact | None = None
+    """Of a local one: what download recorded of them."""
+
+
+@stage("bundle", version=5, title="put Resources together and check them", links=True)
+class Bundle:
+    """``Resources/``, ``manifest.json`` and, if asked for, ``<zip>.zip``."""
+
+    pipeline: str
+    """The family's name."""
+    networks: tuple[Part, ...]
+    """What the components do in the pipeline, in the order they run."""
+    scheduler_overrides: dict[str, Any]
+    """The family's."""
+    components: dict[str, Shipped]
+    sizes: Sizes
+    attention: str
+    compute_units: str
+    os: str
+    """Deployment target."""
+    compiler: Compiler
+    tools: dict[str, str]
+    """Versions of the distributions that show in what ships."""
+    zip: str | None
+    """The archive's stem."""
+    tokenizers: tuple[Artifact, ...]
+    """Folders; the first one's files are taken."""
+    scheduler: Artifact
+    """As config settled it."""
+    notes: Artifact
+    """Likewise."""
+    denoiser: Artifact | None = None
+    """Its weights, for the marks among them."""
+    verified: Artifact | None = None
+    """What verify found, if that ran; it is shown beside the bundle."""

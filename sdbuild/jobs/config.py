@@ -1,0 +1,67 @@
+"""config: the small files of a model, checked against the recipe before anything heavy is done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from sdbuild.job import stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceFacts:
+    """Where a model comes from, and the state of its files."""
+
+    kind: Literal["hub", "local", "builtin"]
+    id: str
+    """The hub's, or the name of the built-in model, or the folder as the recipe writes it."""
+    revision: str | None = None
+    """Hub: commit, tag or branch; None for the default branch."""
+    path: str | None = None
+    """Local: the folder, absolute."""
+    files: dict[str, str] = field(default_factory=dict)
+    """Local and built-in: the state of the files that the stage may read, by path in the folder. It makes an edit of the model
+    change the stage's key."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """A component: what its configuration must say, and where it lies."""
+
+    folder: str
+    """Inside the source."""
+    model_class: str
+    weights: str
+    """Name of its source."""
+
+
+@stage("config", version=7, title="read the model's configuration, tokenizer and list of files", fetches=True)
+class Config:
+    """Configurations in canonical form, tokenizers, and which weight files to fetch.
+
+    Writes ``components/<name>/`` with ``config.json``, ``files.json`` (the ``commit``, null for a folder, and the weight
+    ``files``) and ``card.json`` (author, license, version); ``<tokenizer>/vocab.json`` and ``merges.txt``;
+    ``<scheduler>/scheduler_config.json``; ``model_index.json``; and ``notes.json``, what the app's author should know.
+    """
+
+    source: SourceFacts
+    vae: SourceFacts | None
+    """None where the recipe names no other VAE."""
+    allow_pickle: bool
+    variant: str | None
+    """Of the weights."""
+    components: dict[str, Wanted]
+    pipeline: str
+    """The family's name; what follows is the family's, too."""
+    encoders: dict[str, str]
+    """Folder → class of its text encoders."""
+    tokenizers: tuple[str, ...]
+    """Folders."""
+    scheduler: str
+    """Folder."""
+    vae_factor: int
+    vae_scale: float
+    latent_channels: int
+    tokens: int
+    precision: dict[str, str]
+    """What is built of a VAE, where that is to be judged by its configuration."""

@@ -1,0 +1,51 @@
+"""originals: what PyTorch gives for the inputs that an image meets; what was built of the same model is compared with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sdbuild.job import Artifact, stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """What whoever runs a pipeline must know of its tensors."""
+
+    height: int
+    """Of the image, in pixels."""
+    width: int
+    batch: int
+    """Of the UNet."""
+    tokens: int
+    """Length of a prompt."""
+    latent_channels: int
+    vae_factor: int
+    """Pixels for one latent pixel, along each side."""
+    vae_scale: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Original:
+    """A component."""
+
+    name: str
+    kind: str
+    config: Artifact
+    """Its ``config.json``."""
+    weights: Artifact
+    """What download made."""
+    tokenizer: Artifact | None = None
+    """Of a text encoder: the folder."""
+
+
+@stage("originals", version=1, title="run the originals in PyTorch", tools=("torch", "diffusers", "transformers"))
+class Originals:
+    """The cases of each component, in a folder of its name, and ``scheduler.json``, what the image is generated with."""
+
+    components: tuple[Original, ...]
+    """In the order they run."""
+    sizes: Sizes
+    steps: int
+    """Of the scheduler."""
+    scheduler: Artifact
+    """Its configuration."""

@@ -1,0 +1,95 @@
+"""The plan's section on verification: every stage's artifacts, against PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from sdbuild.jobs.measure import Measure, Written
+from sdbuild.jobs.originals import Original, Originals
+from sdbuild.jobs.verify import Built, Verify
+from sdbuild.plan.formats import Made
+from sdbuild.plan.graph import Node, Part
+from sdbuild.plan.scope import Scope
+from sdbuild.plan.sizes import SMALL, Expected
+from sdbuild.plan.sourcing import Sourcing
+
+_PRECISION: Literal["float32"] = "float32"
+_STEPS = 8  # of the schedule: enough for latents of every kind, from noise to image
+_MIN_CONVERTED_PSNR = (
+    50.0  # dB that conversion must keep whatever is asked for: float16 weights cost some, a fault more
+)
+
+
+def verify(scope: Scope, sourcing: Sourcing, made: Mapping[str, Made]) -> Node | None:
+    """What ships, and what was found of its components; None where the recipe does not ask for it."""
+    recipe = scope.recipe
+    if recipe.verify is None:
+        return None
+    originals = _originals(scope, sourcing)
+    components = tuple(
+        Built(
+            name=name,
+            kind=scope.components[name].kind,
+            inputs=_names(scope, name)[0],
+            outputs=_names(scope, name)[1],
+            config=sourcing.of(name, "config.json"),
+            tokenizer=sourcing.tokenizer(name),
+            compiled=_compiled(each),
+            measured=_measure(scope, originals, name, each).part("measured.json"),
+        )
+        for name, each in made.items()
+    )
+    return scope.node(
+        Verify(
+            components=components,
+            originals=originals,
+            sizes=scope.sizes,
+            steps=_STEPS,
+            precision=_PRECISION,
+            image=recipe.verify.image,
+            min_psnr=recipe.verify.min_psnr,
+            min_converted_psnr=_MIN_CONVERTED_PSNR,
+        )
+    )
+
+
+def _originals(scope: Scope, sourcing: Sourcing) -> Node:
+    """What PyTorch gives, whatever becomes of the weights: variants of one model share it."""
+    components = tuple(
+        Original(
+            name=name,
+            kind=each.kind,
+            config=sourcing.of(name, "config.json"),
+            weights=sourcing.weights(name),
+            tokenizer=sourcing.tokenizer(name),
+        )
+        for name, each in scope.components.items()
+    )
+    images = 8 * 3 * 4 * scope.sizes.width * scope.sizes.height  # of float32, up to eight
+    job = Originals(components=components, sizes=scope.sizes, steps=_STEPS, scheduler=sourcing.scheduler)
+    return scope.node(job, "", Expected(SMALL + images, SMALL + images))
+
+
+def _measure(scope: Scope, originals: Node, component: str, made: Made) -> Node:
+    inputs, outputs = _names(scope, component)
+    job = Measure(
+        name=component,
+        inputs=inputs,
+        outputs=outputs,
+        precision=_PRECISION,
+        cases=originals.part(component),
+        packages=tuple(Written(stage=node.stage.name, package=node) for node in made.packages),
+        compiled=_compiled(made),
+    )
+    return scope.node(job, component)
+
+
+def _names(scope: Scope, component: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Those of a component's inputs and outputs."""
+    own = scope.components[component]
+    return tuple(port.name for port in own.inputs), tuple(port.name for port in own.outputs)
+
+
+def _compiled(made: Made) -> tuple[Part, ...]:
+    return tuple(model.compiled.part(f"{model.name}.mlmodelc") for model in made.models)

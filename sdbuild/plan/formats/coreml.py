@@ -1,0 +1,104 @@
+"""Core ML: trace, convert, compress, chunk, compile; delivered as Resources for Apple's Swift package."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from sdbuild.jobs.chunk import Chunk
+from sdbuild.jobs.compile import Compile
+from sdbuild.jobs.compress import Compress
+from sdbuild.jobs.convert import Convert, Port
+from sdbuild.jobs.trace import Trace
+from sdbuild.plan import delivering
+from sdbuild.plan.formats import Made
+from sdbuild.plan.graph import Model, Node
+from sdbuild.plan.scope import Scope
+from sdbuild.plan.sizes import Expected
+from sdbuild.plan.sourcing import Sourcing
+from sdbuild.recipe import family
+from sdbuild.recipe.compression import label
+from sdbuild.recipe.sizes import full_bits
+
+
+class CoreML:
+    """ML Programs."""
+
+    def models(self, scope: Scope, sourcing: Sourcing, component: str) -> Made:
+        """A package and what apps load; two of them where it is cut."""
+        recipe, own = scope.recipe, scope.components[component]
+        steps = recipe.compress.get(component, ())
+        packages = [_convert(scope, sourcing, component)]
+        expected = scope.expected[packages[0]]
+        if steps:
+            expected = scope.estimates.package(own, steps)
+            job = Compress(
+                steps=delivering.written(steps),
+                versions={step.kind: step.options.version for step in steps},
+                tools=tuple(sorted({tool for step in steps for tool in step.options.tools})),
+                package=packages[-1],
+            )
+            packages.append(scope.node(job, component, expected))
+        if not (recipe.chunk and own.chunkable):
+            models = [_model(scope, component, own.swift_name, component, packages[-1], expected)]
+        else:
+            packages.append(scope.node(Chunk(package=packages[-1]), component, expected))
+            half = replace(expected, size=expected.size // 2)
+            models = [
+                _model(scope, component, f"{own.swift_name}Chunk{part}", f"{component}-{part}", packages[-1], half)
+                for part in (1, 2)
+            ]
+        return Made(tuple(models), tuple(packages))
+
+    def deliver(self, scope: Scope, sourcing: Sourcing, made: Mapping[str, Made], proof: Node | None) -> Node:
+        """Resources, manifest and zip."""
+        return delivering.bundle(scope, sourcing, {name: each.models for name, each in made.items()}, proof)
+
+
+def _trace(scope: Scope, sourcing: Sourcing, component: str) -> Node:
+    recipe, own = scope.recipe, scope.components[component]
+    shape: dict[str, Any] = {}
+    if own.spatial:
+        shape |= {"height": scope.sizes.height, "width": scope.sizes.width, "vae_factor": scope.sizes.vae_factor}
+    if own.role in ("decoder", "encoder"):
+        shape["vae_scale"] = scope.sizes.vae_scale
+    if own.batched:
+        shape["batch"] = recipe.batch
+    if any("tokens" in port.shape for port in own.inputs):
+        shape["tokens"] = scope.sizes.tokens
+    return scope.node(Trace(kind=own.kind, config=sourcing.of(component, "config.json"), **shape), component)
+
+
+def _convert(scope: Scope, sourcing: Sourcing, component: str) -> Node:
+    recipe, own = scope.recipe, scope.components[component]
+    job = Convert(
+        package=own.swift_name,
+        opset=recipe.opset,
+        precision=own.precision,
+        attention=recipe.attention if own.attention else None,
+        inputs=_ports(own.inputs),
+        outputs=_ports(own.outputs),
+        metadata={"description": own.description, **recipe.model.about},
+        trace=_trace(scope, sourcing, component),
+        weights=sourcing.weights(component),
+        card=sourcing.of(component, "card.json"),
+    )
+    return scope.node(job, component, scope.estimates.package(own, ()))
+
+
+def _ports(ports: Iterable[family.Port]) -> tuple[Port, ...]:
+    return tuple(Port(name=port.name, dtype=port.dtype, description=port.description) for port in ports)
+
+
+def _model(scope: Scope, component: str, name: str, task: str, package: Node, expected: Expected) -> Model:
+    own, source = scope.components[component], package.part(f"{name}.mlpackage")
+    linked = scope.compiler.compiler == "portable"  # its weights are the package's own
+    size = Expected(expected.size, 0 if linked else expected.size)
+    return Model(
+        name,
+        source,
+        scope.node(Compile(compiler=scope.compiler, package=source), task, size),
+        label(scope.recipe.compress.get(component, ()), full_bits(own)),
+        scope.estimates.parameters(own),
+    )

@@ -1,0 +1,94 @@
+"""The plan's first section: what is read of the model's sources."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from sdbuild.jobs.config import Config, Wanted
+from sdbuild.jobs.download import Download
+from sdbuild.plan.graph import Node, Part
+from sdbuild.plan.scope import Scope
+from sdbuild.plan.sources import source_facts, sources
+
+
+class Sourcing:
+    """Configurations, tokenizers and weights."""
+
+    def __init__(self, scope: Scope) -> None:
+        """Of the models of a recipe."""
+        self._scope = scope
+        self._sources = sources(scope.recipe)
+
+    @cached_property
+    def config(self) -> Node:
+        """The small files of all sources."""
+        scope, recipe, family = self._scope, self._scope.recipe, self._scope.family
+        components = scope.components.values()
+        encoders = [part for part in family.components.values() if part.role == "text_encoder"]
+        own = [*(each.folder for each in (*components, *encoders)), *family.tokenizers, family.scheduler]
+        vae, of_vae = recipe.model.vae, [each.folder for each in components if each.weights == "vae"]
+        return scope.node(
+            Config(
+                source=source_facts(recipe.model.source, scope.files, ["", *own]),
+                vae=source_facts(vae, scope.files, ["", *of_vae]) if vae is not None else None,
+                allow_pickle=recipe.model.allow_pickle,
+                variant=recipe.model.variant,
+                components={
+                    name: Wanted(folder=each.folder, model_class=each.model_class, weights=each.weights)
+                    for name, each in scope.components.items()
+                },
+                pipeline=family.name,
+                encoders={part.folder: part.model_class for part in encoders},
+                tokenizers=family.tokenizers,
+                scheduler=family.scheduler,
+                vae_factor=family.vae_factor,
+                vae_scale=family.vae_scale,
+                latent_channels=family.latent_channels,
+                tokens=family.tokens,
+                precision=self._precision_to_judge,
+            )
+        )
+
+    @property
+    def _precision_to_judge(self) -> dict[str, str]:
+        """Of VAEs that the hub alone knows: those whose own word on float16 may speak against what will be built."""
+        recipe = self._scope.recipe
+        open_to_advice = [
+            name
+            for name, component in self._scope.components.items()
+            if component.precision == recipe.family.components[name].precision == "float32"
+            and name not in recipe.precisions_said
+        ]
+        names = [*recipe.at_risk_in_float16, *open_to_advice]
+        return {name: recipe.precision(name) for name in names if recipe.source_of(name).kind == "hub"}
+
+    def of(self, component: str, file: str) -> Part:
+        """What config found of a component: ``config.json``, ``files.json`` or ``card.json``."""
+        return self.config.part(f"components/{component}/{file}")
+
+    def weights(self, component: str) -> Node:
+        """The download of a component's weights.
+
+        Components that lie in one folder of one source share it; it is called after the first of them.
+        """
+        scope, own = self._scope, self._scope.components[component]
+        place = own.weights, own.folder
+        first = next(name for name, each in scope.components.items() if (each.weights, each.folder) == place)
+        facts = source_facts(self._sources[own.weights], scope.files, [own.folder])
+        job = Download(source=facts, files=self.of(first, "files.json"))
+        return scope.node(job, first, scope.estimates.download(own))
+
+    @property
+    def tokenizers(self) -> tuple[Part, ...]:
+        """The folders of all tokenizers."""
+        return tuple(self.config.part(folder) for folder in self._scope.family.tokenizers)
+
+    def tokenizer(self, component: str) -> Part | None:
+        """That of a text encoder."""
+        encoders = [name for name, each in self._scope.components.items() if each.role == "text_encoder"]
+        return self.tokenizers[encoders.index(component)] if component in encoders else None
+
+    @property
+    def scheduler(self) -> Part:
+        """The scheduler's configuration."""
+        return self.config.part(f"{self._scope.family.scheduler}/scheduler_config.json")
