@@ -11,10 +11,11 @@ from types import FrameType
 from typing import Any
 
 from doit.action import BaseAction
-from doit.cmd_base import TaskLoader2
-from doit.doit_cmd import DoitMain
+from doit.control import TaskControl
+from doit.dependency import Dependency
 from doit.exceptions import BaseFail, TaskFailed
-from doit.task import Task
+from doit.runner import MThreadRunner, Runner
+from doit.task import Stream, Task
 
 from sdbuild.engine.arguments import Options
 from sdbuild.engine.results import Destination
@@ -25,16 +26,6 @@ from sdbuild.errors import NO_MEMORY, Status, UserError
 from sdbuild.plan import Graph
 from sdbuild.program import complain, note, report_fault
 from sdbuild.store import Store
-
-SETTINGS = {
-    # Nothing on disk that could be out of date, corrupt, or locked by another run.
-    "backend": "sqlite3",
-    "dep_file": ":memory:",
-    # Processes would hang for ever once one is killed; our actions leave the standard streams alone, as threads need.
-    "par_type": "thread",
-    "verbosity": 0,
-}
-
 
 _INTERRUPTED = "interrupted; what is done is kept: the same command goes on from there"
 
@@ -193,13 +184,12 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 def run_tasks(tasks: Iterable[Task], reporter: Reporter, words: Iterable[str], options: Options) -> int:
     """Let doit run the tasks that ``words`` name; the exit status."""
-    arguments = [
-        "run",
-        *(("-n", str(options.jobs)) if options.jobs > 1 else ()),
-        *(("-c",) if options.keep_going else ()),
-    ]
-    main = DoitMain(_Loader(list(tasks), SETTINGS | {"reporter": reporter}), config_filenames=())
-    failed = main.run([*arguments, *words])
+    control = TaskControl(list(tasks))
+    control.process(list(words))
+    settings = (Dependency(_Nowhere, ""), reporter, options.keep_going, False, Stream(0))
+    # Processes of doit's would hang for ever once one is killed; our actions leave the standard streams alone, as threads need.
+    runner = MThreadRunner(*settings, num_process=options.jobs) if options.jobs > 1 else Runner(*settings)
+    failed = runner.run_all(control.task_dispatcher())
     return reporter.status or (Status.FAULT if failed else Status.DONE)
 
 
@@ -212,15 +202,19 @@ def run_graph(graph: Graph, store: Store, here: Path, options: Options, words: I
     return status
 
 
-class _Loader(TaskLoader2):  # type: ignore[misc]
-    """Tasks that are there already."""
+class _Nowhere:
+    """doit's own database, of which nothing is kept: nothing could be out of date, corrupt, or locked by another run."""
 
-    def __init__(self, tasks: list[Task], settings: dict[str, Any]) -> None:
-        super().__init__()
-        self._tasks, self._settings = tasks, settings
+    name = ""
 
-    def load_doit_config(self) -> dict[str, Any]:
-        return self._settings
+    def __init__(self, *_: object, **__: object) -> None:
+        """No file is opened."""
 
-    def load_tasks(self, cmd: object, pos_args: object) -> list[Task]:
-        return self._tasks
+    def get(self, *_: object) -> None:
+        """It knows nothing."""
+
+    def in_(self, _: object) -> bool:
+        """It knows nothing."""
+        return False
+
+    set = remove = remove_all = dump = get
