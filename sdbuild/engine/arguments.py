@@ -114,7 +114,7 @@ _OF_DOIT = {
     "info": "to see why a task would run: `why task=NAME`; to see all of them: `plan`",
     "dumpdb": "there is no database; `plan` and `why` say how tasks stand",
     "strace": "stages run in processes of their own, with declared inputs; `why task=NAME` names them",
-    "tabcompletion": "there is no completion for shells; `list` has all commands",
+    "tabcompletion": "`completion bash` prints the script for bash, zsh or fish",
     "auto": "nothing is watched; `build` again, and only what changed is done",
 }
 """Commands of doit that make no sense here, and what to do instead."""
@@ -126,7 +126,7 @@ def _words(bare: Sequence[str], variables: dict[str, str], here: Path) -> list[s
     for word in bare[:1]:
         if word in _OF_DOIT:
             raise UsageError(f"there is no command '{word}': {_OF_DOIT[word]}")
-        if word not in known and not _is_task(word):
+        if word not in known and not is_task(word):
             if word and _is_recipe(word, here):
                 raise UsageError(f"unknown command '{_safe(word)}': it is a recipe, which `build {_safe(word)}` builds")
             raise _unknown_word(word)
@@ -141,7 +141,7 @@ def _words(bare: Sequence[str], variables: dict[str, str], here: Path) -> list[s
                 also = f" (for the recipe write config={word})" if _is_recipe(word, here) else ""
                 raise UsageError(f"`{alone}` stands alone: give one command at a time{also}")
             words.append(word)
-        elif _is_task(word) and (first.builds or first.variable("task")):
+        elif is_task(word) and (first.builds or first.variable("task")):
             if "config" not in variables and _is_recipe(word, here):
                 raise UsageError(
                     f"'{_safe(word)}' is a task, and a recipe: for the recipe write config={_safe(word)}, for the "
@@ -159,7 +159,7 @@ def _words(bare: Sequence[str], variables: dict[str, str], here: Path) -> list[s
     return words
 
 
-def _is_task(word: str) -> bool:
+def is_task(word: str) -> bool:
     """It names a stage, or has one before a colon; whether a recipe has the task is for its graph to say."""
     return word.partition(":")[0].partition("@")[0] in jobs.names()
 

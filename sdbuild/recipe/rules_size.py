@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sdbuild.recipe.catalogue import catalogue
+from sdbuild.recipe.catalogue import Device, catalogue
 from sdbuild.recipe.compression import compressed, unfold
 from sdbuild.recipe.model import Recipe
 from sdbuild.recipe.rules import Finding, rule
@@ -99,9 +99,9 @@ def memory(recipe: Recipe, _written: WrittenRecipe) -> Iterator[Finding]:
     if recipe.device is None or recipe.target.platform != "iOS" or recipe.model.source.kind != "hub":
         return
     device = catalogue().devices[recipe.device]
-    limit = int(device.memory * GB * _APP_SHARE) - _APP_BYTES
+    limit = app_budget(device)
     largest = max(recipe.components, key=lambda name: _in_memory(recipe, name), default=None)
-    if largest is None or (size := _in_memory(recipe, largest)) <= limit:
+    if limit is None or largest is None or (size := _in_memory(recipe, largest)) <= limit:
         return
     yield Finding(
         f"{largest} has about {_gigabytes(size)} of weights in memory, and an app on {device.title} with "
@@ -111,6 +111,11 @@ def memory(recipe: Recipe, _written: WrittenRecipe) -> Iterator[Finding]:
         warning=True,
         on_key=True,
     )
+
+
+def app_budget(device: Device) -> int | None:
+    """Bytes of weights that an app can have in memory before iOS is likely to end it; None for a Mac, which swaps."""
+    return int(device.memory * GB * _APP_SHARE) - _APP_BYTES if device.platform == "iOS" else None
 
 
 def _in_memory(recipe: Recipe, name: str) -> int:

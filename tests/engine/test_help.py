@@ -45,7 +45,7 @@ def test_a_command_is_one_file(toy: Path, capsys: pytest.CaptureFixture[str]) ->
     assert run(["greet", "shapes", "--loud"], toy) == 7
     assert capsys.readouterr().out == f"{{'loud': '1', 'config': 'shapes'}} in {toy.name}\n"
     assert run(["help"], toy) == 0
-    assert "  greet     greet somebody\n" in capsys.readouterr().out
+    assert "\n  greet       greet somebody\n" in capsys.readouterr().out
     assert run(["greet", "-h"], toy) == 0
     shown = capsys.readouterr().out
     assert (
@@ -72,8 +72,8 @@ def test_what_a_command_says_of_itself(name: str) -> None:
 @pytest.mark.parametrize("line", ["--help", "-h", "help", "--help config=x"])
 def test_help_of_everything(tmp_path: Path, capsys: pytest.CaptureFixture[str], line: str) -> None:
     assert run_doits(line.split(), tmp_path) == 0
-    shown = capsys.readouterr().out
-    assert all(f"\n  {name:<9} {commands.find(name).summary}" in shown for name in commands.names())
+    shown = " ".join(capsys.readouterr().out.split())
+    assert all(f" {name} {commands.find(name).summary} " in shown for name in commands.names())
 
 
 @pytest.mark.parametrize(

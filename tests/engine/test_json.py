@@ -19,6 +19,7 @@ ANSWERS = {
     "why mine": {"recipe", "path", "tasks"},
     "validate mine": {"recipe", "path", "extends", "builds"},
     "list": {"recipes", "commands"},
+    "devices": {"devices"},
     "check": {"store", "artifacts", "bytes", "unreadable_stamps", "damaged"},
     "build mine": {"ran", "reused", "written", "results", "verify"},
     "gc --dry": {
