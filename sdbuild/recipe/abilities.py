@@ -5,6 +5,8 @@ When it learns to, its entry goes.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 _EACH = "make it part of the model first, save that with diffusers, and name the folder as `source`"
 
 _MISSING = {
@@ -30,9 +32,14 @@ _MISSING = {
     "distill distillation finetune train training": "sdbuild trains nothing",
     "tome tokenmerging deepcache hypertile freeu": "sdbuild builds a model as it is, without shortcuts in its arithmetic",
 }
+_WORDS = {word: words.split() for words in _MISSING for word in words.split()}
 _WHY = {word: why for words, why in _MISSING.items() for word in words.split()}
 
 
-def missing(word: str) -> str | None:
-    """What to say of a word, its case and marks looked through, that stands for something sdbuild does not do."""
-    return _WHY.get("".join(character for character in word[:80].lower() if character.isalnum()))
+def missing(word: str, known: Iterable[str] = ()) -> str | None:
+    """What to say of a word, its case and marks looked through, that stands for something sdbuild does not do.
+
+    None where one of the ``known`` words, which may be written in its place, stands for the same thing.
+    """
+    plain = "".join(character for character in word[:80].lower() if character.isalnum())
+    return None if any(each in _WORDS.get(plain, ()) for each in known) else _WHY.get(plain)

@@ -90,7 +90,8 @@ def suggestion(given: str, candidates: Iterable[str], cutoff: float = 0.65) -> t
 
 def hint(given: str, candidates: Iterable[str]) -> tuple[str, ...]:
     """A note for a word that is none of the candidates: that it stands for what sdbuild does not do, or a suggestion."""
-    why = missing(given)
+    candidates = list(candidates)
+    why = missing(given, candidates)
     return (why,) if why is not None else suggestion(given, candidates)
 
 

@@ -138,10 +138,10 @@ def _unknown_key(model: type[BaseModel], span: Span, location: Location) -> Prob
     _, levels = _walk(model, location[:-1])
     names = [name for level in levels for name in _names(level)]
     elsewhere = [place for name, place in _all_places(model) if name == key and place]
-    if later := NOT_YET.get((key,)):
-        notes: tuple[str, ...] = (later,)
-    elif elsewhere:
-        notes = (f"'{key}' belongs under '{elsewhere[0]}'",)
+    if elsewhere:
+        notes: tuple[str, ...] = (f"'{key}' belongs under '{elsewhere[0]}'",)
+    elif later := NOT_YET.get((key,)):
+        notes = (later,)
     else:
         notes = hint(key, names)
     return Problem(span, f"unknown key '{key}'", (*notes, allowed(names)))

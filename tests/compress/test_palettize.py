@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdbuild.compress.kmeans import cluster
-from sdbuild.compress.palettize import palettize
-from sdbuild.coreml.encodings import Palette
+from sdbuild.compress.palettize import palettize, palettize_kept
+from sdbuild.coreml.encodings import Codes, Dense, Palette, Sparse
 from sdbuild.errors import UserError
 
 BITS = [1, 2, 3, 4, 6, 8]
@@ -98,3 +98,21 @@ def test_a_view_is_palettized_as_its_copy_is() -> None:
 def test_what_no_palette_can_hold_is_named(bad: float, dtype: Any) -> None:
     with pytest.raises(UserError, match=r"compress: unet\.conv_in holds infinities or NaNs"):
         palettize(np.array([1.0, bad], dtype), 4, "unet.conv_in")
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+@pytest.mark.parametrize(("axis", "group_size"), [(0, None), (0, 3), (1, 2)])
+def test_what_a_mask_keeps_is_palettized_as_if_it_were_alone(dtype: Any, axis: int, group_size: int | None) -> None:
+    generator, shape = np.random.default_rng(axis), (6, 8, 5)
+    tensor, mask = generator.standard_normal(shape).astype(dtype), generator.random(shape) < 0.4
+    mask[3:] &= axis == 1  # with groups along the first axis, one keeps nothing
+    codes = Codes("uint1", np.packbits(mask, bitorder="little"), shape)
+    found = palettize_kept(Sparse(codes, Dense(tensor[mask])), 2, "w", axis=axis, group_size=group_size)
+    assert isinstance(found.kept, Palette)
+    assert (found.mask, found.shape, found.kept.shape) == (codes, shape, (mask.sum(),))
+    groups = groups_of(shape, axis, group_size)
+    chosen = rows(found.kept)[groups[mask], unpack(found.kept, found.kept.shape)]
+    for group in np.unique(groups[mask]):
+        alone = palettize(tensor[mask & (groups == group)], 2, "w")
+        np.testing.assert_array_equal(rows(found.kept)[group], rows(alone)[0])
+        np.testing.assert_array_equal(chosen[groups[mask] == group], rows(alone)[0, unpack(alone, alone.shape)])

@@ -3,9 +3,12 @@
 from collections.abc import Callable
 from importlib import import_module
 
+import sdbuild
 from sdbuild.compress.selection import Settings
 from sdbuild.coreml.encodings import Encoding
 from sdbuild.coreml.rewrite import Weight
+
+__path__ = [f"{folder}/compress/steps" for folder in sdbuild.__path__]
 
 Apply = Callable[[Weight, Encoding, Settings], Encoding]
 """Takes a weight, the form that steps before gave it, and the step's settings for it; returns the form to give it."""

@@ -1,4 +1,7 @@
-"""The compression steps: each is a file of this folder, found by listing it. What it does is in `compress/steps/`."""
+"""The compression steps: each is a file of this folder, found by listing it. What it does is in `compress/steps/`.
+
+`recipe/steps/` of any other folder that is in `sdbuild.__path__` counts, too, if it is there before recipes are imported.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,10 @@ import pkgutil
 from importlib import import_module
 from typing import Any
 
+import sdbuild
 from sdbuild.recipe.step import Options
+
+__path__ = [f"{folder}/recipe/steps" for folder in sdbuild.__path__]
 
 
 def names() -> list[str]:
