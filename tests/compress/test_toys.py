@@ -15,6 +15,7 @@ from sdbuild.coreml.encodings import Dense, Encoding
 from sdbuild.coreml.package import Package, read_package
 from sdbuild.coreml.rewrite import Weight, rewrite
 from sdbuild.coreml.runtime import load
+from sdbuild.opset import Opset
 from tests.architectures import CONFIGS
 from tests.coreml.convert.test_convert import _feed, arguments, convert_component, psnr
 
@@ -129,7 +130,7 @@ COMPRESSED: dict[str, tuple[str, float, dict[str, int]]] = {
 
 
 def test_what_is_compressed_computes_with_the_right_numbers(tmp_path: Path) -> None:
-    source, component, _ = convert_component(tmp_path, "unet", CONFIGS["unet"], opset="CoreML8")
+    source, component, _ = convert_component(tmp_path, "unet", CONFIGS["unet"], opset=Opset.IOS18)
     steps = {name: (written, "iOS18") for name, (written, *_) in COMPRESSED.items()}
     done = outcomes(tmp_path, steps, dict.fromkeys(steps, source.path))
     feed = _feed("unet", arguments("unet", component), source)

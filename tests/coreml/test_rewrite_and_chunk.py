@@ -95,9 +95,9 @@ def thin(source: Package, path: Path) -> Package:
 
 
 FORMS = {
-    "float": ("CoreML6", None),
-    "palettized": ("CoreML6", lambda source, path: compress(source, path, 6)),
-    "sparse palettes": ("CoreML8", thin),
+    "float": (Opset.IOS16, None),
+    "palettized": (Opset.IOS16, lambda source, path: compress(source, path, 6)),
+    "sparse palettes": (Opset.IOS18, thin),
 }
 
 
