@@ -6,14 +6,17 @@ is written to the folder. Out: for each recipe an object; of one that is refused
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from sdbuild.errors import UserError
+from sdbuild.job import Found
 from sdbuild.plan import plan
 from sdbuild.plan.keys import ingredients, key_of
 from sdbuild.recipe import load_recipe
 from sdbuild.recipe.schema import recipe_schema
+from tests.execute import run
 
 
 def main(recipe: str, package: str | None, folder: str) -> Any:
@@ -24,18 +27,12 @@ def main(recipe: str, package: str | None, folder: str) -> Any:
     graph = plan(loaded.recipes)
     node = graph.tasks["compress:unet"]
     if package is not None:
-        from sdbuild.stages import Job
-        from sdbuild.stages.compress import run
-
-        output, scratch = Path(folder) / "output", Path(folder) / "scratch"
-        for path in (output, scratch):
-            path.mkdir(parents=True)
-        run(Job(node.settings, {"package": Path(package)}, output, scratch, lambda *_: None))
+        run(replace(node.job, package=Found(Path(package))), Path(folder))
     return {
         "bits": graph.builds[0].models[0].bits,
         "size": graph.builds[0].expected[node].size,
         "key": key_of(ingredients(node, [""])),
-        "code": sorted(node.settings["code"]),
+        "versions": node.job.versions,
         "steps": list(recipe_schema()["$defs"]["Step"]["properties"]),
         "warnings": list(loaded.warnings),
     }
