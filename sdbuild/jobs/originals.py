@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from sdbuild.job import Artifact, stage
+from sdbuild.wiring import Part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +17,7 @@ class Sizes:
     """Of the image, in pixels."""
     width: int
     batch: int
-    """Of the UNet."""
+    """Of the denoiser."""
     tokens: int
     """Length of a prompt."""
     latent_channels: int
@@ -30,6 +32,11 @@ class Original:
 
     name: str
     kind: str
+    part: Part
+    """What it does in the pipeline."""
+    inputs: tuple[str, ...]
+    """Names of its ports."""
+    outputs: tuple[str, ...]
     config: Artifact
     """Its ``config.json``."""
     weights: Artifact
@@ -38,7 +45,7 @@ class Original:
     """Of a text encoder: the folder."""
 
 
-@stage("originals", version=1, title="run the originals in PyTorch", tools=("torch", "diffusers", "transformers"))
+@stage("originals", version=2, title="run the originals in PyTorch", tools=("torch", "diffusers", "transformers"))
 class Originals:
     """The cases of each component, in a folder of its name, and ``scheduler.json``, what the image is generated with."""
 
@@ -47,5 +54,7 @@ class Originals:
     sizes: Sizes
     steps: int
     """Of the scheduler."""
+    scheduler_overrides: dict[str, Any]
+    """The family's."""
     scheduler: Artifact
     """Its configuration."""

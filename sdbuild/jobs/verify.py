@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from sdbuild.job import Artifact, stage
 from sdbuild.jobs.originals import Sizes
+from sdbuild.wiring import Part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,14 +15,13 @@ class Built:
     """A component that ships."""
 
     name: str
-    kind: str
+    part: Part
+    """What it does in the pipeline."""
     inputs: tuple[str, ...]
     """Names of its ports."""
     outputs: tuple[str, ...]
     config: Artifact
     """Its ``config.json``."""
-    tokenizer: Artifact | None = None
-    """Of a text encoder: the folder."""
     compiled: tuple[Artifact, ...]
     """The ``.mlmodelc`` of each model, in the order they run."""
     measured: Artifact
@@ -30,9 +30,9 @@ class Built:
 
 @stage(
     "verify",
-    version=5,
+    version=6,
     title="generate an image with what ships, and judge",
-    tools=("torch", "diffusers", "transformers"),
+    tools=("torch", "diffusers"),
 )
 class Verify:
     """``verify.json``, and the same as text, ``verify.txt``."""
@@ -43,6 +43,8 @@ class Verify:
     sizes: Sizes
     steps: int
     """Of the scheduler."""
+    scheduler_overrides: dict[str, Any]
+    """The family's."""
     precision: Literal["float16", "float32"]
     """Of the arithmetic."""
     image: bool

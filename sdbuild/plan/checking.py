@@ -30,11 +30,10 @@ def verify(scope: Scope, sourcing: Sourcing, made: Mapping[str, Made]) -> Node |
     components = tuple(
         Built(
             name=name,
-            kind=scope.components[name].kind,
+            part=scope.components[name].part(name),
             inputs=_names(scope, name)[0],
             outputs=_names(scope, name)[1],
             config=sourcing.of(name, "config.json"),
-            tokenizer=sourcing.tokenizer(name),
             compiled=_compiled(each),
             measured=_measure(scope, originals, name, each).part("measured.json"),
         )
@@ -46,6 +45,7 @@ def verify(scope: Scope, sourcing: Sourcing, made: Mapping[str, Made]) -> Node |
             originals=originals,
             sizes=scope.sizes,
             steps=_STEPS,
+            scheduler_overrides=scope.family.scheduler_overrides,
             precision=_PRECISION,
             image=recipe.verify.image,
             min_psnr=recipe.verify.min_psnr,
@@ -60,6 +60,9 @@ def _originals(scope: Scope, sourcing: Sourcing) -> Node:
         Original(
             name=name,
             kind=each.kind,
+            part=each.part(name),
+            inputs=_names(scope, name)[0],
+            outputs=_names(scope, name)[1],
             config=sourcing.of(name, "config.json"),
             weights=sourcing.weights(name),
             tokenizer=sourcing.tokenizer(name),
@@ -67,7 +70,13 @@ def _originals(scope: Scope, sourcing: Sourcing) -> Node:
         for name, each in scope.components.items()
     )
     images = 8 * 3 * 4 * scope.sizes.width * scope.sizes.height  # of float32, up to eight
-    job = Originals(components=components, sizes=scope.sizes, steps=_STEPS, scheduler=sourcing.scheduler)
+    job = Originals(
+        components=components,
+        sizes=scope.sizes,
+        steps=_STEPS,
+        scheduler_overrides=scope.family.scheduler_overrides,
+        scheduler=sourcing.scheduler,
+    )
     return scope.node(job, "", Expected(SMALL + images, SMALL + images))
 
 

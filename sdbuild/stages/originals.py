@@ -10,27 +10,32 @@ from sdbuild.sources.schedulers import with_markers
 from sdbuild.stages import Place
 from sdbuild.verify.cases import write_cases
 from sdbuild.verify.drawing import Drawing
-from sdbuild.verify.originals import count_runs, run_originals
 from sdbuild.verify.pipeline import Pipeline, Subject
+from sdbuild.verify.recording import count_runs, run_originals
 
 
 def run(job: Originals, place: Place) -> None:
     """Write the cases of each component into a folder of its name, and ``scheduler.json``, what the image is made with."""
     markers = {
-        marker for each in job.components if each.kind.startswith("unet") for marker in markers_in(each.weights.path)
+        marker for each in job.components if each.part.role == "denoiser" for marker in markers_in(each.weights.path)
     }
     scheduler = with_markers(read_config(job.scheduler.path), markers).config
     subjects = [
         Subject(
             name=each.name,
             kind=each.kind,
+            part=each.part,
+            inputs=each.inputs,
+            outputs=each.outputs,
             config=each.config.path,
             weights=each.weights.path,
             tokenizer=each.tokenizer.path if each.tokenizer is not None else None,
         )
         for each in job.components
     ]
-    pipeline = Pipeline(subjects, Drawing(**asdict(job.sizes), steps=job.steps, scheduler=scheduler))
+    overrides = job.scheduler_overrides
+    drawing = Drawing(**asdict(job.sizes), steps=job.steps, scheduler=scheduler, scheduler_overrides=overrides)
+    pipeline = Pipeline(subjects, drawing)
     for name, cases in run_originals(pipeline, place.counter(count_runs(pipeline), "runs")).items():
         write_cases(cases, place.output / name)
     (place.output / "scheduler.json").write_text(json.dumps(scheduler), encoding="utf-8")

@@ -1,5 +1,6 @@
 """verify: what is about to ship, against PyTorch; a build that falls short of what its recipe asks for fails."""
 
+import importlib
 import json
 from dataclasses import asdict
 
@@ -12,26 +13,31 @@ from sdbuild.verify.pipeline import PROMPTS, Pipeline, Subject
 from sdbuild.verify.report import Report, kept, read_measured
 
 
+def warm() -> None:
+    """Import what `run` loads late: schedulers."""
+    importlib.import_module("diffusers")
+
+
 def run(job: Verify, place: Place) -> None:
     """Write ``verify.json`` and the same as text, ``verify.txt``."""
     scheduler = json.loads((job.originals.path / "scheduler.json").read_text(encoding="utf-8"))
-    drawing = Drawing(**asdict(job.sizes), steps=job.steps, scheduler=scheduler)
+    overrides = job.scheduler_overrides
+    drawing = Drawing(**asdict(job.sizes), steps=job.steps, scheduler=scheduler, scheduler_overrides=overrides)
     subjects = [
         Subject(
             name=each.name,
             inputs=each.inputs,
             outputs=each.outputs,
             stages={"compile": [model.path for model in each.compiled]},
-            kind=each.kind,
+            part=each.part,
             config=each.config.path,
-            tokenizer=each.tokenizer.path if each.tokenizer is not None else None,
         )
         for each in job.components
     ]
     pipeline, image = Pipeline(subjects, drawing), None
-    decoder = pipeline.find("vae_decoder")
-    if job.image and pipeline.draws and decoder is not None:
-        cases = read_cases(job.originals.path / decoder.name)
+    if job.image and pipeline.draws:
+        needed = [part.name for part in (*pipeline.facts.text_encoders, pipeline.facts.decoder) if part is not None]
+        cases = {name: read_cases(job.originals.path / name) for name in needed}
         image = draw(pipeline, cases, job.precision, place.counter(count_drawing(pipeline), "runs"))
     drawn = {"prompt": PROMPTS["prompt"], "steps": drawing.steps, "guidance": drawing.guidance, "seed": drawing.seed}
     measured = {each.name: read_measured(each.measured.path) for each in job.components}

@@ -34,32 +34,27 @@ class Made:
 
 
 class Artifact:
-    """One model, or chunks one after the other: arrays in the order of the component's inputs to arrays, float32, in that of
-    its outputs.
-    """
+    """A network of one model, or of chunks one after the other, that gives the component's outputs, float32."""
 
-    def __init__(
-        self, paths: Sequence[Path], inputs: Sequence[str], outputs: Sequence[str], precision: Precision
-    ) -> None:
-        """Open ``.mlpackage`` or ``.mlmodelc`` folders; ``inputs`` and ``outputs`` are the component's, in its order.
+    def __init__(self, paths: Sequence[Path], outputs: Sequence[str], precision: Precision) -> None:
+        """Open ``.mlpackage`` or ``.mlmodelc`` folders.
 
         Raises:
             UserError: a model cannot be read or run.
         """
         self._network = open_network(paths, Machine(precision, decoded_bytes=_DECODED_BYTES))
-        self._last = paths[-1]
-        self._inputs, self._outputs = inputs, outputs
+        self._last, self._outputs = paths[-1], outputs
 
-    def __call__(self, inputs: Sequence[Array]) -> list[Array]:
-        """Run; a chunk takes what it wants of the inputs and of what the chunks before it gave, by name.
+    def __call__(self, given: Mapping[str, Array]) -> dict[str, Array]:
+        """Run.
 
         Raises:
             UserError: an input or output is not there, or the models do not take arrays of these shapes.
         """
-        values = self._network(dict(zip(self._inputs, inputs, strict=True)))
+        values = self._network(given)
         if missing := [name for name in self._outputs if name not in values]:
             raise UserError(f"{self._last}: does not give {', '.join(missing)}")
-        return [values[name].astype(np.float32) for name in self._outputs]
+        return {name: values[name].astype(np.float32) for name in self._outputs}
 
 
 @contextmanager

@@ -1,7 +1,7 @@
-"""What the originals were given and gave, as files: ``cases.json`` has the names, ``cases.safetensors`` the arrays."""
+"""What the originals were given and gave, as files: names in ``cases.json``, arrays in ``cases.safetensors``."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,10 +13,10 @@ from sdbuild.arrays import Array
 
 @dataclass(frozen=True)
 class Case:
-    """What an original gave for some inputs: float32 arrays, in the order of the component's ports."""
+    """What an original gave for some inputs: float32 arrays by port."""
 
-    inputs: Sequence[Array]
-    outputs: Sequence[Array]
+    inputs: Mapping[str, Array]
+    outputs: Mapping[str, Array]
 
 
 Cases = dict[str, Case]
@@ -25,14 +25,14 @@ Cases = dict[str, Case]
 def write_cases(cases: Cases, folder: Path) -> None:
     """Write the cases of a component into a new folder."""
     folder.mkdir()
-    counts = [[name, len(case.inputs), len(case.outputs)] for name, case in cases.items()]
+    ports = [[name, list(case.inputs), list(case.outputs)] for name, case in cases.items()]
     arrays = {
-        f"{number}.{side}.{index}": np.ascontiguousarray(array, np.float32)
+        f"{number}.{side}.{port}": np.ascontiguousarray(array, np.float32)
         for number, case in enumerate(cases.values())
         for side, given in (("input", case.inputs), ("output", case.outputs))
-        for index, array in enumerate(given)
+        for port, array in given.items()
     }
-    (folder / "cases.json").write_text(json.dumps(counts, ensure_ascii=False), encoding="utf-8")
+    (folder / "cases.json").write_text(json.dumps(ports, ensure_ascii=False), encoding="utf-8")
     save_file(arrays, folder / "cases.safetensors")
 
 
@@ -41,8 +41,8 @@ def read_cases(folder: Path) -> Cases:
     arrays = load_file(folder / "cases.safetensors")
     return {
         name: Case(
-            [arrays[f"{number}.input.{index}"] for index in range(inputs)],
-            [arrays[f"{number}.output.{index}"] for index in range(outputs)],
+            {port: arrays[f"{number}.input.{port}"] for port in inputs},
+            {port: arrays[f"{number}.output.{port}"] for port in outputs},
         )
         for number, (name, inputs, outputs) in enumerate(
             json.loads((folder / "cases.json").read_text(encoding="utf-8"))

@@ -1,43 +1,83 @@
-"""The image that the bundle draws, compared with the one that PyTorch draws."""
+"""The image that the bundle generates, compared with the one that PyTorch generates."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 from sdbuild.arrays import Array
 from sdbuild.coreml.runtime.storage import Precision
+from sdbuild.flow.backend import held
+from sdbuild.flow.conditions import encode
+from sdbuild.flow.latents import decode, shown
+from sdbuild.networks import Network
 from sdbuild.verify.artifact import Artifact, telling_of
 from sdbuild.verify.cases import Cases
-from sdbuild.verify.drawing import Run, pixels, unet_calls
 from sdbuild.verify.metrics import psnr
-from sdbuild.verify.pipeline import Pipeline, Subject
+from sdbuild.verify.pipeline import DRAWN, PROMPTS, Pipeline
+from sdbuild.wiring import Part
 
 
-def draw(pipeline: Pipeline, cases: Cases, precision: Precision, tick: Callable[[], None]) -> float:
-    """dB of the image that the models which ship draw, against that among the cases of the decoder's original.
+class Shipped:
+    """The backend of what the last stage wrote, and of the token IDs that the originals were given."""
 
-    ``pipeline`` has all that a drawing takes; ``tick`` is called after each of `count_drawing` runs.
+    def __init__(
+        self, pipeline: Pipeline, cases: Mapping[str, Cases], precision: Precision, tick: Callable[[], None]
+    ) -> None:
+        """``cases`` are those of the text encoders' originals; ``tick`` is called after each run of a network."""
+        self._pipeline, self._cases, self._precision, self._tick = pipeline, cases, precision, tick
+
+    def tokenize(self, part: Part, text: str) -> Array:
+        """Token IDs of one of `PROMPTS`, float32 [1, tokens]."""
+        (name,) = (name for name, prompt in PROMPTS.items() if prompt == text)
+        (ids,) = self._cases[part.name][name].inputs.values()
+        return ids
+
+    @contextmanager
+    def network(self, part: Part) -> Iterator[Network]:
+        """What ships of a component; what it raises names the component and the stage."""
+        subject = self._pipeline.subject(part)
+        stage, paths = list(subject.stages.items())[-1]
+        with telling_of(f"{subject.name}: {stage}"):
+            artifact = Artifact(paths, subject.outputs, self._precision)
+
+        def run(given: Mapping[str, Array]) -> dict[str, Array]:
+            with telling_of(f"{subject.name}: {stage}"):
+                outputs = artifact(given)
+            self._tick()
+            return outputs
+
+        with held(run) as network:
+            yield network
+
+
+def draw(pipeline: Pipeline, cases: Mapping[str, Cases], precision: Precision, tick: Callable[[], None]) -> float:
+    """dB of the image that the models which ship make, compared with that among the cases of the decoder's original.
+
+    ``pipeline`` has all that an image takes, ``cases`` are those of text encoders and decoder; ``tick`` is called after each
+    of `count_drawing` runs.
 
     Raises:
         UserError: something cannot be read or run; the message names the component and the stage.
     """
-    bundle = pipeline.image(lambda subject: _shipped(subject, precision, tick))
-    return psnr(pixels(cases["drawing"].outputs[0]), pixels(bundle), peak=1.0)
+    decoder = pipeline.facts.decoder
+    assert decoder is not None
+    (original,) = cases[decoder.name]["drawing"].outputs.values()
+    return psnr(shown(original), shown(shipped_image(pipeline, cases, precision, tick)), peak=1.0)
+
+
+def shipped_image(
+    pipeline: Pipeline, cases: Mapping[str, Cases], precision: Precision, tick: Callable[[], None]
+) -> Array:
+    """The image that the models which ship make, [1, 3, height, width] in [-1, 1]; see `draw`."""
+    backend, facts = Shipped(pipeline, cases, precision, tick), pipeline.facts
+    assert facts.denoiser is not None
+    assert facts.decoder is not None
+    encoded = encode(backend, facts, [PROMPTS[name] for name in DRAWN])
+    with backend.network(facts.denoiser) as network:
+        latents = pipeline.latents(network, encoded)
+    with backend.network(facts.decoder) as network:
+        return decode(network, facts.decoder, latents, facts.vae_scale)
 
 
 def count_drawing(pipeline: Pipeline) -> int:
     """How many runs of networks `draw` takes."""
-    return 2 * len(pipeline.text_encoders) + unet_calls(pipeline.drawing) + 1
-
-
-def _shipped(subject: Subject, precision: Precision, tick: Callable[[], None]) -> Run:
-    """What the last stage wrote of a component."""
-    stage, paths = list(subject.stages.items())[-1]
-    with telling_of(f"{subject.name}: {stage}"):
-        artifact = Artifact(paths, subject.inputs, subject.outputs, precision)
-
-    def run(_name: str, inputs: Sequence[Array]) -> list[Array]:
-        with telling_of(f"{subject.name}: {stage}"):
-            outputs = artifact(inputs)
-        tick()
-        return outputs
-
-    return run
+    return len(DRAWN) * len(pipeline.facts.text_encoders) + pipeline.denoiser_runs() + 1

@@ -44,8 +44,8 @@ def measure(
             measured.append(Measured(stage, measured[-1].outputs, CEILING, run=False))
             continue
         with telling_of(f"{made.name}: {stage}"):
-            artifact = Artifact(paths, made.inputs, made.outputs, precision)
-            results: dict[str, Sequence[Array]] = {}
+            artifact = Artifact(paths, made.outputs, precision)
+            results: dict[str, Mapping[str, Array]] = {}
             for name, case in cases.items():
                 results[name] = artifact(case.inputs)
                 tick()
@@ -57,12 +57,12 @@ def measure(
 
 
 def _worst(
-    outputs: Sequence[str], originals: Mapping[str, Sequence[Array]], results: Mapping[str, Sequence[Array]]
+    outputs: Sequence[str], originals: Mapping[str, Mapping[str, Array]], results: Mapping[str, Mapping[str, Array]]
 ) -> dict[str, Worst]:
     """For each output the worst of the cases."""
     found = {}
-    for index, output in enumerate(outputs):
-        pairs = {name: (originals[name][index], result[index]) for name, result in results.items()}
+    for output in outputs:
+        pairs = {name: (originals[name][output], result[output]) for name, result in results.items()}
         for original, result in pairs.values():
             if original.shape != result.shape:
                 raise UserError(f"{output} has shape {list(result.shape)}, that of PyTorch {list(original.shape)}")

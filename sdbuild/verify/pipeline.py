@@ -1,6 +1,6 @@
 """The components of one pipeline, and the way through them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,9 +9,17 @@ from typing import Any
 import numpy as np
 
 from sdbuild.arrays import Array
+from sdbuild.flow.conditions import Condition, size_condition
+from sdbuild.flow.denoise import begin, count_runs, denoise
+from sdbuild.flow.facts import Facts
+from sdbuild.flow.noise import Noise
+from sdbuild.flow.scheduler_kinds import own_kind
+from sdbuild.flow.schedulers import make_scheduler
 from sdbuild.modeling.checkpoint import read_config
+from sdbuild.networks import Network
 from sdbuild.verify.artifact import Made
-from sdbuild.verify.drawing import Drawing, Run, arbitrary_condition, condition, denoise, tokenize
+from sdbuild.verify.drawing import Drawing
+from sdbuild.wiring import Part
 
 PROMPTS = {
     "negative prompt": "blurry, low quality",
@@ -22,93 +30,112 @@ PROMPTS = {
 }
 """What text encoders are given, by name: the first two are those of the drawing, the last is longer than they take."""
 
-_DRAWN = ("negative prompt", "prompt")
+DRAWN = ("negative prompt", "prompt")
+"""Those that the denoiser is given, in this order."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Subject(Made):
-    """A component in its pipeline, and its original.
+    """A component in its pipeline, and its original."""
 
-    Attributes:
-        kind: of `sdbuild.modeling.components`.
-        config: its ``config.json``.
-        weights: the folder of its weight files; None where the original is not run.
-        tokenizer: of a text encoder: the folder of ``vocab.json`` and ``merges.txt``.
-    """
-
-    kind: str
+    part: Part
+    """What it does there."""
     config: Path
+    """Its ``config.json``."""
+    kind: str = ""
+    """Of `sdbuild.modeling.components`; "" where the original is not run."""
     weights: Path | None = None
+    """The folder of its weight files; None where the original is not run."""
     tokenizer: Path | None = None
-
-
-Open = Callable[[Subject], Run]
-"""Opens the network of a component; it is let go before the next one is opened."""
+    """Of a text encoder whose original is run: the folder of ``vocab.json`` and ``merges.txt``."""
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """What is built of a pipeline, in the order it runs, and what to draw with it."""
+    """What is built of a pipeline, in the order it runs, and what to generate with it."""
 
     subjects: Sequence[Subject]
     drawing: Drawing
 
     @cached_property
-    def text_encoders(self) -> list[Subject]:
-        """One, or the two of SDXL."""
-        return [subject for subject in self.subjects if subject.kind.startswith("clip_text")]
+    def facts(self) -> Facts:
+        """What its flow goes by."""
+        drawing = self.drawing
+        return Facts(
+            height=drawing.height,
+            width=drawing.width,
+            tokens=drawing.tokens,
+            batch=drawing.batch,
+            latent_channels=drawing.latent_channels,
+            vae_factor=drawing.vae_factor,
+            vae_scale=drawing.vae_scale,
+            scheduler=drawing.scheduler,
+            scheduler_overrides=drawing.scheduler_overrides,
+            parts=tuple(subject.part for subject in self.subjects),
+        )
 
-    def find(self, kind: str) -> Subject | None:
-        """The component of a kind, by the beginning of its name."""
-        return next((subject for subject in self.subjects if subject.kind.startswith(kind)), None)
+    def subject(self, part: Part) -> Subject:
+        """The component that plays a part."""
+        return next(subject for subject in self.subjects if subject.part is part)
 
     @property
     def draws(self) -> bool:
         """Whether it has all that an image takes."""
-        return bool(self._speaks and self.find("vae_decoder"))
+        return bool(self._speaks and self.facts.decoder)
 
     @cached_property
     def _speaks(self) -> bool:
-        """Whether the UNet's text encoders are all there."""
-        unet = self.find("unet")
-        if unet is None or not self.text_encoders:
+        """Whether the denoiser's text encoders are all there."""
+        facts = self.facts
+        if facts.denoiser is None or not facts.text_encoders:
             return False
-        widths = [read_config(subject.config).get("hidden_size", 512) for subject in self.text_encoders]
-        return bool(sum(widths) == _context_width(read_config(unet.config)))
+        widths = [self._config(part).get("hidden_size", 512) for part in facts.text_encoders]
+        return bool(sum(widths) == _context_width(self._config(facts.denoiser)))
 
-    def tokens(self, subject: Subject, prompt: str) -> Array:
-        """What a text encoder takes for a prompt, float32 [1, tokens]."""
-        assert subject.tokenizer is not None
-        return tokenize(subject.tokenizer, prompt, self.drawing.tokens, second=subject is not self.text_encoders[0])
+    def latents(self, network: Network, encoded: Sequence[Condition]) -> Array:
+        """The latent image [1, channels, h, w] that the denoiser's network makes.
 
-    def latents(self, open_network: Open) -> Array | None:
-        """The drawing as a latent image [1, channels, h, w], divided by the VAE's scale; None without a UNet."""
-        unet = self.find("unet")
-        if unet is None:
-            return None
-        conditions = self._conditions(unet, open_network)
-        return denoise(open_network(unet), conditions, self.drawing) / np.float32(self.drawing.vae_scale)
+        ``encoded`` are the conditions of the two prompts that are `DRAWN`; where its text encoders are not all there, normal
+        numbers stand for them.
+        """
+        facts, drawing = self.facts, self.drawing
+        assert facts.denoiser is not None
+        noise, scheduler = Noise("numpy", drawing.seed), self._scheduler()
+        return denoise(
+            network,
+            facts.denoiser,
+            facts.batch,
+            scheduler,
+            encoded if self._speaks else self._arbitrary(facts.denoiser),
+            drawing.guidance,
+            begin(scheduler, noise, facts.latent_shape),
+            noise.generator,
+        )
 
-    def _conditions(self, unet: Subject, open_network: Open) -> list[Array]:
-        xl = unet.kind == "unet_xl"
-        if self._speaks:
-            return condition([self._encode(each, open_network(each)) for each in self.text_encoders], self.drawing, xl)
-        config = read_config(unet.config)
-        pooled = config["projection_class_embeddings_input_dim"] - 6 * config["addition_time_embed_dim"] if xl else None
-        return arbitrary_condition(self.drawing, _context_width(config), pooled)
+    def denoiser_runs(self) -> int:
+        """How often `latents` runs the network."""
+        return count_runs(self._scheduler(), self.drawing.batch, len(DRAWN))
 
-    def _encode(self, subject: Subject, run: Run) -> list[list[Array]]:
-        return [run(name, [self.tokens(subject, PROMPTS[name])]) for name in _DRAWN]
+    def _scheduler(self) -> Any:
+        numbers = self.facts.scheduler
+        return make_scheduler(own_kind(numbers), numbers, self.drawing.steps, self.facts.scheduler_overrides)
 
-    def image(self, open_network: Open) -> Array:
-        """The drawing, [1, 3, height, width] in [-1, 1], for a pipeline that `draws`."""
-        latents, decoder = self.latents(open_network), self.find("vae_decoder")
-        assert latents is not None
-        assert decoder is not None
-        return open_network(decoder)("drawing", [latents])[0]
+    def _arbitrary(self, denoiser: Part) -> list[Condition]:
+        """Normal numbers in the form of two conditions, for a denoiser that is built without its text encoders."""
+        config, random = self._config(denoiser), np.random.RandomState(self.drawing.seed)
+        given: dict[str, tuple[int, ...]] = {"hidden": (2, _context_width(config), 1, self.drawing.tokens)}
+        if denoiser.input("pooled"):
+            pooled = config["projection_class_embeddings_input_dim"] - 6 * config["addition_time_embed_dim"]
+            given["pooled"] = (2, pooled)
+        drawn = {signal: random.standard_normal(shape).astype(np.float32) for signal, shape in given.items()}
+        sizes = size_condition(self.facts)
+        return [{signal: array[row : row + 1] for signal, array in drawn.items()} | sizes for row in range(2)]
+
+    def _config(self, part: Part) -> dict[str, Any]:
+        return read_config(self.subject(part).config)
 
 
-def _context_width(unet: Mapping[str, Any]) -> int:
-    """What a UNet attends to; diffusers' default where its configuration is silent."""
-    width: int = unet.get("cross_attention_dim", 1280)
+def _context_width(denoiser: Mapping[str, Any]) -> int:
+    """What a denoiser attends to; diffusers' default where its configuration is silent."""
+    width: int = denoiser.get("cross_attention_dim", 1280)
     return width

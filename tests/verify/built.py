@@ -20,29 +20,24 @@ from sdbuild.graphs import read_graph
 from sdbuild.modeling.checkpoint import Checkpoint, weight_files
 from sdbuild.modeling.components import Shape
 from sdbuild.opset import Opset
+from sdbuild.recipe import load_family
 from sdbuild.verify.draw import count_drawing, draw
 from sdbuild.verify.drawing import Drawing
 from sdbuild.verify.measure import measure, unchanged
-from sdbuild.verify.originals import count_runs, run_originals
 from sdbuild.verify.pipeline import PROMPTS, Pipeline, Subject
+from sdbuild.verify.recording import count_runs, run_originals
 from sdbuild.verify.report import Report, kept
 from tests.architectures import make
 from tests.once import traced
 
 SHAPES = Path(__file__).parents[2] / "sdbuild" / "shapes" / "model"
 SCHEDULER = json.loads((SHAPES / "scheduler" / "scheduler_config.json").read_text())
-PORTS = {
-    "clip_text": (["input_ids"], ["last_hidden_state", "pooled_outputs"]),
-    "clip_text_pooled": (["input_ids"], ["hidden_embeds", "pooled_outputs"]),
-    "unet": (["sample", "timestep", "encoder_hidden_states"], ["noise_pred"]),
-    "unet_xl": (["sample", "timestep", "encoder_hidden_states", "time_ids", "text_embeds"], ["noise_pred"]),
-    "vae_decoder": (["z"], ["image"]),
-    "vae_encoder": (["x"], ["latent"]),
-    "safety_checker": (
-        ["clip_input", "images", "adjustment"],
-        ["filtered_images", "has_nsfw_concepts", "concept_scores"],
-    ),
+COMPONENTS = {
+    component.kind: (name, component)
+    for family in ("sdxl", "sd1")
+    for name, component in reversed(load_family(family).components.items())
 }
+"""By kind: the name and the description of the component that a family has of it."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +69,8 @@ def built(
 ) -> Subject:
     """Every stage of a component, in half precision, its artifacts under ``folder``."""
     folder.mkdir(parents=True)
-    inputs, outputs = PORTS[source.kind]
+    component = COMPONENTS[source.kind][1] if name != "text_encoder_2" else load_family("sdxl").components[name]
+    inputs, outputs = ([port.name for port in ports] for ports in (component.inputs, component.outputs))
     model = folder / "Model.mlpackage"
     dtype = "float32" if source.kind.startswith("clip") else "float16"
     convert(
@@ -93,6 +89,7 @@ def built(
         name=name,
         inputs=inputs,
         outputs=outputs,
+        part=component.part(name),
         stages=stages,
         kind=source.kind,
         config=source.config,
@@ -164,7 +161,7 @@ def verify(
     }
     image = None
     if pipeline.draws:
-        image = draw(pipeline, cases["vae_decoder"], precision, lambda: runs.append("drawing"))
+        image = draw(pipeline, cases, precision, lambda: runs.append("drawing"))
         assert runs.count("drawing") == count_drawing(pipeline)
     assert runs.count("original") == count_runs(pipeline)
     assert runs.count("measured") == sum(

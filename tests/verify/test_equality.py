@@ -15,8 +15,8 @@ from sdbuild.coreml.package import read_package
 from sdbuild.verify.equality import same_program
 from sdbuild.verify.measure import measure, unchanged
 from sdbuild.verify.metrics import CEILING
-from sdbuild.verify.originals import run_originals
 from sdbuild.verify.pipeline import Pipeline, Subject
+from sdbuild.verify.recording import run_originals
 from tests.coreml.runtime.support import mb, write
 from tests.verify.breaking import broken, renamed
 from tests.verify.built import compiled, finished

@@ -14,10 +14,10 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPTokenizer
 
 from sdbuild.errors import UserError
+from sdbuild.flow.latents import shown
 from sdbuild.modeling.components import Shape
-from sdbuild.verify.drawing import pixels
-from sdbuild.verify.originals import run_originals
 from sdbuild.verify.pipeline import PROMPTS, Pipeline, Subject
+from sdbuild.verify.recording import run_originals
 from tests.architectures import CHECKER, TEXT, TEXT_XL, UNET_2, UNET_XL, VAE, make
 from tests.verify.breaking import broken, renamed
 from tests.verify.built import SCHEDULER, SHAPES, Source, built, drawing, finished, saved, verify, with_stage
@@ -80,8 +80,8 @@ def test_sdxl_is_drawn_as_diffusers_draws_it(xl: list[Subject]) -> None:
         guidance_scale=facts.guidance,
         output_type="np",
     ).images
-    ours = run_originals(Pipeline(xl, facts), lambda: None)["vae_decoder"]["drawing"].outputs[0]
-    np.testing.assert_allclose(pixels(ours), image.transpose(0, 3, 1, 2), atol=1e-5)
+    ours = run_originals(Pipeline(xl, facts), lambda: None)["vae_decoder"]["drawing"].outputs["image"]
+    np.testing.assert_allclose(shown(ours), image.transpose(0, 3, 1, 2), atol=1e-5)
 
 
 def test_batch_one_takes_both_halves_of_guidance(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_batch_one_takes_both_halves_of_guidance(tmp_path: Path) -> None:
     cases = run_originals(Pipeline([text, subject], facts), lambda: None)["unet"]
     assert len({case.split(",")[0] for case in cases}) > 1
     assert {case.split(", ")[1] for case in cases} == {"guided", "unguided"}
-    assert {case.inputs[0].shape for case in cases.values()} == {(1, 4, 8, 4)}
+    assert {case.inputs["sample"].shape for case in cases.values()} == {(1, 4, 8, 4)}
     assert verify([text, subject], facts).components["unet"][-1].psnr >= 55
 
 
@@ -155,7 +155,7 @@ def test_other_schedulers_denoise_too(scheduler: str, xl: list[Subject]) -> None
     first, again = (run_originals(pipeline, lambda: None)["unet"] for _ in range(2))
     assert len(first) >= 4
     for case, same in zip(first.values(), again.values(), strict=True):
-        np.testing.assert_array_equal(case.outputs[0], same.outputs[0])
+        np.testing.assert_array_equal(case.outputs["noise_pred"], same.outputs["noise_pred"])
 
 
 def test_a_scheduler_that_there_is_not(xl: list[Subject]) -> None:

@@ -10,12 +10,12 @@ import torch
 from diffusers import StableDiffusionPipeline
 
 from sdbuild.errors import UserError
+from sdbuild.flow.latents import shown
 from sdbuild.modeling.components import Shape
-from sdbuild.verify.draw import _shipped
-from sdbuild.verify.drawing import pixels
+from sdbuild.verify.draw import shipped_image
 from sdbuild.verify.metrics import psnr
-from sdbuild.verify.originals import run_originals
 from sdbuild.verify.pipeline import PROMPTS, Pipeline, Subject
+from sdbuild.verify.recording import run_originals
 from sdbuild.verify.report import Report
 from tests.verify.breaking import Fault, broken, epsilon, swapped, zeroed
 from tests.verify.built import SHAPES, built, compiled, drawing, shapes, verify, with_stage
@@ -62,10 +62,11 @@ def test_the_image_is_the_one_that_diffusers_draws(
         output_type="np",
     ).images.transpose(0, 3, 1, 2)
     pipeline = Pipeline(list(subjects.values()), DRAWING)
-    original = run_originals(pipeline, lambda: None)["vae_decoder"]["drawing"].outputs[0]
-    np.testing.assert_allclose(pixels(original), image, atol=1e-5)
-    bundle = pipeline.image(lambda subject: _shipped(subject, "float32", lambda: None))
-    assert psnr(image, pixels(bundle), peak=1.0) >= 45
+    cases = run_originals(pipeline, lambda: None)
+    original = cases["vae_decoder"]["drawing"].outputs["image"]
+    np.testing.assert_allclose(shown(original), image, atol=1e-5)
+    bundle = shipped_image(pipeline, cases, "float32", lambda: None)
+    assert psnr(image, shown(bundle), peak=1.0) >= 45
 
 
 def test_the_report_is_the_same_every_time_and_tells_no_place(

@@ -48,10 +48,18 @@ class Stages:
                 "weights": Found(subject.weights),
                 "tokenizer": _tokenizer(subject),
             }
-            components.append(Original(name=subject.name, kind=subject.kind, **given))
+            about = {"name": subject.name, "kind": subject.kind, "part": subject.part, **_ports(subject)}
+            components.append(Original(**about, **given))
         scheduler = Found(SHAPES / "scheduler" / "scheduler_config.json")
         return self._run(
-            "originals", Originals(components=tuple(components), sizes=SIZES, steps=STEPS, scheduler=scheduler)
+            "originals",
+            Originals(
+                components=tuple(components),
+                sizes=SIZES,
+                steps=STEPS,
+                scheduler_overrides={"steps_offset": 1},
+                scheduler=scheduler,
+            ),
         )
 
     def measure(self, subject: Subject, originals: Path) -> Path:
@@ -68,10 +76,9 @@ class Stages:
         components = tuple(
             Built(
                 name=subject.name,
-                kind=subject.kind,
+                part=subject.part,
                 **_ports(subject),
                 config=Found(subject.config),
-                tokenizer=_tokenizer(subject),
                 compiled=_compiled(subject),
                 measured=Found(measured[subject.name] / "measured.json"),
             )
@@ -82,6 +89,7 @@ class Stages:
             originals=Found(originals),
             sizes=SIZES,
             steps=STEPS,
+            scheduler_overrides={"steps_offset": 1},
             precision="float32",
             image=True,
             min_psnr={"text_encoder": 60, "unet": 20, "vae_decoder": 60, "image": 10},

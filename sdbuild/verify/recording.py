@@ -1,0 +1,127 @@
+"""What the PyTorch originals give for the inputs that a drawing meets: the cases that artifacts are compared with."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import numpy as np
+
+from sdbuild.arrays import Array
+from sdbuild.flow.backend import call, held
+from sdbuild.flow.conditions import encode
+from sdbuild.flow.latents import decode
+from sdbuild.modeling.checkpoint import read_config
+from sdbuild.networks import Network
+from sdbuild.verify.artifact import telling_of
+from sdbuild.verify.cases import Cases
+from sdbuild.verify.images import looked_at, picture
+from sdbuild.verify.pipeline import DRAWN, PROMPTS, Pipeline
+from sdbuild.verify.recorder import Recorder
+from sdbuild.verify.reference import Reference
+from sdbuild.verify.tokenizer import tokenize
+from sdbuild.wiring import Part
+
+_DENOISER_CASES = 4
+"""How many calls of the drawing's denoiser artifacts repeat, from the first to the last."""
+
+
+class Originals:
+    """The backend of PyTorch's modules, and of the library's tokenizer."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        """Take the components."""
+        self._pipeline = pipeline
+
+    def tokenize(self, part: Part, text: str) -> Array:
+        """Token IDs, float32 [1, tokens]."""
+        folder = self._pipeline.subject(part).tokenizer
+        assert folder is not None
+        return tokenize(folder, text, self._pipeline.facts.tokens, part.padding)
+
+    @contextmanager
+    def network(self, part: Part) -> Iterator[Network]:
+        """The original of a component; what it raises names it."""
+        subject = self._pipeline.subject(part)
+        assert subject.weights is not None
+        with telling_of(subject.name):
+            original = Reference(subject.kind, subject.config, subject.weights, self._pipeline.facts.vae_scale)
+
+        def run(given: Mapping[str, Array]) -> dict[str, Array]:
+            with telling_of(subject.name):
+                return dict(zip(subject.outputs, original([given[port] for port in subject.inputs]), strict=True))
+
+        with held(run) as network:
+            yield network
+
+
+def run_originals(pipeline: Pipeline, tick: Callable[[], None]) -> dict[str, Cases]:
+    """The cases of every component, by their names.
+
+    Text encoders get prompts; the denoiser the latent images of a drawing, as the original denoises them, at several of its
+    times (and normal numbers for a prompt, if its text encoders are not built); the VAE what came of that, and a picture; the
+    safety checker the same two images. ``tick`` is called after each run.
+
+    Raises:
+        UserError: weights that cannot be read, do not fit their configuration, or give infinities.
+    """
+    recorder, facts = Recorder(Originals(pipeline), tick), pipeline.facts
+    encoded = encode(recorder, facts, list(PROMPTS.values()))
+    latents = decoded = None
+    if facts.denoiser is not None:
+        with recorder.network(facts.denoiser) as network:
+            latents = pipeline.latents(network, encoded[: len(DRAWN)])
+    image = picture(facts.height, facts.width)
+    if facts.decoder is not None:
+        mean = _encoded(pipeline, facts.decoder, image)
+        with recorder.network(facts.decoder) as network:
+            if latents is not None:
+                decoded = decode(network, facts.decoder, latents, facts.vae_scale)
+            call(network, facts.decoder, {"latents": mean})
+    images = [image] if decoded is None else [decoded, image]
+    if facts.encoder is not None:
+        with recorder.network(facts.encoder) as network:
+            for each in images:
+                call(network, facts.encoder, {"image": each})
+    if facts.checker is not None:
+        config = read_config(pipeline.subject(facts.checker).config)
+        with recorder.network(facts.checker) as network:
+            for each in images:
+                call(network, facts.checker, looked_at(each, config.get("vision_config", {}).get("image_size", 224)))
+    return {part.name: _named(pipeline, part, recorder) for part in facts.parts}
+
+
+def _encoded(pipeline: Pipeline, decoder: Part, image: Array) -> Array:
+    """An image's mean latent: the library's VAE has both halves, and the one that is not built serves here all the same."""
+    subject = pipeline.subject(decoder)
+    assert subject.weights is not None
+    other = Reference("vae_encoder", subject.config, subject.weights, pipeline.facts.vae_scale)
+    return other([image])[0][:, : pipeline.facts.latent_channels]
+
+
+def _named(pipeline: Pipeline, part: Part, recorder: Recorder) -> Cases:
+    """The recorded calls of a part by the names of cases; of the denoiser a few, from the first to the last."""
+    calls = recorder.calls[part.name]
+    if part.role == "text_encoder":
+        return dict(zip(PROMPTS, calls, strict=True))
+    if part.role != "denoiser":
+        return dict(zip(["drawing", "picture"][-len(calls) :], calls, strict=True))
+    halves, port = [""] if pipeline.facts.batch == 2 else [", unguided", ", guided"], part.input("time")
+    assert port is not None
+    found = {
+        f"timestep {call.inputs[port][0]:g}{halves[index % len(halves)]}": call for index, call in enumerate(calls)
+    }
+    names = list(found)
+    chosen = dict.fromkeys(names[round(at)] for at in np.linspace(0, len(names) - 1, _DENOISER_CASES))
+    return {name: found[name] for name in chosen}
+
+
+def count_runs(pipeline: Pipeline) -> int:
+    """How many runs of networks `run_originals` takes."""
+    facts, runs = pipeline.facts, 0
+    for part in facts.parts:
+        if part is facts.denoiser:
+            runs += pipeline.denoiser_runs()
+        elif part in facts.text_encoders:
+            runs += len(PROMPTS)
+        else:
+            runs += 2 if facts.denoiser is not None and facts.decoder is not None else 1
+    return runs
