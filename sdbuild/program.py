@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NoReturn
 
+from sdbuild.colours import coloured
 from sdbuild.errors import NO_MEMORY, Status, UsageError, UserError, printable
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ def run_program(main: Callable[[], int]) -> NoReturn:
         complain(str(error))
         status = error.status
     except KeyboardInterrupt:
+        sys.stdout.flush()
+        sys.stderr.write("interrupted\n")
         status = 128 + signal.SIGINT
     except MemoryError:
         complain(NO_MEMORY)
@@ -76,8 +79,15 @@ def note(kind: str, text: str) -> None:
 def complain(text: str) -> None:
     """The one message that a failed command prints."""
     sys.stdout.flush()
-    sys.stderr.write(f"error: {printable(text)}\n")
+    sys.stderr.write(f"{coloured(f'error: {printable(text)}', sys.stderr)}\n")
     note("error", text)
+
+
+def warn(text: str) -> None:
+    """A warning, which says itself that it is one."""
+    sys.stdout.flush()
+    sys.stderr.write(f"{coloured(printable(text), sys.stderr)}\n")
+    note("warning", text)
 
 
 def report_fault(error: BaseException) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from sdbuild.engine.arguments import unknown
 from sdbuild.errors import UsageError
 from sdbuild.plan import Graph, Node, plan
-from sdbuild.program import note
+from sdbuild.program import warn
 from sdbuild.recipe import Recipe, find_recipe, load_recipe
 from sdbuild.recipe.written import Verify
 
@@ -36,8 +35,7 @@ def load(variables: Mapping[str, str], here: Path) -> Request:
     path = find_recipe(variables.get("config"), here).resolve()
     loaded = load_recipe(path)
     for warning in loaded.warnings:
-        print(warning, file=sys.stderr)
-        note("warning", warning)
+        warn(warning)
     wanted = variables.get("variant")
     if wanted is None:
         return Request(path, loaded.recipes, whole=True, bases=loaded.bases)

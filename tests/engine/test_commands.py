@@ -202,7 +202,7 @@ def test_validate_tells_what_a_recipe_comes_to(sdbuild: COMMAND) -> None:
 def test_list_tells_recipes_and_commands(sdbuild: COMMAND) -> None:
     out = sdbuild("list")[1]
     assert "  shapes       The small model that comes with sdbuild" in out
-    assert "  build     build a recipe into build/<recipe>/\n" in out
+    assert " build a recipe into build/<recipe>/\n" in out
 
 
 def test_a_variant_alone(sdbuild: COMMAND, here: Path) -> None:

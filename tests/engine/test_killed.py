@@ -4,6 +4,7 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,7 +15,7 @@ import pytest
 from sdbuild.engine.servers import COLD
 from sdbuild.store import Lock
 from sdbuild.store.digest import tree_digest
-from tests.engine.conftest import Toy
+from tests.engine.conftest import ROOT, Toy
 from tests.engine.processes import INTERRUPTED, alive, descendants, number_in, stages, state, wait_for
 from tests.engine.toy import NODES
 
@@ -128,3 +129,13 @@ def test_a_stage_that_outlives_doit_keeps_its_lock(toy: Toy, tmp_path: Path, sta
     wait_for(lambda: not alive(stage))
     with Lock.take(locks[0]):
         assert toy.run("config") == 0
+
+
+@pytest.mark.parametrize("line", [["check"], ["gc"]])
+def test_another_command_says_that_it_was_interrupted(tmp_path: Path, line: list[str]) -> None:
+    code = "import os, signal, sys, sdbuild.store.artifacts as a, sdbuild.engine.cli as cli\n"
+    code += "a.Store.in_use = lambda *_, **__: os.kill(os.getpid(), signal.SIGINT) or signal.pause()\n"
+    code += f"import sdbuild.store.garbage as g; g._collect = a.Store.in_use\nsys.argv[1:] = {line}; cli.main()"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "SDBUILD_STORE": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")

@@ -57,7 +57,11 @@ def run(arguments: Arguments, here: Path) -> None:
 
 def _generate(words: Sequence[str], asked: Mapping[str, str], here: Path) -> None:
     generating = [sys.executable, "-m", "sdbuild.generate", *words, *(f"{name}={asked[name]}" for name in asked)]
-    status = subprocess.run(generating, cwd=here, env=stage_environment(1), check=False).returncode
+    with subprocess.Popen(generating, cwd=here, env=stage_environment(1)) as process:
+        try:
+            status = process.wait()
+        except KeyboardInterrupt:  # of the terminal: it gets it, too, says so, and ends
+            status = process.wait()
     if status:
         raise SystemExit(status if status > 0 else 128 - status)
 
