@@ -6,18 +6,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import nullcontext
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 from sdbuild.engine import progress
 from sdbuild.engine.agenda import Agenda
-from sdbuild.engine.environment import stage_environment
-from sdbuild.engine.failures import failure
-from sdbuild.engine.following import following
-from sdbuild.engine.process import run_stage
+from sdbuild.engine.making import DamagedInputsError, Maker, StageError, job_of
 from sdbuild.engine.reasons import Reasons
 from sdbuild.engine.results import (
     Destination,
@@ -30,20 +24,13 @@ from sdbuild.engine.results import (
     unwritten,
     withdraw,
 )
-from sdbuild.engine.running import RUNNING
-from sdbuild.engine.servers import Kind, Servers
 from sdbuild.engine.space import check_space, check_writable, surely_due
 from sdbuild.engine.survey import Due, Ready, State, due_nodes, examine, survey
 from sdbuild.errors import UserError
 from sdbuild.plan import Build, Graph, Node
-from sdbuild.plan.sources import outside_files
 from sdbuild.program import note
-from sdbuild.store import Artifact, BuildRecord, Entry, Lock, Records, Store, Workplace, sweep
+from sdbuild.store import Artifact, BuildRecord, Entry, Lock, Records, Store, sweep
 from sdbuild.store.errors import explained, not_writable
-
-
-def _kind(node: Node) -> Kind:
-    return Kind(node.stage.code, online=node.stage.fetches)
 
 
 def results_task(build: Build) -> str:
@@ -53,10 +40,6 @@ def results_task(build: Build) -> str:
 
 _ATTEMPTS = 3
 """Of a stage whose inputs prove damaged: other builds may find the same damage, and make the same again, at any moment."""
-
-
-class _DamagedInputsError(Exception):
-    """What a stage reads is not what was made; it is condemned."""
 
 
 class Session:
@@ -90,8 +73,7 @@ class Session:
         """Some of them were written anew."""
         self._whole = whole
         self._began = time.time_ns()
-        self._environments = {online: stage_environment(jobs, online=online) for online in (False, True)}
-        self._servers = Servers(self._environments)
+        self._maker = Maker(store, jobs, self._say if verbose else None)
         self._records = Records(store.root)
         recipes = {build.recipe for build in graph.builds} if whole else set()
         self._former = {variant for recipe in recipes for variant in self._records.read(recipe).builds}
@@ -108,7 +90,6 @@ class Session:
         self._damage_seen = False
         self._make_display = display or (lambda: progress.make_display(sys.stdout))
         self._display: progress.Display | None = None
-        self._verbose = verbose
         self._in_use: Lock | None = None
 
     def open(self, asked: frozenset[str]) -> None:
@@ -129,7 +110,7 @@ class Session:
 
     def close(self) -> None:
         """Give back the terminal and the store."""
-        self._servers.close()
+        self._maker.close()
         with self._lock:
             if self._display is not None:
                 self._display.close()
@@ -184,7 +165,7 @@ class Session:
                     return True
                 try:
                     self._make(node, due, lock)
-                except _DamagedInputsError as error:
+                except DamagedInputsError as error:
                     self._damage_seen = True
                     self._say(f"{name}: damaged in the store, and made again: {error}")
                     return False
@@ -199,69 +180,33 @@ class Session:
 
     def _make(self, node: Node, due: Due, lock: Lock) -> None:
         name = self.graph.names[node]
-        work = Workplace(self.store.root, due.key)
         display = self._shown()
         started = time.monotonic()
         try:
             self._check_space()
-            work.prepare()
             display.start(name, node.stage.title, self._agenda.begin(node))
             assert self._in_use is not None
-            kind = _kind(node)
-            self._servers.expect(list(dict.fromkeys([kind, *map(_kind, self._agenda.left())])))
-            with following(work.log, lambda line: display.say(f"{name}: {line}")) if self._verbose else nullcontext():
-                outcome = run_stage(
-                    self._job(node, due),
-                    work,
-                    (lock, self._in_use),
-                    self._environments[kind.online],
-                    lambda done, total, unit: display.news(name, done, total, unit),
-                    lambda text: self._warn(name, text),
-                    partial(self._servers.fork, kind),
-                )
-            if RUNNING.stopped:
-                raise SystemExit
-            if outcome.damaged is not None:
-                raise _DamagedInputsError(outcome.damaged)
-            if outcome.status != 0:
-                why = failure(outcome, work, self.store)
-                raise UserError(f"{name}: {str(why).removeprefix(f'{node.stage.name}: ')}", status=why.status)
-            made = self.store.look(node.stage.name, due.key)
-            if not isinstance(made, Artifact):
-                raise UserError(f"{name}: its artifact was damaged as soon as it was made: {made.damage or 'gone'}")
+            made_for = f"{self.graph.users[node][0].recipe}: {name}"
+            made = self._maker.make(
+                node,
+                name,
+                job_of(node, due, self._states, self.store, made_for),
+                (lock, self._in_use),
+                self._agenda.left(),
+                lambda done, total, unit: display.news(name, done, total, unit),
+                lambda text: self._warn(name, text),
+            )
             self._ready(node, due.key, made)
             self.ran.append(name)
             took = progress.seconds(time.monotonic() - started)
             display.end(name, f"{name}: {took}, {progress.size(made.stamp.size)}")
-        except (UserError, OSError, _DamagedInputsError):
+        except (UserError, OSError, DamagedInputsError) as error:
             display.end(name, f"{name}: failed after {progress.seconds(time.monotonic() - started)}")
+            if isinstance(error, StageError):
+                raise UserError(f"{name}: {error}", status=error.status) from None
             raise
         finally:
             self._agenda.end(node)
-            work.remove()
-
-    def _job(self, node: Node, due: Due) -> dict[str, Any]:
-        inputs, paths = [], {}
-        for item in node.inputs:
-            state = self._states[item.node]
-            if not isinstance(state, Ready):  # another task found it damaged
-                raise _DamagedInputsError(f"{self.graph.names[item.node]} is being made again")
-            path = state.artifact.path / item.subpath if item.subpath else state.artifact.path
-            paths[item.role] = str(path)
-            inputs.append({"path": str(path), "stage": item.node.stage.name, "key": state.key})
-        return {
-            "store": str(self.store.root),
-            "code": node.stage.code,
-            "stage": node.stage.name,
-            "key": due.key,
-            "ingredients": due.ingredients,
-            "declaration": [type(node.job).__module__, type(node.job).__name__],
-            "job": node.with_paths(paths),
-            "inputs": inputs,
-            "outside": outside_files(node.job),
-            "links": node.stage.links,
-            "made_for": f"{self.graph.users[node][0].recipe}: {self.graph.names[node]}",
-        }
 
     def _ready(self, node: Node, key: str, artifact: Artifact) -> None:
         with self._lock:
