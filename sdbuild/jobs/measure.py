@@ -16,7 +16,7 @@ class Written:
     package: Artifact
 
 
-@stage("measure", version=3, title="compare what every stage made of a component with PyTorch", tools=("torch",))
+@stage("measure", version=4, title="compare what every stage made of a component with PyTorch", tools=("torch",))
 class Measure:
     """``measured.json``."""
 

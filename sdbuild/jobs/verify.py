@@ -30,7 +30,7 @@ class Built:
 
 @stage(
     "verify",
-    version=6,
+    version=7,
     title="generate an image with what ships, and judge",
     tools=("torch", "diffusers"),
 )

@@ -1,6 +1,7 @@
 """measure: what every stage made of a component, against its original in PyTorch."""
 
 from sdbuild.jobs.measure import Measure
+from sdbuild.memory import reuse_freed_blocks
 from sdbuild.stages import Place, packages_in
 from sdbuild.verify.artifact import Made
 from sdbuild.verify.cases import read_cases
@@ -10,6 +11,7 @@ from sdbuild.verify.report import write_measured
 
 def run(job: Measure, place: Place) -> None:
     """Write ``measured.json``."""
+    reuse_freed_blocks()
     stages = {each.stage: packages_in(each.package.path) for each in job.packages}
     stages["compile"] = [each.path for each in job.compiled]
     made = Made(name=job.name, inputs=job.inputs, outputs=job.outputs, stages=stages)

@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict
 
 from sdbuild.jobs.originals import Originals
+from sdbuild.memory import reuse_freed_blocks
 from sdbuild.modeling.checkpoint import read_config
 from sdbuild.modeling.markers import markers_in
 from sdbuild.sources.schedulers import with_markers
@@ -16,6 +17,7 @@ from sdbuild.verify.recording import count_runs, run_originals
 
 def run(job: Originals, place: Place) -> None:
     """Write the cases of each component into a folder of its name, and ``scheduler.json``, what the image is made with."""
+    reuse_freed_blocks()
     markers = {
         marker for each in job.components if each.part.role == "denoiser" for marker in markers_in(each.weights.path)
     }

@@ -5,6 +5,7 @@ import json
 from dataclasses import asdict
 
 from sdbuild.jobs.verify import Verify
+from sdbuild.memory import reuse_freed_blocks
 from sdbuild.stages import Place
 from sdbuild.verify.cases import read_cases
 from sdbuild.verify.draw import count_drawing, draw
@@ -20,6 +21,7 @@ def warm() -> None:
 
 def run(job: Verify, place: Place) -> None:
     """Write ``verify.json`` and the same as text, ``verify.txt``."""
+    reuse_freed_blocks()
     scheduler = json.loads((job.originals.path / "scheduler.json").read_text(encoding="utf-8"))
     overrides = job.scheduler_overrides
     drawing = Drawing(**asdict(job.sizes), steps=job.steps, scheduler=scheduler, scheduler_overrides=overrides)

@@ -12,8 +12,8 @@ from sdbuild.coreml.runtime.storage import Precision
 from sdbuild.errors import UserError
 from sdbuild.networks import Machine, open_network
 
-_DECODED_BYTES = 4 << 30
-"""How much of the weights is kept in float32; what is beyond it is decoded when it is needed. All of an SD 1.5 fits."""
+_DECODED_BYTES = 1 << 30
+"""How much of the weights is kept in float32; what is beyond it is decoded when it is needed: seconds in a minute."""
 
 
 @dataclass(frozen=True, kw_only=True)

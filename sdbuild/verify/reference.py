@@ -20,12 +20,15 @@ from sdbuild.errors import SourceError
 from sdbuild.modeling import library
 from sdbuild.modeling.checkpoint import Checkpoint, read_config, weight_files
 
+_KEPT_BYTES = 1 << 30
+"""Of weights as they are stored. A text encoder and a VAE fit."""
+
 
 class Reference:
     """A component in PyTorch: float32 arrays in the order of its inputs to arrays in the order of its outputs.
 
-    Weights are read from their memory-mapped files when a layer runs, and dropped after it, so that only one layer of a
-    model is in memory at a time.
+    A layer gets its weights in float32 when it runs, and loses them after it, so that only one layer of a model is in memory
+    at a time. As they are stored, up to `_KEPT_BYTES` of them are kept between calls; what is beyond is read again.
     """
 
     def __init__(self, kind: str, config: Path, weights: Path, vae_scale: float | None = None) -> None:
@@ -41,7 +44,7 @@ class Reference:
             model: Any = build(read_config(config)).eval()
         model.vae_scale = vae_scale
         self._model = model
-        _stream(self._model, Checkpoint(weight_files(weights)))
+        _stream(self._model, _Weights(Checkpoint(weight_files(weights))))
 
     def __call__(self, inputs: Sequence[Array]) -> list[Array]:
         """Run the library's own forward.
@@ -57,19 +60,37 @@ class Reference:
         return outputs
 
 
-def _stream(model: nn.Module, checkpoint: Checkpoint) -> None:
+class _Weights:
+    """The tensors of a checkpoint, of which the first are kept once they were read."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._checkpoint = checkpoint
+        self._kept: dict[str, Array] = {}
+        self._left = _KEPT_BYTES
+
+    def load(self, name: str) -> Array:
+        if name in self._kept:
+            return self._kept[name]
+        array = self._checkpoint.load(name)
+        if array.nbytes <= self._left:
+            self._left -= array.nbytes
+            self._kept[name] = array
+        return array
+
+
+def _stream(model: nn.Module, weights: _Weights) -> None:
     """Give each layer its weights only while it runs."""
     for path, module in model.named_modules():
         empty = dict(module.named_parameters(recurse=False))
         if empty:
-            module.register_forward_pre_hook(_fetcher(f"{path}." if path else "", empty, checkpoint))
+            module.register_forward_pre_hook(_fetcher(f"{path}." if path else "", empty, weights))
             module.register_forward_hook(_dropper(empty))
 
 
-def _fetcher(prefix: str, empty: Mapping[str, nn.Parameter], checkpoint: Checkpoint) -> Callable[..., None]:
+def _fetcher(prefix: str, empty: Mapping[str, nn.Parameter], weights: _Weights) -> Callable[..., None]:
     def fetch(module: nn.Module, _inputs: Any) -> None:
         for name, parameter in empty.items():
-            tensor = torch.from_numpy(checkpoint.load(prefix + name)).float()
+            tensor = torch.from_numpy(weights.load(prefix + name)).float()
             if tensor.shape != parameter.shape:
                 shapes = f"has shape {list(tensor.shape)}, config.json says {list(parameter.shape)}"
                 raise SourceError(f"weights: {prefix}{name} {shapes}; they are not of the same model")

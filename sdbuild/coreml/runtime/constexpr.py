@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from sdbuild.arrays import Array
-from sdbuild.coreml.runtime.packing import unpack_bits
+from sdbuild.coreml.runtime.packing import look_up, unpack_bits
 
 Decoder = Callable[..., tuple[Array, ...]]
 
@@ -36,7 +36,7 @@ def _lut_to_dense(
         if lut.size not in (2, 4, 16, 64, 256):
             raise DecodeError(f"a lookup table of {lut.size} entries; 2, 4, 16, 64 or 256 are possible")
         count = math.prod(shape.tolist())
-        return (lut[unpack_bits(indices, bits, count)].reshape(shape.tolist()),)
+        return (look_up(lut, np.ascontiguousarray(indices), bits, count).reshape(shape.tolist()),)
     if lut.ndim != indices.ndim + 2:
         raise DecodeError(f"a lookup table of rank {lut.ndim} for indices of rank {indices.ndim}; two more are needed")
     vector = lut.shape[-1]

@@ -5,7 +5,7 @@ kernels for both. The fused operation computes the same function of the same val
 this is done only where those are not wanted. What the fused one no longer needs is left to be dropped as unused.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -18,7 +18,7 @@ _EINSUM = "abcd,adce->abce"
 
 
 def fuse(function: Function) -> Function:
-    """The function with fused operations: ``fused_group_norm``, ``fused_attention``, ``fused_split_attention``."""
+    """The function with fused operations: group normalisation, attention, one head of an attention, all of its heads."""
     _fuse(function.block, None)
     return function
 
@@ -34,7 +34,7 @@ def _fuse(block: Block, outer: "_Graph | None") -> None:
             except (KeyError, IndexError, ValueError):
                 continue  # an operation that lacks something: the compiler says what
             if inputs is not None:
-                block.operations[position] = Operation(name, operation.index, inputs, {}, operation.outputs)
+                block.operations[position] = graph.replace(operation, name, inputs)
                 break
 
 
@@ -50,6 +50,34 @@ class _Graph:
         for each in block.operations:
             self._makers.update((output.name, each) for output in each.outputs)
             self._types.update((output.name, output.type) for output in each.outputs)
+        self._fused: dict[str, Operation] = {}
+
+    def replace(self, operation: Operation, name: str, inputs: dict[str, list[Argument]]) -> Operation:
+        """The fused operation that makes what another made."""
+        fused = Operation(name, operation.index, inputs, {}, operation.outputs)
+        self._fused.update((output.name, fused) for output in operation.outputs)
+        return fused
+
+    def fused(self, argument: Argument, kind: str) -> Operation | None:
+        """The fused operation that makes a value, if it is of that kind."""
+        found = self._fused.get(argument) if isinstance(argument, str) else None
+        return found if found is not None and found.type == kind else None
+
+    def parts(self, arguments: Sequence[Argument], axis: int) -> Argument | None:
+        """The value that these are the equal parts of, all of them and in order, along an axis; None if they are not."""
+        split = self.made(arguments[0], "split")
+        if split is None or self.number(split, "axis") != axis:
+            return None
+        made = [output.name for output in split.outputs]
+        equal = len({output.type for output in split.outputs}) == 1
+        return split.inputs["x"][0] if equal and made == list(arguments) else None
+
+    def joined(self, argument: Argument | None, axis: int) -> list[Argument] | None:
+        """The values that one is made of, one after the other along an axis; None if it is not made so."""
+        concat = self.made(argument, "concat")
+        if concat is None or self.number(concat, "axis") != axis or self.flag(concat, "interleave"):
+            return None
+        return concat.inputs["values"]
 
     def maker(self, operation: Operation, parameter: str, kind: str) -> Operation | None:
         """The operation that makes an argument of another, if it is of that kind."""
@@ -203,6 +231,47 @@ def _split_attention(graph: _Graph, last: Operation) -> dict[str, list[Argument]
     return {"query": [query], "key": [key], "value": [value], "scale": _constant(scale)}
 
 
+def _heads(graph: _Graph, last: Operation) -> dict[str, list[Argument]] | None:
+    """All heads of an attention that `_split_attention` found one by one, each maybe for some of the queries at a time.
+
+    Query [n, heads * d, 1, query] and value [n, heads * d, 1, key] are split along axis 1, the key [n, key, 1, heads * d]
+    along axis 3; the query of a head along axis 3 after that. A softmax is of one query of one head: nothing is computed
+    otherwise than in parts.
+    """
+    heads = graph.joined(last.outputs[0].name, 1)
+    if heads is None:
+        return None
+    rows = []
+    for head in heads:
+        row = [graph.fused(each, "fused_split_attention") for each in graph.joined(head, 3) or [head]]
+        rows.append([each for each in row if each is not None])
+        if not row or len(rows[-1]) < len(row):
+            return None
+    key = graph.parts([row[0].inputs["key"][0] for row in rows], 3)
+    value = graph.parts([row[0].inputs["value"][0] for row in rows], 1)
+    asked = [[each.inputs["query"][0] for each in row] for row in rows]
+    whole = [row[0] if len(row) == 1 else graph.parts(row, 3) for row in asked]
+    query = graph.parts([each for each in whole if each is not None], 1)
+    if key is None or value is None or query is None:
+        return None
+    same = all(
+        each.inputs["key"] == row[0].inputs["key"]
+        and each.inputs["value"] == row[0].inputs["value"]
+        and graph.number(each, "scale") == graph.number(rows[0][0], "scale")
+        for row in rows
+        for each in row
+    )
+    if not same or {graph.shape(each)[2] for each in (query, key, value)} != {1}:
+        return None
+    return {
+        "query": [query],
+        "key": [key],
+        "value": [value],
+        "scale": rows[0][0].inputs["scale"],
+        "heads": _constant(float(len(heads))),
+    }
+
+
 def _letters(graph: _Graph, operation: Operation) -> str:
     """The equation of an einsum with its letters renamed in order of appearance."""
     names: dict[str, str] = {}
@@ -218,4 +287,5 @@ _MATCHES: Mapping[str, _Match] = {
     "fused_group_norm": _group_norm,
     "fused_attention": _attention,
     "fused_split_attention": _split_attention,
+    "fused_heads": _heads,
 }

@@ -20,7 +20,7 @@ from torch import nn
 
 from sdbuild.coreml.runtime import load
 from sdbuild.coreml.runtime.constexpr import DECODERS
-from sdbuild.coreml.runtime.packing import unpack, unpack_bits
+from sdbuild.coreml.runtime.packing import look_up, unpack, unpack_bits
 from tests.coreml.runtime.support import IOS16, IOS18, ct, drawn, floats
 
 
@@ -174,3 +174,18 @@ def test_cast() -> None:
     (actual,) = DECODERS["constexpr_cast"](source_val=half, output_dtype="fp32")
     assert actual.dtype == types.nptype_from_builtin(types.fp32)
     np.testing.assert_array_equal(actual, half.astype(np.float32))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.int8], ids=str)
+@pytest.mark.parametrize("bits", [1, 2, 3, 4, 6, 8])
+def test_looking_up_is_unpacking_and_indexing(bits: int, dtype: Any) -> None:
+    """Whatever the number of indices leaves over, of runs of bytes and of the blocks that are done at once."""
+    random = np.random.RandomState(bits)
+    table = random.randint(0, 256, np.dtype(dtype).itemsize << bits, np.uint8).view(dtype)
+    for count in (0, 1, 3, 4, 8, 9, 1001, (1 << 18) + 8, (1 << 18) + 13):
+        data = random.randint(0, 256, -(-count * bits // 8) + count % 2, np.uint8)
+        found = look_up(table, data, bits, count)
+        assert found.dtype == dtype
+        assert found.tobytes() == table[unpack_bits(data, bits, count)].tobytes()
+    with pytest.raises(ValueError, match="cannot hold"):
+        look_up(table, data[:9], bits, 1001)

@@ -239,6 +239,25 @@ def split_attention(q: Any, k: Any, v: Any, scaled: bool) -> Any:
     return mb.einsum(values=(v, mb.softmax(x=scores, axis=1)), equation="nchw,nwhu->nchu")
 
 
+def heads(q: Any, k: Any, v: Any, *, pieces: int = 1, order: tuple[int, ...] = (0, 1, 2), last: float = 0.3) -> Any:
+    """Three heads, each maybe for some of the queries at a time: as the Neural Engine's variants are written."""
+    split = {name: mb.split(x=x, num_splits=3, axis=axis) for name, x, axis in (("q", q, 1), ("k", k, 3), ("v", v, 1))}
+    found = []
+    for head in order:
+        queries = [split["q"][head]] if pieces == 1 else mb.split(x=split["q"][head], num_splits=pieces, axis=3)
+        parts = []
+        for index, piece in enumerate(queries):
+            scores = mb.einsum(values=(split["k"][head], piece), equation="nchw,nwhu->nchu")
+            scores = mb.mul(x=scores, y=np.float32(last if (head, index) == (2, pieces - 1) else 0.3))
+            weights = mb.softmax(x=scores, axis=1)
+            parts.append(mb.einsum(values=(split["v"][head], weights), equation="nchw,nwhu->nchu"))
+        found.append(parts[0] if pieces == 1 else mb.concat(values=parts, axis=3))
+    return mb.concat(values=found, axis=1)
+
+
+HEADS = {"q": floats([2, 24, 1, 6], 1), "k": floats([2, 5, 1, 24], 2), "v": floats([2, 24, 1, 5], 3)}
+
+
 def steps(path: Path, **options: Any) -> list[str]:
     plan = load(path, **options)._plan
     return [step.where.split("(")[1].split()[0] for step in plan.steps if step.where != "a weight"]
@@ -287,6 +306,14 @@ FUSED: dict[str, tuple[Any, dict[str, Array], str]] = {
         )
         for scaled in (False, True)
     },
+    **{
+        f"heads, queries in {pieces}": (
+            lambda q, k, v, pieces=pieces: heads(q, k, v, pieces=pieces),
+            HEADS,
+            "fused_heads",
+        )
+        for pieces in (1, 2, 3)
+    },
 }
 
 
@@ -299,6 +326,16 @@ def test_fused_layers_compute_the_same(name: str) -> None:
     assert fused not in steps(path, precision="float16")
     written = load(path, precision="float16").predict(inputs)
     assert_close(list(load(path).predict(inputs).values()), list(written.values()), 1e-5)
+
+
+@pytest.mark.parametrize(
+    "how", [{"order": (0, 2, 1)}, {"order": (0, 1)}, {"last": 0.7}, {"pieces": 2, "last": 0.7}], ids=str
+)
+def test_heads_that_are_not_all_of_one_attention_stay_apart(how: dict[str, Any]) -> None:
+    path = write(lambda q, k, v: heads(q, k, v, **how), HEADS)
+    assert "fused_heads" not in steps(path)
+    written = load(path, precision="float16").predict(HEADS)
+    assert_close(list(load(path).predict(HEADS).values()), list(written.values()), 1e-5)
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,23 @@ def _fused_split_attention(call: Call) -> Bound:
     return call.bind(attend, "query", "key", "value")
 
 
+@op("fused_heads")
+def _fused_heads(call: Call) -> Bound:
+    """Attention of all heads: query [n, heads * d, 1, query], key [n, key, 1, heads * d], value [n, heads * d, 1, key].
+
+    The result is laid out with channels last, as the layers of a transformer follow each other without a copy.
+    """
+    scale, heads = call.number("scale"), call.integer("heads")
+
+    def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        q, v = (x.reshape(x.shape[0], heads, -1, x.shape[3]).mT for x in (query, value))
+        k = key.reshape(*key.shape[:2], heads, -1).transpose(1, 2)
+        out = F.scaled_dot_product_attention(_rows(q), _rows(k), _rows(v), scale=scale)
+        return out.transpose(1, 2).flatten(2).mT.unsqueeze(2)
+
+    return call.bind(attend, "query", "key", "value")
+
+
 def _rows(x: Tensor) -> Tensor:
     """``x`` with its rows in one piece each: torch's fast kernels want that."""
     return x if x.stride(-1) == 1 else x.contiguous()
