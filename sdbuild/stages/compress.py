@@ -1,6 +1,7 @@
 """compress: the recipe's steps, applied to a package's weights a few tensors at a time."""
 
 import os
+import pkgutil
 
 from sdbuild.compress import steps
 from sdbuild.compress.selection import Selection, Settings, Subject
@@ -9,6 +10,12 @@ from sdbuild.coreml.package import read_package, read_parameters
 from sdbuild.coreml.rewrite import Weight, rewrite, weights_of
 from sdbuild.jobs.compress import Compress
 from sdbuild.stages import Place, packages_in
+
+
+def warm() -> None:
+    """Import the steps, and numba with them."""
+    for each in pkgutil.iter_modules(steps.__path__):
+        steps.find(each.name)
 
 
 def run(job: Compress, place: Place) -> None:

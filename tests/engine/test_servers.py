@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from sdbuild.engine.servers import COLD, Servers
+from sdbuild import jobs
+from sdbuild.engine.environment import stage_environment
+from sdbuild.engine.servers import COLD, Kind, Servers
 from sdbuild.store.digest import tree_digest
 from tests.engine.conftest import Toy
 from tests.engine.processes import INTERRUPTED, alive, descendants, number_in, servers, stages, state, wait_for
@@ -149,3 +151,26 @@ def test_a_build_with_nothing_to_do_starts_no_server(toy: Toy, monkeypatch: pyte
     monkeypatch.setattr(Servers, "expect", None)
     monkeypatch.setattr(Servers, "fork", None)
     assert toy.run() == 0
+
+
+def test_a_server_warms_up_once(toy: Toy, tmp_path: Path) -> None:
+    warm, seen = tmp_path / "warm", tmp_path / "seen"
+    changes = {"config": {"code": OPENING}, "trace:a": {"code": OPENING, "seen": str(seen)}}
+    assert toy.build("trace:a", changes=changes, TOY_WARM=str(warm)).returncode == 0
+    assert warm.read_text() == f"{json.loads(seen.read_text())['parent']}\n"
+
+
+@pytest.mark.slow
+def test_every_stage_there_is_can_be_forked(tmp_path: Path) -> None:
+    environments = {online: stage_environment(1, online=online) for online in (False, True)}
+    running = Servers(environments)
+    kinds = [Kind(f"sdbuild.stages.{name}", online=False) for name in jobs.names()]
+    with (tmp_path / "log").open("wb") as log:
+        for kind in kinds:
+            running.expect([kind])
+            process = running.fork(kind, str(tmp_path / "no job"), [log.fileno()] * 3)
+            assert process is not None
+            process.await_start()  # which would raise where importing fails or starts a thread
+            assert process.wait() == 1
+            process.close()
+    running.close()

@@ -14,3 +14,9 @@ if os.environ.get("TOY_ERROR") and "sdbuild.stages.server" in sys.orig_argv:
     raise ImportError("not here")
 if os.environ.get("TOY_THREAD"):
     threading.Thread(target=threading.Event().wait, daemon=True).start()
+
+
+def warm() -> None:
+    if place := os.environ.get("TOY_WARM"):
+        with Path(place).open("a") as file:
+            file.write(f"{os.getpid()}\n")
