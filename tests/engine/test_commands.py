@@ -245,5 +245,21 @@ def test_xcode_is_checked_before_anything_runs(sdbuild: COMMAND, here: Path, mon
     assert (status, out) == (1, "") and err.startswith("error: compile: xcode: ")
 
 
+def test_generate_takes_results_from_where_they_were_put(
+    sdbuild: COMMAND, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[object, ...]] = []
+    monkeypatch.setattr("sdbuild.engine.commands.generate._generate", lambda *given: calls.append(given))
+    status, _, err = sdbuild("generate mine results=App prompt=x")
+    assert status == 1 and err.endswith(f"run: doit build config={here}/mine.yaml out=App\n")
+    (here / "App").mkdir()
+    (here / "App/manifest.json").touch()
+    assert sdbuild("generate mine --results App prompt=x seed=5")[0] == 0
+    images = str(here / "build/images/mine")
+    assert calls == [([str(here / "App")], {"prompt": "x", "seed": "5", "out": images}, here)]
+    assert sdbuild("generate bundle=App results=App prompt=x")[0] == 3
+    assert sdbuild("generate mine")[0] == 3
+
+
 def test_version(sdbuild: COMMAND) -> None:
     assert sdbuild("--version")[1].startswith("sdbuild ")

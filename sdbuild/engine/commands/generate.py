@@ -52,6 +52,7 @@ def run(arguments: Arguments, here: Path) -> None:
             also = f" out={built}" if built else ""
             raise UserError(f"{folder}: nothing built there yet; run: doit build config={build.recipe}{also}")
     named = [f"recipe={builds[0].name}"] if builds[0].variant else []
+    asked.setdefault("out", str(here / "build" / "images" / builds[0].name))  # whatever the folder of results is called
     _generate([*map(str, folders), *named], asked, here)
 
 
