@@ -119,7 +119,8 @@ def os_problem(os: str) -> tuple[str, tuple[str, ...]] | None:
     platform = {"ios": "iOS", "ipados": "iOS", "iphoneos": "iOS", "macos": "macOS", "osx": "macOS"}.get(word)
     names = (allowed(TARGETS),)
     if word in ("visionos", "watchos", "tvos"):
-        return f"'{os}' is not a target that sdbuild builds for", names
+        none = ("coremltools has no target for visionOS",) if word == "visionos" else ()
+        return f"'{os}' is not a target that sdbuild builds for", (*none, *names)
     if platform is not None and number >= 26:
         newest = target_of("iOS" if platform == "iOS" else "macOS", NEWEST_YEAR).name
         return (
