@@ -139,7 +139,7 @@ class BlobWriter:
 
     def __init__(self, path: Path) -> None:
         """Create ``path``."""
-        self._file = path.open("wb")
+        self._file = path.open("w+b")
         self._count = 0
         self._file.write(_HEADER.pack(0, _VERSION))
 
@@ -156,6 +156,19 @@ class BlobWriter:
             raise ValueError(f"blob {self._count}: {written} bytes given, {size} announced")
         self._count += 1
         return offset
+
+    def holds(self, offset: int, data: Bytes) -> bool:
+        """Whether the blob whose record is at ``offset`` has that payload, or one that begins with it."""
+        end = self._file.tell()
+        try:
+            self._file.seek(offset + _RECORD.size)
+            for start in range(0, len(data), _PIECE):
+                piece = data[start : start + _PIECE]
+                if self._file.read(len(piece)) != piece.tobytes():
+                    return False
+            return True
+        finally:
+            self._file.seek(end)
 
     def close(self) -> None:
         """Finish the file: its header counts the blobs."""

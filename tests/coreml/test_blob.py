@@ -69,3 +69,20 @@ def test_what_is_no_weight_file_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(BlobError, match="no regular file"):
         BlobReader(tmp_path / "pipe")
+
+
+def test_a_blob_that_was_written_is_compared_with_others(tmp_path: Path) -> None:
+    first, second = (np.arange(start, start + 200, dtype=np.uint8) for start in (0, 1))
+    with BlobWriter(tmp_path / "w.bin") as writer:
+        offset = writer.add(BlobType.UINT8, 200, [first])
+        other = writer.add(BlobType.UINT8, 200, [second])
+        assert writer.holds(offset, first)
+        assert not writer.holds(offset, second)
+        assert writer.holds(other, second)
+        last = writer.add(BlobType.UINT8, 200, [first])
+    reader = BlobReader(tmp_path / "w.bin")
+    assert [reader.read(each).data.tobytes() for each in (offset, other, last)] == [
+        first.tobytes(),
+        second.tobytes(),
+        first.tobytes(),
+    ]
