@@ -113,8 +113,14 @@ def encode(job: object, artifact: Callable[[str, Artifact], Any]) -> dict[str, A
 OMIT: Any = object()
 
 
+_PLAIN = frozenset({type(None), bool, int, float, str})
+
+
 def _encode(value: Any, place: str, artifact: Callable[[str, Artifact], Any]) -> Any:
-    if value is None or isinstance(value, str | int | float):
+    kind: Any = type(value)  # which mypy takes for unhashable
+    if kind in _PLAIN:
+        return value
+    if isinstance(value, str | int | float):
         return value.value if isinstance(value, Enum) else value
     if isinstance(value, Artifact):
         return artifact(place, value)
@@ -126,17 +132,15 @@ def _encode(value: Any, place: str, artifact: Callable[[str, Artifact], Any]) ->
     if isinstance(value, Mapping):
         pairs = sorted(value.items())  # as the key has them: their order must not show in what is made
     elif is_dataclass(value):
-        pairs = [(name, given) for name, default in _fields_of(value) if (given := getattr(value, name)) != default]
+        pairs = [(name, given) for name, default in _fields(kind) if (given := getattr(value, name)) != default]
     else:
         raise TypeError(f"{place}: a job can't hold {value!r}")
-    found = {name: _encode(each, f"{place}.{name}" if place else name, artifact) for name, each in pairs}
-    kept = {name: each for name, each in found.items() if each is not OMIT}
-    return kept if kept or not found else OMIT
-
-
-def _fields_of(value: Any) -> list[tuple[str, Any]]:
-    kind: Any = type(value)  # which mypy takes for unhashable
-    return _fields(kind)
+    found = {}
+    for name, each in pairs:
+        item = _encode(each, f"{place}.{name}" if place else name, artifact)
+        if item is not OMIT:
+            found[name] = item
+    return found if found or not pairs else OMIT
 
 
 @functools.cache
@@ -220,5 +224,6 @@ def parts(job: object, kind: type[T]) -> Iterator[T]:
         for each in job.values():
             yield from parts(each, kind)
     elif is_dataclass(job) and not isinstance(job, Artifact):
-        for name, _ in _fields_of(job):
+        kind_of_job: Any = type(job)
+        for name, _ in _fields(kind_of_job):
             yield from parts(getattr(job, name), kind)

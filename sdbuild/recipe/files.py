@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import re
 import stat
 from pathlib import Path
@@ -141,6 +142,7 @@ def _decode(data: bytes, name: str) -> str:
     return text
 
 
+@functools.cache
 def _data(folder: str) -> Path:
     package = Path(__file__).resolve().parents[1]
     installed = package / "_data" / folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from pathlib import Path
@@ -32,12 +33,17 @@ class Source(Strict):
     @property
     def folder(self) -> Path | None:
         """The folder of a local or built-in model; None for one of the hub, or where there is none."""
-        return _BUILTIN_MODELS / self.id / "model" if self.kind == "builtin" else self.path
+        return _builtin(self.id) if self.kind == "builtin" else self.path
 
     @property
     def pinned(self) -> bool:
         """The same bytes for ever: a commit, or something that is not on the hub."""
         return self.kind != "hub" or bool(self.revision and COMMIT.fullmatch(self.revision))
+
+
+@functools.cache
+def _builtin(name: str) -> Path:
+    return _BUILTIN_MODELS / name / "model"
 
 
 def find_source(text: str, revision: str | None, folder: Path) -> Source:
