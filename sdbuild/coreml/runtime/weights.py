@@ -123,38 +123,45 @@ class Cache:
         """Start empty."""
         self._storage = storage
         self._file = file
-        self._left = None if budget is None else max(0, budget - reserve)
-        self._loaders: dict[Source, Callable[[], torch.Tensor]] = {}
+        self._budget = _Budget(None if budget is None else max(0, budget - reserve))
+        self._loaders: dict[Source, _Loader] = {}
 
     def loader(self, source: Source) -> Callable[[], torch.Tensor]:
         """A function that returns the tensor of ``source``."""
         if source not in self._loaders:
-            self._loaders[source] = self._loader(source)
+            self._loaders[source] = _Loader(source, self._storage, self._file, self._budget)
         return self._loaders[source]
 
-    def _loader(self, source: Source) -> Callable[[], torch.Tensor]:
-        kept: torch.Tensor | None = None
 
-        def load() -> torch.Tensor:
-            nonlocal kept
-            if kept is not None:
-                return kept
-            array = source.array()
-            tensor = self._storage.constant(array, source.type.dtype)
-            if not (self._file.holds(array) and tensor.data_ptr() == array.ctypes.data):
-                self._file.release()
-                if not self._take(tensor.nbytes):
-                    return tensor
-            kept = tensor
-            return tensor
+@dataclass
+class _Budget:
+    left: int | None
 
-        return load
-
-    def _take(self, size: int) -> bool:
+    def take(self, size: int) -> bool:
         """Whether ``size`` more bytes may be kept."""
-        if self._left is None:
+        if self.left is None:
             return True
-        if size > self._left:
+        if size > self.left:
             return False
-        self._left -= size
+        self.left -= size
         return True
+
+
+class _Loader:
+    """A weight, read or decoded when it is called for; it is in no circle of references, and goes when its model does."""
+
+    def __init__(self, source: Source, storage: Storage, file: WeightFile, budget: _Budget) -> None:
+        self._source, self._storage, self._file, self._budget = source, storage, file, budget
+        self._kept: torch.Tensor | None = None
+
+    def __call__(self) -> torch.Tensor:
+        if self._kept is not None:
+            return self._kept
+        array = self._source.array()
+        tensor = self._storage.constant(array, self._source.type.dtype)
+        if not (self._file.holds(array) and tensor.data_ptr() == array.ctypes.data):
+            self._file.release()
+            if not self._budget.take(tensor.nbytes):
+                return tensor
+        self._kept = tensor
+        return tensor

@@ -1,8 +1,10 @@
 """How a model is opened and run: precision, memory, inputs, and what it says of anything that is wrong."""
 
 import functools
+import gc
 import re
 import shutil
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import sdbuild.coreml.runtime.storage
 import sdbuild.coreml.runtime.weights
 from sdbuild.coreml.compiler import compile_package
 from sdbuild.coreml.package import Package, read_package
@@ -174,6 +177,27 @@ def test_weights_that_need_no_decoding_are_used_as_they_lie_in_the_file(monkeypa
     for _ in range(2):
         assert_close(list(model.predict({"x": X}).values()), [EXPECTED])
     assert len(reads) == 2
+
+
+def test_decoded_weights_go_with_their_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once, and not when the garbage collector comes by: the next model is decoded into their place."""
+    constant, made = sdbuild.coreml.runtime.storage.Storage.constant, []
+
+    def watched(*arguments: Any) -> Any:
+        tensor = constant(*arguments)
+        made.append(weakref.ref(tensor))
+        return tensor
+
+    model = load(write(half_layers, {"x": X}))
+    monkeypatch.setattr(sdbuild.coreml.runtime.storage.Storage, "constant", watched)
+    model.predict({"x": X})
+    assert sum(tensor() is not None for tensor in made) >= 2
+    gc.disable()
+    try:
+        del model
+        assert not any(tensor() is not None for tensor in made)
+    finally:
+        gc.enable()
 
 
 def test_values_are_dropped_after_their_last_use() -> None:
