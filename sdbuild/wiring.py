@@ -70,6 +70,8 @@ def part_of(data: Mapping[str, Any]) -> Part:
     Raises:
         TypeError, KeyError: it is something else.
     """
+    if not isinstance(data["models"], list):
+        raise TypeError(data)
     texts = (data["name"], data["role"], data.get("padding", ""), *data["models"])
     ports = ({**data["inputs"]}, {**data["outputs"]})
     if not all(

@@ -17,7 +17,7 @@ import torch
 from sdbuild import __version__
 from sdbuild.arrays import Array
 from sdbuild.coreml.runtime.storage import Precision
-from sdbuild.errors import UsageError
+from sdbuild.errors import UsageError, UserError
 from sdbuild.flow.conditions import Condition, encode
 from sdbuild.flow.denoise import Origin, begin, denoise
 from sdbuild.flow.facts import Rng
@@ -234,6 +234,17 @@ class Pipeline:
         for part, role in ((next(iter(facts.text_encoders), None), "text encoder"), (facts.denoiser, "denoiser")):
             self.bundle.needed(part, role)
         self.bundle.needed(facts.decoder, "decoder")
+        given = {
+            "latents",
+            "time",
+            "sizes",
+            *(signal for part in facts.text_encoders for signal in part.outputs.values()),
+        }
+        taken = facts.denoiser.inputs if facts.denoiser else {}
+        if unknown := [port for port, signal in taken.items() if signal not in given]:
+            raise UserError(
+                f"{self.bundle.resources}: the denoiser takes {', '.join(unknown)}, too, and there is nothing to give it"
+            )
         steps = self.bundle.steps if options.steps is None else options.steps
         check_range("steps", steps, 1, min(MAX_STEPS, facts.scheduler.get("num_train_timesteps", MAX_STEPS)))
         guidance = self.bundle.guidance if options.guidance is None else options.guidance

@@ -63,6 +63,14 @@ def test_what_an_image_takes_and_is_not_there(copy: Path) -> None:
             Pipeline.open(copy).generate("a circle")
 
 
+def test_a_denoiser_that_takes_more_is_refused_before_a_model_is_opened(copy: Path) -> None:
+    networks = json.loads((copy / "manifest.json").read_text())["networks"]
+    networks[1]["inputs"]["mask"] = "mask"
+    change(copy, networks=networks)
+    with pytest.raises(UserError, match=r"Resources: the denoiser takes mask, too, and there is nothing to give it$"):
+        Pipeline.open(copy).generate("a circle", progress=lambda *told: pytest.fail("it began"))
+
+
 def test_an_unpacked_zip(copy: Path) -> None:
     for entry in (copy / "Resources").iterdir():
         entry.rename(copy / entry.name)
@@ -84,6 +92,7 @@ NETWORK: dict[str, Any] = {"name": "unet", "role": "denoiser", "models": ["Unet"
         ({"networks": [NETWORK | {"role": "painter"}]}, r"generating with a painter \(unet\) is not supported, only"),
         ({"networks": [NETWORK | {"models": ["Net"]}]}, "damaged, unet has no Net under models"),
         ({"networks": [NETWORK | {"inputs": ["sample"]}]}, "damaged, networks.0 is"),
+        ({"networks": [NETWORK | {"models": "Unet"}]}, "damaged, networks.0 is"),
         ({"networks": None}, "damaged, networks is missing"),
         ({"latents": []}, "damaged, latents.channels is missing"),
         ({"models": {"Unet": 1}}, "damaged, models.Unet.sha256 is missing"),
