@@ -12,7 +12,7 @@ from sdbuild.coreml.runtime.storage import Precision
 from sdbuild.errors import UserError
 from sdbuild.networks import Machine, open_network
 
-_DECODED_BYTES = 1 << 30
+_DECODED_BYTES = 512 << 20
 """How much of the weights is kept in float32; what is beyond it is decoded when it is needed: seconds in a minute."""
 
 
