@@ -19,7 +19,7 @@ class Shipped:
     compress: tuple[dict[str, Any], ...]
     """Steps, as the recipe has them."""
     origin: dict[str, str]
-    """Where its weights are from: {"hub": id}, {"builtin": name} or {"local": ""}."""
+    """Where its weights are from, by the kind of source: {"hub": id}; {"local": ""} where only their content can say it."""
     models: dict[str, Artifact]
     """Swift name → ``.mlmodelc``."""
     files: Artifact

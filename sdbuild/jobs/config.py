@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 from sdbuild.job import stage
 
@@ -12,15 +11,16 @@ from sdbuild.job import stage
 class SourceFacts:
     """Where a model comes from, and the state of its files."""
 
-    kind: Literal["hub", "local", "builtin"]
+    kind: str
+    """The name of its module in `sdbuild.sources`."""
     id: str
-    """The hub's, or the name of the built-in model, or the folder as the recipe writes it."""
+    """Such as the hub's, the name of the built-in model, or the folder as the recipe writes it."""
     revision: str | None = None
-    """Hub: commit, tag or branch; None for the default branch."""
+    """Commit, tag or branch; None for the default branch."""
     path: str | None = None
-    """Local: the folder, absolute."""
+    """Of the user's files on this machine: their folder, absolute."""
     files: dict[str, str] = field(default_factory=dict)
-    """Local and built-in: the state of the files that the stage may read, by path in the folder. It makes an edit of the model
+    """On this machine: the state of the files that the stage may read, by path in the folder. It makes an edit of the model
     change the stage's key."""
 
 

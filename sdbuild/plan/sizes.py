@@ -9,7 +9,7 @@ from sdbuild.plan.sources import sources, weight_bytes_of
 from sdbuild.recipe import Component, Recipe
 from sdbuild.recipe.compression import Step
 from sdbuild.recipe.sizes import weight_bytes
-from sdbuild.recipe.sources import Source
+from sdbuild.recipe.source import Source
 
 SMALL = 5_000_000
 """Bytes allowed for an artifact without weights."""
@@ -39,7 +39,7 @@ class Estimates:
     def download(self, component: Component) -> Expected:
         """The weight files of the component's folder; local ones are linked to."""
         size = int(self._nominal(component) * self._scale(component))
-        return Expected(size, size if self._source(component).kind == "hub" else 0)
+        return Expected(size, size if self._source(component).remote else 0)
 
     def package(self, component: Component, steps: Iterable[Step]) -> Expected:
         """A component's package."""
@@ -62,7 +62,7 @@ class Estimates:
     def _scale(self, component: Component) -> float:
         """How many times larger than usual this model is: local ones may be far smaller than their family's."""
         source = self._source(component)
-        if source.kind == "hub":
+        if source.remote:
             return 1
         place = component.weights, component.folder
         if place not in self._scales:

@@ -12,7 +12,7 @@ from sdbuild.errors import SourceError
 from sdbuild.job import parts
 from sdbuild.jobs.config import SourceFacts
 from sdbuild.recipe import Recipe
-from sdbuild.recipe.sources import Source
+from sdbuild.recipe.source import Source
 
 
 class LocalFiles:
@@ -36,7 +36,7 @@ class LocalFiles:
             UserError: the model can't be read.
         """
         root, found = local_folder(source), {}
-        state = _digest if source.kind == "builtin" else _size_and_time
+        state = _digest if source.shipped else _size_and_time
         for folder in folders:
             place = root / folder
             try:
@@ -65,11 +65,11 @@ def _digest(file: Path) -> str:
 
 def source_facts(source: Source, files: LocalFiles, folders: Iterable[str]) -> SourceFacts:
     """A source as stages get it; of a local one also the state of ``folders``, for those it lacks that of its root."""
-    if source.kind == "hub":
-        return SourceFacts(kind="hub", id=source.id, revision=source.revision)
+    if source.remote:
+        return SourceFacts(kind=source.kind, id=source.id, revision=source.revision)
     root = local_folder(source)
     present = {folder if (root / folder).is_dir() else "" for folder in folders}
-    path = str(root) if source.kind == "local" else None
+    path = None if source.shipped else str(root)
     return SourceFacts(kind=source.kind, id=source.id, path=path, files=files.of(source, present))
 
 
@@ -90,8 +90,8 @@ def local_folder(source: Source) -> Path:
 
 
 def origin(source: Source) -> dict[str, str]:
-    """Where a model is from, without anything of this machine: of a folder not even the name, which may be anybody's."""
-    return {source.kind: "" if source.kind == "local" else source.id}
+    """Where a model is from, by the kind of source and without anything of this machine."""
+    return {source.kind: source.origin}
 
 
 def weight_bytes_of(source: Source, folder: str, variant: str | None = None) -> int:

@@ -60,7 +60,7 @@ class Sourcing:
             and name not in recipe.precisions_said
         ]
         names = [*recipe.at_risk_in_float16, *open_to_advice]
-        return {name: recipe.precision(name) for name in names if recipe.source_of(name).kind == "hub"}
+        return {name: recipe.precision(name) for name in names if recipe.source_of(name).remote}
 
     def of(self, component: str, file: str) -> Part:
         """What config found of a component: ``config.json``, ``files.json`` or ``card.json``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sdbuild.recipe.sources import Source
+from sdbuild.recipe.source import Source
 
 _MOST = 1 << 20  # bytes; a configuration has some two thousand
 

@@ -12,7 +12,8 @@ from sdbuild.recipe.compression import Step
 from sdbuild.recipe.family import Component, Family, Port, Precision
 from sdbuild.recipe.fields import EVERYTHING, Resolution, Strict
 from sdbuild.recipe.local import bears_float16
-from sdbuild.recipe.sources import Source, find_source
+from sdbuild.recipe.source import Source
+from sdbuild.recipe.sources import find_source
 from sdbuild.recipe.targets import TARGETS, Target, target_of
 from sdbuild.recipe.written import Attention, Bundle, Compiler, ComputeUnits, Verify, WrittenRecipe
 

@@ -12,7 +12,7 @@ from sdbuild.recipe.local import local_config
 from sdbuild.recipe.model import Recipe
 from sdbuild.recipe.problems import allowed, hint
 from sdbuild.recipe.rules import Finding, rule
-from sdbuild.recipe.sources import Source, source_problem
+from sdbuild.recipe.source import Source
 from sdbuild.recipe.written import WrittenRecipe
 
 
@@ -26,13 +26,12 @@ def sources(recipe: Recipe, _written: WrittenRecipe) -> Iterator[Finding]:
 
 def _source(source: Source, at: Location, needs: str) -> Iterator[Finding]:
     places = ((*at, "source"), at)
-    problem = source_problem(source, needs)
+    problem = source.problem(needs)
     if problem is not None:
         yield Finding(problem[0], places, problem[1])
-    elif source.kind != "hub":
+    elif not source.remote:
         if source.revision is not None:
-            what = "a local folder" if source.kind == "local" else "a built-in model"
-            yield Finding(f"{what} has no revisions", ((*at, "revision"),), ("remove the key",), on_key=True)
+            yield Finding(f"{source.title} has no revisions", ((*at, "revision"),), ("remove the key",), on_key=True)
     elif not source.pinned:
         now = f"'{source.revision}' may move" if source.revision else f"'{source.id}' has no revision"
         yield Finding(
@@ -49,9 +48,7 @@ def model_is_of_the_family(recipe: Recipe, _written: WrittenRecipe) -> Iterator[
     unet = _unet(recipe.family)
     config = local_config(recipe.model.source, unet.folder)
     if config.get("_class_name") == unet.model_class and (wrong := mismatch(config, recipe.family.name)):
-        source = recipe.model.source
-        name = f"builtin:{source.id}" if source.kind == "builtin" else source.id
-        message = f"{name}: {wrong[0]}, but the recipe says `pipeline: {recipe.family.name}`"
+        message = f"{recipe.model.source.name}: {wrong[0]}, but the recipe says `pipeline: {recipe.family.name}`"
         yield Finding(message, (("pipeline",),), (wrong[1],))
 
 
@@ -146,7 +143,7 @@ def resolution_fits(recipe: Recipe, _written: WrittenRecipe) -> Iterator[Finding
     family, size = recipe.family, recipe.resolution
     if size.width % family.vae_factor or size.height % family.vae_factor:
         multiple, why = family.vae_factor, f"the VAE makes one latent pixel of {family.vae_factor}x{family.vae_factor}"
-    elif recipe.model.source.kind == "hub":
+    elif recipe.model.source.remote:
         multiple = family.vae_factor * family.unet_factor
         why = f"the UNet of {family.title} halves the latent image until {family.unet_factor} become 1"
     else:

@@ -56,7 +56,7 @@ def chunks(recipe: Recipe, written: WrittenRecipe) -> Iterator[Finding]:
             ("remove the key",),
             warning=True,
         )
-    if not mobile or recipe.model.source.kind != "hub":
+    if not mobile or not recipe.model.source.remote:
         return
     for name in names:
         yield from _chunk(recipe, written, name)
@@ -96,7 +96,7 @@ def _chunk(recipe: Recipe, written: WrittenRecipe, name: str) -> Iterator[Findin
 @rule("components", "pipeline", "target", "compress", "model")
 def memory(recipe: Recipe, _written: WrittenRecipe) -> Iterator[Finding]:
     """The largest model must leave the app alive."""
-    if recipe.device is None or recipe.target.platform != "iOS" or recipe.model.source.kind != "hub":
+    if recipe.device is None or recipe.target.platform != "iOS" or not recipe.model.source.remote:
         return
     device = catalogue().devices[recipe.device]
     limit = app_budget(device)

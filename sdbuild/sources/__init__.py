@@ -1,30 +1,26 @@
 """Model sources: where a model's files are, which of them a build needs, and how their bytes are had.
 
-A source is a repository on the hub, a local diffusers folder, or a model that ships with sdbuild.
+Each kind of source, of which `sdbuild.recipe.sources` has what recipes say, is a module of its name in this folder.
 """
 
 from collections.abc import Mapping
-from pathlib import Path
+from importlib import import_module
 from typing import Any
 
+import sdbuild
 from sdbuild.errors import SourceError
 from sdbuild.sources.base import Source, SourceFile
-from sdbuild.sources.folder import BuiltinSource, FolderSource
-from sdbuild.sources.hub import HubSource
-
-_PACKAGE = Path(__file__).resolve().parents[1]
 
 __all__ = ["Source", "SourceError", "SourceFile", "open_source"]
 
+__path__ = [f"{folder}/sources" for folder in sdbuild.__path__]
 
-def open_source(given: Mapping[str, Any], commit: str | None = None) -> Source:
-    """The source that a stage's parameters name; nothing is looked up yet.
 
-    ``kind``, "hub", "local" or "builtin", and ``id``, as the recipe writes it; of the hub also ``revision``, null for the
-    default branch, and of a local folder its absolute ``path``. ``commit`` is what the revision came to earlier.
+def open_source(facts: Mapping[str, Any], commit: str | None = None) -> Source:
+    """The source that a stage's job names; nothing is looked up yet.
+
+    ``facts`` are ``kind`` and ``id``, as the recipe writes it, and what the kind's own ``open_source`` asks for. ``commit`` is
+    what the revision came to earlier.
     """
-    if given["kind"] == "hub":
-        return HubSource(given["id"], commit or given["revision"])
-    if given["kind"] == "builtin":
-        return BuiltinSource(_PACKAGE / given["id"] / "model", f"builtin:{given['id']}")
-    return FolderSource(Path(given["path"]), given["id"])
+    source: Source = import_module(f"{__name__}.{facts['kind']}").open_source(facts, commit)
+    return source

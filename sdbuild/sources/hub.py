@@ -4,10 +4,10 @@ import hashlib
 import io
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, Any, TypeVar
 from urllib.parse import quote
 
 from sdbuild.errors import SourceError
@@ -249,3 +249,8 @@ def _empty(content: IO[bytes]) -> int:
 
 def _amount(size: int) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
+
+
+def open_source(facts: Mapping[str, Any], commit: str | None) -> HubSource:
+    """The repository ``id``, at ``commit`` or else at ``revision``, null for the default branch."""
+    return HubSource(facts["id"], commit or facts["revision"])

@@ -89,7 +89,8 @@ def _description(job: Bundle, warn: Callable[[str], None]) -> Description:
 def _source(component: Shipped) -> dict[str, str]:
     """Where a component's weights are from: of a local model only its content is said, as a digest, as of a tree."""
     if component.weights is not None:
-        return {"local": tree_digest({file["name"]: file for file in _read(component.weights.path)["files"]})}
+        digest = tree_digest({file["name"]: file for file in _read(component.weights.path)["files"]})
+        return dict.fromkeys(component.origin, digest)
     commit = _read(component.files.path)["commit"]
     return component.origin | ({"commit": commit} if commit else {})
 

@@ -8,8 +8,8 @@ import pytest
 
 from sdbuild.sources.card import read_card
 from sdbuild.sources.client import HubClient
-from sdbuild.sources.folder import FolderSource
 from sdbuild.sources.hub import HubSource
+from sdbuild.sources.local import LocalSource
 from tests.sources.hub_server import HubServer
 from tests.sources.make_models import sd1, write
 from tests.sources.test_contents import PAGE, POINTER
@@ -40,7 +40,7 @@ OPENRAIL = "---\nlicense: creativeml-openrail-m\nauthor: Someone\ntags: [a, b]\n
 def test_a_folder_has_what_its_card_says_and_nothing_of_its_name(
     card: str, expected: dict[str, str], tmp_path: Path
 ) -> None:
-    source = FolderSource(
+    source = LocalSource(
         write(sd1() | {"README.md": card.encode()}, tmp_path / "my-secret-project"), "./my-secret-project"
     )
     assert read_card(source, pytest.fail) == expected
@@ -57,7 +57,7 @@ MERGED = (
     ["a: [", "a: " + "[" * 5000, "a: b\n" * 10_000, MERGED, "a: !!bool x", "a: !!int ''", "a: !!timestamp x"],
 )
 def test_a_card_that_cant_be_read_is_told_and_stops_nothing(metadata: str, tmp_path: Path) -> None:
-    source = FolderSource(write({"README.md": f"---\n{metadata}\n---\n".encode()}, tmp_path), "./model")
+    source = LocalSource(write({"README.md": f"---\n{metadata}\n---\n".encode()}, tmp_path), "./model")
     warnings: list[str] = []
     assert read_card(source, warnings.append) == {}
     assert warnings == [
@@ -75,7 +75,7 @@ def test_a_card_that_cant_be_read_is_told_and_stops_nothing(metadata: str, tmp_p
 )
 def test_something_else_in_the_place_of_a_card(card: bytes, told: str, tmp_path: Path) -> None:
     warnings: list[str] = []
-    assert read_card(FolderSource(write({"README.md": card}, tmp_path), "./model"), warnings.append) == {}
+    assert read_card(LocalSource(write({"README.md": card}, tmp_path), "./model"), warnings.append) == {}
     (warning,) = warnings
     assert re.match(rf"\./model: README\.md {told}.*; without it the models carry no license and author", warning)
 

@@ -11,8 +11,8 @@ from sdbuild.errors import UserError
 from sdbuild.sources import SourceError
 from sdbuild.sources.client import HubClient
 from sdbuild.sources.contents import check_weights
-from sdbuild.sources.folder import FolderSource
 from sdbuild.sources.hub import HubSource
+from sdbuild.sources.local import LocalSource
 from tests.sources.hub_server import HubServer
 from tests.sources.make_models import sd1, sharded, weights, write
 from tests.sources.test_survey import look
@@ -121,7 +121,7 @@ def test_weights_of_the_hub_are_looked_into_before_they_are_downloaded(hub: HubS
 
 
 def test_a_file_that_goes_away(tmp_path: Path) -> None:
-    source = FolderSource(write(sd1(), tmp_path), "model")
+    source = LocalSource(write(sd1(), tmp_path), "model")
     files = [source.files[UNET]]
     (tmp_path / UNET).unlink()
     with pytest.raises(SourceError, match=f"model: {UNET} can't be read: No such file or directory"):

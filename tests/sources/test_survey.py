@@ -10,8 +10,8 @@ import pytest
 from sdbuild.sources import SourceError
 from sdbuild.sources.checks import check_resolution
 from sdbuild.sources.client import HubClient
-from sdbuild.sources.folder import FolderSource
 from sdbuild.sources.hub import HubSource
+from sdbuild.sources.local import LocalSource
 from sdbuild.sources.survey import Family, Wanted, survey
 from tests.sources.hub_server import HubServer, sha256
 from tests.sources.make_models import MERGES, VOCABULARY, as_json, checked, sd1, sdxl, weights, write
@@ -38,9 +38,9 @@ def named(*models: Wanted) -> dict[str, Wanted]:
 def look(files: Mapping[str, bytes], folder: Path, family: Family = SD1, vae: Path | None = None) -> dict[str, str]:
     """The survey of a local folder, named ``model`` in messages."""
     models = [TEXT, TEXT_2, UNET, VAE] if family is SDXL else [TEXT, UNET, VAE]
-    other = FolderSource(vae, "other-vae") if vae is not None else None
+    other = LocalSource(vae, "other-vae") if vae is not None else None
     return survey(
-        FolderSource(write(files, folder), "model"), other, named(*models), family, False, lambda done, total: None
+        LocalSource(write(files, folder), "model"), other, named(*models), family, False, lambda done, total: None
     )
 
 
@@ -138,7 +138,7 @@ def test_another_vae(tmp_path: Path, form: str) -> None:
 
 def test_only_the_models_asked_for_must_be_there(tmp_path: Path) -> None:
     files = {path: body for path, body in sdxl().items() if not path.startswith(("vae/", "text_encoder"))}
-    source = FolderSource(write(files, tmp_path), "model")
+    source = LocalSource(write(files, tmp_path), "model")
     texts = survey(source, None, named(UNET), SDXL, False, lambda done, total: None)
     assert "components/unet/files.json" in texts
 
@@ -404,7 +404,7 @@ CHECKER = Wanted("safety_checker", "StableDiffusionSafetyChecker")
 
 
 def test_a_safety_checker_is_saved_as_transformers_does(tmp_path: Path) -> None:
-    source = FolderSource(write(checked(sd1()), tmp_path), "model")
+    source = LocalSource(write(checked(sd1()), tmp_path), "model")
     texts = survey(source, None, named(TEXT, UNET, VAE, CHECKER), SD1, False, lambda done, total: None)
     (file,) = json.loads(texts["components/safety_checker/files.json"])["files"]
     assert file["path"] == "safety_checker/model.safetensors"
@@ -417,7 +417,7 @@ def test_a_safety_checker_is_saved_as_transformers_does(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("said", [{}, {"safety_checker": [None, None]}])
 def test_a_safety_checker_that_the_model_does_not_have(said: dict[str, Any], tmp_path: Path) -> None:
-    source = FolderSource(write(sd1(index=said), tmp_path), "model")
+    source = LocalSource(write(sd1(index=said), tmp_path), "model")
     with pytest.raises(SourceError) as failure:
         survey(source, None, named(TEXT, UNET, VAE, CHECKER), SD1, False, lambda done, total: None)
     assert str(failure.value) == (
@@ -495,7 +495,7 @@ def test_a_refiner_is_told_by_name_whatever_is_built_of_it(
     models: list[Wanted], kept: tuple[str, ...], tmp_path: Path
 ) -> None:
     files = {path: body for path, body in REFINER.items() if not path.startswith(kept)}
-    source = FolderSource(write(files, tmp_path), "model")
+    source = LocalSource(write(files, tmp_path), "model")
     with pytest.raises(SourceError) as failure:
         survey(source, None, named(*models), SDXL, False, lambda done, total: None)
     assert str(failure.value) == IS_REFINER
@@ -535,7 +535,7 @@ def test_a_refiner_is_told_by_its_index_alone(tmp_path: Path) -> None:
 def test_widths_are_compared_with_encoders_that_the_recipe_leaves_out(
     files: dict[str, bytes], family: Family, expected: str, tmp_path: Path
 ) -> None:
-    source = FolderSource(write(files, tmp_path), "model")
+    source = LocalSource(write(files, tmp_path), "model")
     with pytest.raises(SourceError) as failure:
         survey(source, None, named(UNET), family, False, lambda done, total: None)
     assert str(failure.value) == expected
@@ -545,7 +545,7 @@ def test_widths_are_compared_with_encoders_that_the_recipe_leaves_out(
     "left_out", [{"quantization_config": {"bits": 4}}, {"hidden_size": "x"}, {"architectures": ["Own"]}]
 )
 def test_an_encoder_that_is_not_built_may_be_of_any_kind(left_out: dict[str, Any], tmp_path: Path) -> None:
-    source = FolderSource(write(sd1(text_encoder=left_out), tmp_path), "model")
+    source = LocalSource(write(sd1(text_encoder=left_out), tmp_path), "model")
     assert "components/unet/files.json" in survey(source, None, named(UNET), SD1, False, lambda done, total: None)
 
 
@@ -562,7 +562,7 @@ def test_an_encoder_that_is_not_built_may_be_of_any_kind(left_out: dict[str, Any
 def test_the_vaes_word_on_float16_is_told_where_the_build_does_otherwise(
     vae: dict[str, Any], built: str, told: str | None, tmp_path: Path
 ) -> None:
-    source, warnings = FolderSource(write(sdxl(vae=vae), tmp_path), "model"), list[str]()
+    source, warnings = LocalSource(write(sdxl(vae=vae), tmp_path), "model"), list[str]()
     models = [TEXT, TEXT_2, UNET, VAE]
     survey(source, None, named(*models), SDXL, False, lambda *step: None, warnings.append, {"vae_decoder": built})
     assert [told is not None and told in warning for warning in warnings] == [True] * (told is not None)
@@ -570,7 +570,7 @@ def test_the_vaes_word_on_float16_is_told_where_the_build_does_otherwise(
 
 def test_a_variant_is_taken_of_the_models_that_have_it(tmp_path: Path) -> None:
     files = sd1() | {f"unet/{STEM}.non_ema.safetensors": weights(5), "text_encoder/model.fp16.safetensors": weights(6)}
-    source = FolderSource(write(files, tmp_path), "model")
+    source = LocalSource(write(files, tmp_path), "model")
 
     def taken(variant: str | None) -> list[str]:
         texts = survey(source, None, named(TEXT, UNET, VAE), SD1, False, lambda *step: None, variant=variant)

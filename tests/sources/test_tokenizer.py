@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from sdbuild.sources import SourceError
-from sdbuild.sources.folder import FolderSource
+from sdbuild.sources.local import LocalSource
 from sdbuild.sources.tokenizer import read_tokenizer, vocabulary_text
 from tests.sources.make_models import MERGES, VOCABULARY, as_json, write
 
 
 def read(folder: Path, files: dict[str, bytes], warnings: list[str] | None = None) -> tuple[dict[str, int], str]:
-    source = FolderSource(write({f"tokenizer/{name}": body for name, body in files.items()}, folder), "model")
+    source = LocalSource(write({f"tokenizer/{name}": body for name, body in files.items()}, folder), "model")
     told: list[str] = []
     found = read_tokenizer(source, "tokenizer", told.append)
     assert told == (warnings or [])
@@ -58,7 +58,7 @@ def test_the_real_library_writes_one_that_reads_the_same(tmp_path: Path) -> None
     names = {path.name for path in (tmp_path / "saved" / "tokenizer").iterdir()}
     assert "tokenizer.json" in names
     warnings: list[str] = []
-    source = FolderSource(tmp_path / "saved", "model")
+    source = LocalSource(tmp_path / "saved", "model")
     assert read_tokenizer(source, "tokenizer", warnings.append) == (VOCABULARY, MERGES)
     assert warnings == []
 

@@ -9,7 +9,7 @@ from diffusers import AutoencoderKL
 from transformers import CLIPTextModel
 
 from sdbuild.sources import SourceError
-from sdbuild.sources.folder import FolderSource
+from sdbuild.sources.local import LocalSource
 from sdbuild.sources.weights import choose_weights, variants
 from tests.architectures import TEXT, VAE, make
 from tests.sources.make_models import as_json, sd1, sharded, write
@@ -22,13 +22,13 @@ def chosen(
 ) -> list[str]:
     """The names chosen of files in a folder ``part``."""
     write({f"part/{name}": b"" for name in names}, folder)
-    files = choose_weights(FolderSource(folder, "model"), "part", text_encoder, allow_pickle, variant)
+    files = choose_weights(LocalSource(folder, "model"), "part", text_encoder, allow_pickle, variant)
     return [file.name for file in files]
 
 
 def refused(folder: Path, files: dict[str, bytes], text_encoder: bool = False, variant: str | None = None) -> str:
     """What is said of a folder ``part`` with these files."""
-    source = FolderSource(write({f"part/{name}": body for name, body in files.items()}, folder), "model")
+    source = LocalSource(write({f"part/{name}": body for name, body in files.items()}, folder), "model")
     with pytest.raises(SourceError) as failure:
         choose_weights(source, "part", text_encoder, False, variant)
     return str(failure.value)
@@ -61,13 +61,13 @@ def test_a_text_encoder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("folder", "stem"), [("unet", STEM), ("text_encoder", "model")])
 def test_shards(tmp_path: Path, folder: str, stem: str, variant: str) -> None:
     write(sharded(sd1(), folder, stem, variant), tmp_path)
-    files = choose_weights(FolderSource(tmp_path, "model"), folder, folder != "unet", False)
+    files = choose_weights(LocalSource(tmp_path, "model"), folder, folder != "unet", False)
     assert [file.path for file in files] == [f"{folder}/{stem}{variant}-0000{n}-of-00002.safetensors" for n in (1, 2)]
 
 
 def test_shards_in_half_precision_come_before_a_whole_file(tmp_path: Path) -> None:
     write(sd1() | sharded(sd1(), "unet", STEM, ".fp16"), tmp_path)
-    files = choose_weights(FolderSource(tmp_path, "model"), "unet", False, False)
+    files = choose_weights(LocalSource(tmp_path, "model"), "unet", False, False)
     assert [file.name for file in files] == [f"{STEM}.fp16-0000{n}-of-00002.safetensors" for n in (1, 2)]
 
 
@@ -75,7 +75,7 @@ def test_shards_as_diffusers_once_named_them(tmp_path: Path) -> None:
     names = [f"{STEM}-0000{number}-of-00002.fp16.safetensors" for number in (1, 2)]
     index = as_json({"weight_map": {"b": names[1], "a": names[0], "c": names[1]}})
     write({f"unet/{STEM}.safetensors.fp16.index.json": index} | {f"unet/{name}": b"" for name in names}, tmp_path)
-    files = choose_weights(FolderSource(tmp_path, "model"), "unet", False, False)
+    files = choose_weights(LocalSource(tmp_path, "model"), "unet", False, False)
     assert [file.name for file in files] == names
 
 
@@ -83,7 +83,7 @@ def test_a_missing_shard(tmp_path: Path) -> None:
     files = sharded(sd1(), "unet", STEM)
     del files[f"unet/{STEM}-00002-of-00002.safetensors"]
     with pytest.raises(SourceError) as failure:
-        choose_weights(FolderSource(write(files, tmp_path), "model"), "unet", False, False)
+        choose_weights(LocalSource(write(files, tmp_path), "model"), "unet", False, False)
     assert str(failure.value) == (
         f"model: unet/{STEM}.safetensors.index.json names 2 files, and unet/{STEM}-00002-of-00002.safetensors is missing; "
         "complete the upload or download, or name another source"
@@ -94,7 +94,7 @@ def test_a_missing_shard(tmp_path: Path) -> None:
 def test_an_index_that_is_none(tmp_path: Path, index: object) -> None:
     write({f"unet/{STEM}.safetensors.index.json": as_json(index)}, tmp_path)
     with pytest.raises(SourceError, match=r"index\.json lists no weight files; the file is damaged"):
-        choose_weights(FolderSource(tmp_path, "model"), "unet", False, False)
+        choose_weights(LocalSource(tmp_path, "model"), "unet", False, False)
 
 
 MANY = [
@@ -127,7 +127,7 @@ def test_variants_that_are_there(tmp_path: Path) -> None:
         "lora.fp8.bin": b"",
     }
     write({f"part/{name}": body for name, body in (dict.fromkeys(MANY, b"") | shards | names).items()}, tmp_path)
-    source = FolderSource(tmp_path, "model")
+    source = LocalSource(tmp_path, "model")
     assert variants(source, "part", False) == {"bf16", "ema", "fp16", "fp32", "non_ema", "plain", "v2"}
     assert [file.name for file in choose_weights(source, "part", False, False, "ema")] == sorted(shards)
     assert variants(source, "part", True) == set()
@@ -198,13 +198,13 @@ def test_what_the_libraries_leave_in_a_folder_and_load_from_it(tmp_path: Path) -
             filled(value, model).save_pretrained(tmp_path / folder, max_shard_size=size)
         assert next(kind.from_pretrained(tmp_path / folder).parameters()).flatten()[0] == loaded
         with pytest.raises(SourceError, match="lies beside the shards of"):
-            choose_weights(FolderSource(tmp_path, "model"), folder, encoder, False)
+            choose_weights(LocalSource(tmp_path, "model"), folder, encoder, False)
     # The other way round the shards are removed and their index is not: one file is all there is.
     for value, size in ((1, "60KB"), (5, "10GB")):
         filled(value, model).save_pretrained(tmp_path / "again", max_shard_size=size)
     assert (tmp_path / "again" / "model.safetensors.index.json").exists()
     assert next(CLIPTextModel.from_pretrained(tmp_path / "again").parameters()).flatten()[0] == 5
-    again = choose_weights(FolderSource(tmp_path, "model"), "again", True, False)
+    again = choose_weights(LocalSource(tmp_path, "model"), "again", True, False)
     assert [file.name for file in again] == ["model.safetensors"]
 
 

@@ -1,12 +1,13 @@
-"""Models on this machine: a diffusers folder of the user's, or the one that ships with sdbuild."""
+"""A diffusers folder on this machine."""
 
-import shutil
+from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from sdbuild.errors import SourceError
-from sdbuild.sources.base import MOST_TO_READ, Progress, SourceFile, digest
+from sdbuild.sources.base import MOST_TO_READ, Progress, SourceFile
 from sdbuild.sources.card import CARD
 
 _KINDS = (".json", ".txt", ".safetensors", ".bin")
@@ -15,7 +16,7 @@ _KINDS = (".json", ".txt", ".safetensors", ".bin")
 _SINGLE_FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf")
 
 
-class FolderSource:
+class LocalSource:
     """A folder as diffusers saves it. Its files are linked, never copied."""
 
     commit = None
@@ -82,28 +83,9 @@ class FolderSource:
         progress(file.size)
 
 
-class BuiltinSource(FolderSource):
-    """A model inside the package. Small, so that its files are known by content and copied: a store that several
-    clones and versions of sdbuild share must not point into one of them.
-    """
-
-    def __init__(self, folder: Path, name: str) -> None:
-        """Nothing is looked at yet."""
-        super().__init__(folder, name)
-        self.title = name
-
-    def _about(self, path: Path) -> SourceFile:
-        with path.open("rb") as content:
-            return SourceFile(path.relative_to(self._folder).as_posix(), path.stat().st_size, sha256=digest(content))
-
-    def fetch(self, file: SourceFile, folder: Path, scratch: Path, progress: Progress) -> None:
-        """Copy the file."""
-        target = folder / file.name
-        shutil.copyfile(self._folder / file.path, target)
-        with target.open("rb") as content:
-            if not file.vouches_for(content):
-                raise SourceError(f"{self.name}: {file.path} has changed while it was being built from; build again")
-        progress(file.size)
+def open_source(facts: Mapping[str, Any], commit: str | None) -> LocalSource:
+    """The folder at ``path``, absolute; it has no commits."""
+    return LocalSource(Path(facts["path"]), facts["id"])
 
 
 def _is_of_a_model(path: Path) -> bool:

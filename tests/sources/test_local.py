@@ -6,14 +6,15 @@ import pytest
 
 import sdbuild
 from sdbuild.sources import SourceError, SourceFile, open_source
-from sdbuild.sources.folder import BuiltinSource, FolderSource
+from sdbuild.sources.builtin import BuiltinSource
+from sdbuild.sources.local import LocalSource
 from tests.sources.hub_server import sha256
 from tests.sources.make_models import sd1, write
 
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 
 
-def refusal(source: FolderSource) -> str:
+def refusal(source: LocalSource) -> str:
     with pytest.raises(SourceError) as failure:
         source.read("model_index.json")
     return str(failure.value)
@@ -36,19 +37,19 @@ def test_a_folder_of_links_is_linked_to_at_its_end(tmp_path: Path, output: Path,
     (tmp_path / "blob").write_bytes(b"weights")  # as the hub's own cache has them
     (tmp_path / "model" / "unet").mkdir(parents=True)
     (tmp_path / "model" / WEIGHTS).symlink_to("../../blob")
-    source = FolderSource(tmp_path / "model", "model")
+    source = LocalSource(tmp_path / "model", "model")
     source.fetch(source.files[WEIGHTS], output, scratch, lambda done: None)
     assert (output / "diffusion_pytorch_model.safetensors").readlink() == tmp_path / "blob"
 
 
 def test_what_is_not_of_a_pipeline_is_not_listed(tmp_path: Path) -> None:
     write(sd1() | {"unet/deeper/still/config.json": b"", "sample.png": b"", ".git/config": b""}, tmp_path)
-    assert sorted(FolderSource(tmp_path, "model").files) == sorted(sd1())
+    assert sorted(LocalSource(tmp_path, "model").files) == sorted(sd1())
 
 
 @pytest.mark.parametrize("change", ["gone", "grown"])
 def test_a_file_that_changed_since_it_was_listed(tmp_path: Path, output: Path, scratch: Path, change: str) -> None:
-    source = FolderSource(write(sd1(), tmp_path / "model"), "model")
+    source = LocalSource(write(sd1(), tmp_path / "model"), "model")
     file = source.files[WEIGHTS]
     if change == "gone":
         (tmp_path / "model" / WEIGHTS).unlink()
@@ -64,34 +65,34 @@ def test_a_file_that_changed_since_it_was_listed(tmp_path: Path, output: Path, s
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "my-model").mkdir()
-    assert refusal(FolderSource(tmp_path / "my-modle", "./my-modle")) == (
+    assert refusal(LocalSource(tmp_path / "my-modle", "./my-modle")) == (
         f"./my-modle: no such folder; did you mean {tmp_path / 'my-model'}?"
     )
     nowhere = tmp_path / "nothing" / "at-all"
-    assert refusal(FolderSource(nowhere, "m")) == f"m: no such folder; {nowhere} is where it was looked for"
+    assert refusal(LocalSource(nowhere, "m")) == f"m: no such folder; {nowhere} is where it was looked for"
 
 
 def test_a_single_file(tmp_path: Path) -> None:
     (tmp_path / "v1-5.safetensors").touch()
-    assert refusal(FolderSource(tmp_path / "v1-5.safetensors", "v1-5.safetensors")) == (
+    assert refusal(LocalSource(tmp_path / "v1-5.safetensors", "v1-5.safetensors")) == (
         "v1-5.safetensors: a single file; such can't be read yet. Convert it to a diffusers folder (from_single_file, then "
         "save_pretrained) and name that"
     )
     (tmp_path / "notes.txt").touch()
-    assert refusal(FolderSource(tmp_path / "notes.txt", "notes.txt")) == (
+    assert refusal(LocalSource(tmp_path / "notes.txt", "notes.txt")) == (
         "notes.txt: a file; name the diffusers folder that holds model_index.json"
     )
 
 
 def test_a_folder_of_something_else(tmp_path: Path) -> None:
     (tmp_path / "holiday.jpg").touch()
-    assert refusal(FolderSource(tmp_path, "pictures")) == (
+    assert refusal(LocalSource(tmp_path, "pictures")) == (
         "pictures: there is no model_index.json; a diffusers folder has one: save or download it whole"
     )
 
 
 def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
-    source = FolderSource(write(sd1(), tmp_path), "model")
+    source = LocalSource(write(sd1(), tmp_path), "model")
     assert source.files
     (tmp_path / "model_index.json").unlink()
     (tmp_path / "model_index.json").mkdir()  # which root can't read either
@@ -125,5 +126,5 @@ def test_a_configuration_of_gigabytes_is_not_read(tmp_path: Path) -> None:
     with (tmp_path / "unet" / "config.json").open("r+b") as file:
         file.truncate(5 << 30)
     with pytest.raises(SourceError) as failure:
-        FolderSource(tmp_path, "model").read("unet/config.json")
+        LocalSource(tmp_path, "model").read("unet/config.json")
     assert str(failure.value) == "model: unet/config.json has 5,368,709,120 bytes, too many for what it should be"

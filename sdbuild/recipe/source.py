@@ -1,0 +1,63 @@
+"""Where a model comes from; `recipe/sources/` has a file for each kind of source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar, Self
+
+from pydantic import Field
+
+from sdbuild.recipe.fields import Strict
+
+Trouble = tuple[str, tuple[str, ...]]
+"""A message, and notes on what is allowed or was meant."""
+
+
+class Source(Strict):
+    """What a recipe names as a source; `sdbuild.sources` has a module of the same name that lists and fetches its files."""
+
+    kind: ClassVar[str]
+    """The name of its module."""
+    rank: ClassVar[int]
+    """Kinds are asked in this order whether a text is one of theirs; the hub, which takes any, is the last."""
+    title: ClassVar[str]
+    """With its article: "a local folder"."""
+    remote: ClassVar[bool] = False
+    """Nothing of it is on this machine until a build has fetched it."""
+    shipped: ClassVar[bool] = False
+    """A part of sdbuild: its files are known by their content, for where and when they were installed is nobody's choice."""
+
+    id: str = Field(description="As the recipe writes it, without a prefix that names the kind.")
+    revision: str | None = Field(default=None, description="Commit, tag or branch, where there are such.")
+
+    @classmethod
+    def read(cls, text: str, revision: str | None, folder: Path) -> Self | None:
+        """The source that ``text`` names, for a recipe that lies in ``folder``; None where it is no text of this kind."""
+        raise NotImplementedError
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return self.id
+
+    @property
+    def folder(self) -> Path | None:
+        """Its files' folder on this machine; None where there is none."""
+        return None
+
+    @property
+    def pinned(self) -> bool:
+        """The same bytes for ever, or for as long as the user leaves them alone."""
+        return True
+
+    @property
+    def origin(self) -> str:
+        """Where it is from, without anything of this machine; empty where only its content can say that."""
+        return self.id
+
+    def problem(self, needs: str) -> Trouble | None:
+        """Why it can't be used; None when nothing speaks against it.
+
+        ``needs`` is the file that a folder must hold. What lies elsewhere is not looked up.
+        """
+        raise NotImplementedError

@@ -1,0 +1,32 @@
+"""The kinds of sources: each is a file of this folder, found by listing it. How files are had is in `sdbuild.sources`.
+
+`recipe/sources/` and `sources/` of any other folder in `sdbuild.__path__` count, too, if it is there before recipes are
+imported.
+"""
+
+from __future__ import annotations
+
+import functools
+import pkgutil
+from importlib import import_module
+from pathlib import Path
+
+import sdbuild
+from sdbuild.recipe.source import Source
+
+__path__ = [f"{folder}/recipe/sources" for folder in sdbuild.__path__]
+
+
+@functools.cache
+def kinds() -> tuple[type[Source], ...]:
+    """All of them, in the order in which they are asked."""
+    found: list[type[Source]] = [
+        import_module(f"{__name__}.{each.name}").SOURCE for each in pkgutil.iter_modules(__path__)
+    ]
+    return tuple(sorted(found, key=lambda kind: (kind.rank, kind.kind)))
+
+
+def find_source(text: str, revision: str | None, folder: Path) -> Source:
+    """What ``text`` names, for a recipe that lies in ``folder``."""
+    found = (kind.read(text, revision, folder) for kind in kinds())
+    return next(source for source in found if source is not None)
