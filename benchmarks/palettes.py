@@ -44,9 +44,9 @@ def make(package: Path, name: str, _output: Path) -> None:
 
     from sdbuild.coreml.convert import Metadata, Port, convert
     from sdbuild.graphs import read_graph
-    from sdbuild.modeling.components import Shape, build
     from sdbuild.modeling.tracing import trace
     from sdbuild.opset import Opset
+    from tests.architectures import Shape, build
 
     kind, config = MODELS[name]
     component = build(kind, config, Shape(512, 512, 2))

@@ -16,10 +16,10 @@ import torch
 from benchmarks.attention import spelled_out
 from sdbuild.coreml.package import Package, read_package
 from sdbuild.modeling.checkpoint import Checkpoint, read_config, weight_files
-from sdbuild.modeling.components import Shape, build
 from sdbuild.modeling.tracing import PREFIX
 from sdbuild.opset import Opset
 from sdbuild.recipe.family import load_family
+from tests.architectures import PARTS, Shape, build
 
 
 def convert_plainly(
@@ -66,7 +66,8 @@ def measured(folder: Path, family: str, name: str, attention: str, path: Path) -
     """Convert a component of a model, with its weights."""
     component = load_family(family).components[name]
     files = folder / component.folder
-    built = build(component.kind, read_config(files / "config.json"), Shape(512, 512, 2))
+    (kind,) = (kind for kind, part in PARTS.items() if part == (family, name))
+    built = build(kind, read_config(files / "config.json"), Shape(512, 512, 2))
     checkpoint = Checkpoint(weight_files(files))
     module = spelled_out(built.module, attention).to_empty(device="cpu").eval()
     with torch.no_grad():

@@ -26,9 +26,9 @@ from sdbuild.coreml.compiler import compile_package
 from sdbuild.coreml.convert import Metadata, Port, convert
 from sdbuild.coreml.runtime import load
 from sdbuild.graphs import read_graph
-from sdbuild.modeling.components import Shape, build
 from sdbuild.modeling.tracing import trace
 from sdbuild.opset import Opset
+from tests.architectures import Shape, build
 
 SHAPES = Path(__file__).parents[1] / "sdbuild/shapes/model/unet/config.json"
 BLOCKS = {

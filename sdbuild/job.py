@@ -181,9 +181,13 @@ def _decode(kind: Any, value: Any, place: str) -> Any:
     origin, inner = get_origin(kind), get_args(kind)
     if kind is Any:
         return value
-    if origin in (Union, types.UnionType):  # of one kind, and None
-        (given,) = (each for each in inner if each is not type(None))
-        return None if value is None else _decode(given, value, place)
+    if origin in (Union, types.UnionType):  # of some kinds, or None
+        given = [each for each in inner if each is not type(None)]
+        if value is None:
+            return _expect(type(None) in inner, value, place)
+        if len(given) > 1:  # plain values of several types
+            return _expect(type(value) in given, value, place)
+        return _decode(given[0], value, place)
     if origin is Literal:
         return _expect(value in inner, value, place)
     if origin is tuple:

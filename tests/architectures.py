@@ -1,5 +1,8 @@
 """Scaled-down models with the real block structure and seeded weights, for tests of every room."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -7,6 +10,10 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from torch import nn
 from transformers import CLIPConfig, CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+from sdbuild.modeling import building
+from sdbuild.recipe import Component, load_family
+from sdbuild.verify.reference import Reference
 
 TOKENS = 77
 
@@ -72,6 +79,59 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "vae_encoder": VAE,
     "safety_checker": CHECKER,
 }
+
+PARTS = {
+    "clip_text": ("sd1", "text_encoder"),
+    "clip_text_pooled": ("sdxl", "text_encoder"),
+    "unet": ("sd1", "unet"),
+    "unet_xl": ("sdxl", "unet"),
+    "vae_decoder": ("sd1", "vae_decoder"),
+    "vae_encoder": ("sd1", "vae_encoder"),
+    "safety_checker": ("sd1", "safety_checker"),
+}
+"""The component of a family that each of these is."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a recipe and a family say of a component's ports and options; ``vae_scale`` None: the VAE's own."""
+
+    height: int = 0
+    width: int = 0
+    batch: int = 1
+    tokens: int = TOKENS
+    vae_scale: float | None = None
+
+
+def part(kind: str) -> Component:
+    """What its family says of it."""
+    family, name = PARTS[kind]
+    return load_family(family).components[name]
+
+
+def options(kind: str, vae_scale: float | None = None) -> dict[str, Any]:
+    """Of the component's kind."""
+    return part(kind).options | ({"vae_scale": vae_scale} if kind.startswith("vae") else {})
+
+
+def build(kind: str, config: Mapping[str, Any], shape: Shape) -> building.Component:
+    """One of `PARTS` as a module to trace."""
+    own = part(kind)
+    known = {
+        "batch": shape.batch,
+        "tokens": shape.tokens,
+        "latent_channels": 4,
+        "height": shape.height,
+        "width": shape.width,
+    }
+    known |= {"latent_height": shape.height // 8, "latent_width": shape.width // 8}
+    inputs = [[known.get(str(size), size) for size in port.shape] for port in own.inputs]
+    return building.build(own.kind, config, inputs, options(kind, shape.vae_scale))
+
+
+def original(kind: str, config: Path, weights: Path, vae_scale: float | None = None) -> Reference:
+    """The original of one of `PARTS`."""
+    return Reference(part(kind).kind, config, weights, options(kind, vae_scale))
 
 
 def make(kind: str, config: dict[str, Any]) -> nn.Module:

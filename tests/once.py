@@ -39,8 +39,8 @@ def digest(*settings: Any) -> str:
 
 def traced(kind: str, config: Mapping[str, Any], shape: Any) -> Path:
     """The graph of a component, as the trace stage writes it; ``shape`` is a `Shape` of `sdbuild.modeling.components`."""
-    from sdbuild.modeling.components import build  # tests that make nothing of it need not wait for its libraries
     from sdbuild.modeling.tracing import trace
+    from tests.architectures import build  # tests that make nothing of it need not wait for its libraries
 
     name = f"{kind}-{digest(dict(config), asdict(shape))}.json"
     return once(name, lambda path: trace(build(kind, config, shape), path))

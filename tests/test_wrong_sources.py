@@ -34,7 +34,7 @@ WITH_CHECKER = ["text_encoder", "unet", "vae_decoder", "safety_checker"]
         pytest.param(
             sd1(unet={"cross_attention_dim": 1024}),
             {"pipeline": "sdxl"},
-            "mine.yaml:7:11: ./model: the UNet is one of Stable Diffusion 2 (it attends to 1024 numbers a token), but the "
+            "mine.yaml:7:11: ./model: the UNet is one of Stable Diffusion 2.x (it attends to 1024 numbers a token), but the "
             "recipe says `pipeline: sdxl`\n  7 | pipeline: sdxl\n    |           ^^^^\n    = write `pipeline: sd2`\n",
             id="an SD folder in an SDXL recipe",
         ),

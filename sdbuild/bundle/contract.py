@@ -1,4 +1,4 @@
-"""Check a Resources folder against what Apple's Swift package asks of it; the rules are data, see ``rules``.
+"""Check a Resources folder against what Apple's Swift package asks of it; the rules are data, see ``contracts``.
 
 Every compiled model is opened: its interface, its metadata, its program's header and its weights' records are looked at.
 """
@@ -7,9 +7,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from sdbuild.bundle import contracts
 from sdbuild.bundle.compiled import Compiled, Feature, read_compiled
-from sdbuild.bundle.rules import CONTROLNET, FLOATS, PIPELINES, Model, Pipeline, Port
+from sdbuild.bundle.rules import FLOATS, Model, Pipeline, Port
 from sdbuild.bundle.sizes import Sizes
+from sdbuild.bundle.swift import CONTROLNET
 from sdbuild.bundle.tokenizer import check_tokenizer
 from sdbuild.bundle.violation import Violation
 from sdbuild.errors import UserError
@@ -26,7 +28,7 @@ class Expectations:
     """What the folder was built for.
 
     Attributes:
-        pipeline: the family's name, a key of `PIPELINES`.
+        contract: the family's, see `contracts`.
         height: of the image in pixels; None: any that the models agree on.
         width: likewise.
         vae_factor: image pixels for one latent pixel, along each side.
@@ -35,7 +37,7 @@ class Expectations:
         float16_vae: the VAE is known to bear float16 arithmetic, which that of SDXL does not.
     """
 
-    pipeline: str
+    contract: str
     height: int | None = None
     width: int | None = None
     vae_factor: int = 8
@@ -63,11 +65,9 @@ def check_resources(folder: Path, expectations: Expectations) -> list[Violation]
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder of resources")
-    if expectations.pipeline not in PIPELINES:
-        raise UserError(
-            f"bundle: no contract for the pipeline '{expectations.pipeline}' (known: {', '.join(PIPELINES)})"
-        )
-    pipeline = PIPELINES[expectations.pipeline]
+    if expectations.contract not in contracts.names():
+        raise UserError(f"bundle: no contract '{expectations.contract}' (known: {', '.join(contracts.names())})")
+    pipeline = contracts.find(expectations.contract)
     present = {entry.name for entry in folder.iterdir()}
     if pipeline.multilingual and pipeline.multilingual.models[0].name + _SUFFIX in present:
         pipeline = pipeline.multilingual

@@ -34,6 +34,8 @@ class Bundle:
 
     pipeline: str
     """The family's name."""
+    contract: str
+    """What the Swift package asks of the bundle: one of `sdbuild.bundle.contracts`."""
     networks: tuple[Part, ...]
     """What the components do in the pipeline, in the order they run."""
     scheduler_overrides: dict[str, Any]

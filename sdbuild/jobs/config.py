@@ -31,7 +31,9 @@ class Wanted:
     folder: str
     """Inside the source."""
     model_class: str
-    weights: str
+    role: str
+    """Its part in the pipeline."""
+    source: str
     """Name of its source."""
 
 
@@ -63,5 +65,9 @@ class Config:
     vae_scale: float
     latent_channels: int
     tokens: int
+    image_sizes: int
+    """How many numbers on an image's size the denoiser takes, beside a pooled prompt; 0 for neither."""
+    latent_statistics: bool
+    """A mean and a deviation for each channel of the latent images, where a VAE has them, count."""
     precision: dict[str, str]
     """What is built of a VAE, where that is to be judged by its configuration."""

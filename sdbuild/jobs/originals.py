@@ -32,6 +32,8 @@ class Original:
 
     name: str
     kind: str
+    options: dict[str, Any]
+    """Of the kind."""
     part: Part
     """What it does in the pipeline."""
     inputs: tuple[str, ...]

@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 from sdbuild.job import Artifact, stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """The size of an image."""
+
+    height: int
+    """In pixels."""
+    width: int
+    vae_factor: int
+    """Pixels for one latent pixel, along each side."""
 
 
 @stage(
@@ -12,18 +26,15 @@ from sdbuild.job import Artifact, stage
     tools=("torch", "diffusers", "transformers"),
 )
 class Trace:
-    """``graph.json``. What does not apply to a component is None."""
+    """``graph.json``."""
 
     kind: str
     """Of the component."""
+    options: dict[str, Any]
+    """Of the kind."""
+    inputs: tuple[tuple[int | str, ...], ...]
+    """Shapes of its ports: sizes, and the names of those that the configuration tells."""
     config: Artifact
     """Its ``config.json``."""
-    height: int | None = None
-    """Of the image, in pixels."""
-    width: int | None = None
-    vae_factor: int | None = None
-    vae_scale: float | None = None
-    batch: int | None = None
-    """Of the UNet."""
-    tokens: int | None = None
-    """Length of a prompt."""
+    image: Image | None = None
+    """What a denoiser's latent image becomes, to be compared with its configuration."""

@@ -5,15 +5,18 @@ that part reaches neither library, and attention is chosen here. Weights are the
 ``torch.device("meta")``.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from __future__ import annotations
 
-from diffusers import AutoencoderKL, UNet2DConditionModel
-from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
-from transformers import CLIPConfig, CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPVisionConfig
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sdbuild.errors import SourceError, in_brief
 from sdbuild.sources.architectures import known_part
+
+if TYPE_CHECKING:  # each function imports what it makes: the libraries take seconds
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPVisionConfig
 
 Config = Mapping[str, Any]
 
@@ -24,6 +27,8 @@ _ATTENTION = "sdpa"  # transformers' own choice for CLIP, by torch's scaled_dot_
 
 def text_encoder(config: Config) -> CLIPTextModel | CLIPTextModelWithProjection:
     """The class that the configuration names."""
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
     projected = "CLIPTextModelWithProjection" in (config.get("architectures") or ())
     model_class = CLIPTextModelWithProjection if projected else CLIPTextModel
     known = _known(model_class, config)
@@ -32,29 +37,50 @@ def text_encoder(config: Config) -> CLIPTextModel | CLIPTextModelWithProjection:
 
 def unet(config: Config) -> UNet2DConditionModel:
     """The UNet."""
+    from diffusers import UNet2DConditionModel
+
     known = _known(UNet2DConditionModel, config)
     return _made(lambda: UNet2DConditionModel(**known), UNet2DConditionModel)
 
 
 def vae(config: Config) -> AutoencoderKL:
     """Both halves."""
+    from diffusers import AutoencoderKL
+
     known = _known(AutoencoderKL, config)
     return _made(lambda: AutoencoderKL(**known), AutoencoderKL)
 
 
 def safety_checker(
-    config: Config, model_class: type[StableDiffusionSafetyChecker] = StableDiffusionSafetyChecker
+    config: Config, model_class: type[StableDiffusionSafetyChecker] | None = None
 ) -> StableDiffusionSafetyChecker:
     """The safety checker, or a class made of it."""
+    from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
+    from transformers import CLIPConfig
+
     known = _known(StableDiffusionSafetyChecker, config)
-    seeing, above = known.pop("vision_config", None) or {}, known.pop("vision_config_dict", None)
+    vision = _vision(known.pop("vision_config", None), known.pop("vision_config_dict", None))
 
     def make() -> StableDiffusionSafetyChecker:
-        # As transformers has it, vision_config_dict stands above vision_config, with its defaults as well.
-        vision = seeing | (CLIPVisionConfig(**above).to_dict() if above is not None else {})
-        return model_class(CLIPConfig(vision_config=vision | {"attn_implementation": _ATTENTION}, **known))
+        given = vision() | {"attn_implementation": _ATTENTION}
+        return (model_class or StableDiffusionSafetyChecker)(CLIPConfig(vision_config=given, **known))
 
     return _made(make, StableDiffusionSafetyChecker)
+
+
+def vision_config(config: Config) -> CLIPVisionConfig:
+    """What a safety checker's configuration says of its vision model."""
+    from transformers import CLIPVisionConfig
+
+    vision = _vision(config.get("vision_config"), config.get("vision_config_dict"))
+    return _made(lambda: CLIPVisionConfig(**vision()), CLIPVisionConfig)
+
+
+def _vision(seeing: Config | None, above: Config | None) -> Callable[[], dict[str, Any]]:
+    """As transformers has it, vision_config_dict stands above vision_config, with its defaults as well."""
+    from transformers import CLIPVisionConfig
+
+    return lambda: {**(seeing or {}), **(CLIPVisionConfig(**above).to_dict() if above is not None else {})}
 
 
 def _made(make: Callable[[], T], model_class: type) -> T:

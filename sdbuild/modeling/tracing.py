@@ -21,7 +21,7 @@ from sdbuild.graphs import Graph, Node, Parameter, TensorType, Word, write_graph
 from sdbuild.graphs.graph import GETITEM, INPUT
 
 if TYPE_CHECKING:  # to trace takes none of the libraries that make components
-    from sdbuild.modeling.components import Component
+    from sdbuild.modeling.building import Component
 
 PREFIX = "model."
 """Under this name each component holds its model; the rest of a parameter's name is the checkpoint's, and the graph's."""

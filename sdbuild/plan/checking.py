@@ -60,6 +60,7 @@ def _originals(scope: Scope, sourcing: Sourcing) -> Node:
         Original(
             name=name,
             kind=each.kind,
+            options=scope.recipe.options(name),
             part=each.part(name),
             inputs=_names(scope, name)[0],
             outputs=_names(scope, name)[1],

@@ -24,6 +24,7 @@ def bundle(scope: Scope, sourcing: Sourcing, models: Mapping[str, tuple[Model, .
     denoisers = [name for name, each in scope.components.items() if each.role == "denoiser"]
     job = Bundle(
         pipeline=family.name,
+        contract=family.contract,
         networks=tuple(
             scope.components[name].part(name, [model.name for model in found]) for name, found in models.items()
         ),

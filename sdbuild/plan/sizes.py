@@ -51,20 +51,20 @@ class Estimates:
         return component.parameters if self._scale(component) == 1 else None
 
     def _source(self, component: Component) -> Source:
-        return sources(self._recipe)[component.weights]
+        return sources(self._recipe)[component.source]
 
     def _nominal(self, component: Component) -> int:
         """Bytes of the weight files in the component's folder, which other components of its source may share."""
         components = self._recipe.family.components.values()
-        place = component.weights, component.folder
-        return _HALF * sum(each.parameters for each in components if (each.weights, each.folder) == place)
+        place = component.source, component.folder
+        return _HALF * sum(each.parameters for each in components if (each.source, each.folder) == place)
 
     def _scale(self, component: Component) -> float:
         """How many times larger than usual this model is: local ones may be far smaller than their family's."""
         source = self._source(component)
         if source.remote:
             return 1
-        place = component.weights, component.folder
+        place = component.source, component.folder
         if place not in self._scales:
             files = weight_bytes_of(source, component.folder, self._recipe.model.variant)
             ratio = files / self._nominal(component)

@@ -24,9 +24,9 @@ class Sourcing:
         """The small files of all sources."""
         scope, recipe, family = self._scope, self._scope.recipe, self._scope.family
         components = scope.components.values()
-        encoders = [part for part in family.components.values() if part.role == "text_encoder"]
+        encoders, denoiser = family.text_encoders.values(), family.denoiser
         own = [*(each.folder for each in (*components, *encoders)), *family.tokenizers, family.scheduler]
-        vae, of_vae = recipe.model.vae, [each.folder for each in components if each.weights == "vae"]
+        vae, of_vae = recipe.model.vae, [each.folder for each in components if each.source == "vae"]
         return scope.node(
             Config(
                 source=source_facts(recipe.model.source, scope.files, ["", *own]),
@@ -34,7 +34,7 @@ class Sourcing:
                 allow_pickle=recipe.model.allow_pickle,
                 variant=recipe.model.variant,
                 components={
-                    name: Wanted(folder=each.folder, model_class=each.model_class, weights=each.weights)
+                    name: Wanted(folder=each.folder, model_class=each.model_class, role=each.role, source=each.source)
                     for name, each in scope.components.items()
                 },
                 pipeline=family.name,
@@ -45,6 +45,8 @@ class Sourcing:
                 vae_scale=family.vae_scale,
                 latent_channels=family.latent_channels,
                 tokens=family.tokens,
+                image_sizes=int(denoiser.options.get("image_sizes", 0)) if denoiser is not None else 0,
+                latent_statistics=family.latent_statistics,
                 precision=self._precision_to_judge,
             )
         )
@@ -72,9 +74,9 @@ class Sourcing:
         Components that lie in one folder of one source share it; it is called after the first of them.
         """
         scope, own = self._scope, self._scope.components[component]
-        place = own.weights, own.folder
-        first = next(name for name, each in scope.components.items() if (each.weights, each.folder) == place)
-        facts = source_facts(self._sources[own.weights], scope.files, [own.folder])
+        place = own.source, own.folder
+        first = next(name for name, each in scope.components.items() if (each.source, each.folder) == place)
+        facts = source_facts(self._sources[own.source], scope.files, [own.folder])
         job = Download(source=facts, files=self.of(first, "files.json"))
         return scope.node(job, first, scope.estimates.download(own))
 
@@ -85,8 +87,8 @@ class Sourcing:
 
     def tokenizer(self, component: str) -> Part | None:
         """That of a text encoder."""
-        encoders = [name for name, each in self._scope.components.items() if each.role == "text_encoder"]
-        return self.tokenizers[encoders.index(component)] if component in encoders else None
+        folder = self._scope.components[component].tokenizer
+        return self.config.part(folder) if folder is not None else None
 
     @property
     def scheduler(self) -> Part:

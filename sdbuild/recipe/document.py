@@ -116,6 +116,20 @@ def merge(base: Mapping, patch: Mapping) -> Mapping:
     return Mapping(entries, base.span, base.size + patch.size)
 
 
+def placed(tree: Mapping, span: Span) -> Mapping:
+    """The mapping as if all of it stood at one place of another file, which it was taken over from."""
+
+    def moved(each: Tree) -> Tree:
+        if isinstance(each, Mapping):
+            return placed(each, span)
+        if isinstance(each, Sequence):
+            return replace(each, items=tuple(map(moved, each.items)), span=replace(span, width=1))
+        return replace(each, span=span)
+
+    entries = {key: Entry(span, moved(entry.value)) for key, entry in tree.entries.items()}
+    return Mapping(entries, replace(span, width=1), tree.size)
+
+
 def find(tree: Mapping, path: Location) -> tuple[Span, Tree] | None:
     """The value at `path` with the span of its key (of itself, in a list); None when the file doesn't have it."""
     key = first_key(tree)

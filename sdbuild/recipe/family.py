@@ -4,40 +4,61 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
+from pydantic_core import InitErrorDetails
 
-from sdbuild.recipe.document import Mapping, find, parse
+from sdbuild.families import Recognition
+from sdbuild.recipe.document import Mapping, Scalar, describe, find, merge, parse, placed
 from sdbuild.recipe.fields import WHOLE, Resolution, ResolutionField, Strict, check_name, wrong
 from sdbuild.recipe.files import names_in, pipelines_folder, read_text, split_lines
 from sdbuild.recipe.problems import Problem, RecipeError, Span, allowed, display, report, suggestion
-from sdbuild.recipe.validation import load_model
+from sdbuild.recipe.validation import top_level, validate, without_explained
 from sdbuild.wiring import ROLES, SIGNALS, Part
 
 Precision = Literal["float16", "float32"]
 
-# What a port's shape may name: from the recipe and the family, or, the last three, from the models' configurations.
 DIMENSIONS = {
-    "batch": "the UNet's batch: 2 with classifier-free guidance in one call",
+    "batch": "the denoiser's batch: 2 with classifier-free guidance in one call",
     "tokens": "length of a prompt",
     "latent_channels": "channels of a latent image",
     "latent_height": "height / vae_factor",
     "latent_width": "width / vae_factor",
     "height": "image height in pixels",
     "width": "image width in pixels",
-    "hidden_size": "width of the text encoder itself",
-    "projection_dim": "width of the pooled prompt embedding",
-    "cross_attention_dim": "width of the prompt embedding that the UNet takes",
 }
+"""What the shape of any port may name: known from recipe and family. A component's own `dimensions` come to it."""
+_SPATIAL = {"latent_height", "latent_width", "height", "width"}
 
 
 def _dimension(value: str | int) -> str | int:
     if isinstance(value, bool) or (isinstance(value, int) and value < 1):
         raise wrong("a dimension is 1 or more")
-    if isinstance(value, str) and value not in DIMENSIONS:
-        raise wrong(f"unknown dimension '{value}'", *suggestion(value, DIMENSIONS), allowed(DIMENSIONS))
+    return value
+
+
+def _listed(package: str) -> list[str]:
+    """The modules of a package that is too heavy for this room, found without importing it."""
+    spec = find_spec(package)
+    assert spec is not None and spec.submodule_search_locations is not None
+    return sorted(each.name for each in iter_modules(spec.submodule_search_locations))
+
+
+def _kind(value: str) -> str:
+    kinds = _listed("sdbuild.modeling.components")
+    if value not in kinds:
+        raise wrong(f"no component is of the kind '{value}'", *suggestion(value, kinds), allowed(kinds))
+    return value
+
+
+def _contract(value: str) -> str:
+    contracts = _listed("sdbuild.bundle.contracts")
+    if value not in contracts:
+        raise wrong(f"no contract is called '{value}'", *suggestion(value, contracts), allowed(contracts))
     return value
 
 
@@ -74,22 +95,30 @@ class Component(Strict):
 
     folder: str = Field(min_length=1, description="Sub-folder of the source that holds its config and weights.")
     model_class: str = Field(min_length=1, description="Class that its config must name.")
-    kind: Literal[
-        "clip_text", "clip_text_pooled", "unet", "unet_xl", "vae_decoder", "vae_encoder", "safety_checker"
-    ] = Field(description="Wrapper that gives it the ports below.")
+    kind: Annotated[str, AfterValidator(_kind)] = Field(
+        description="What gives it the ports below: a file of sdbuild/modeling/components."
+    )
+    options: dict[str, bool | int | float | str] = Field(default={}, description="Options of the kind.")
+    dimensions: tuple[str, ...] = Field(
+        default=(), description="Dimensions that its ports may name besides, told by its configuration."
+    )
     role: Annotated[str, AfterValidator(_role)] = Field(description="Its part in the pipeline.")
+    tokenizer: str | None = Field(
+        default=None, min_length=1, description="Of a text encoder: the folder of its tokenizer."
+    )
     padding: str = Field(default="", description="Of a text encoder: the token that fills a short prompt up.")
+    tokens: int | None = Field(
+        default=None, ge=1, description="Of a text encoder: length of a prompt, where it is not the family's."
+    )
     swift_name: str = Field(pattern=r"^[A-Za-z0-9]+$", description="Name of its .mlmodelc in Resources.")
     description: str = Field(min_length=1, description="Shown by Xcode.")
     precision: Precision = Field(default="float16", description="Precision of weights and arithmetic.")
-    weights: Literal["source", "vae"] = Field(
-        default="source", description="vae: from the recipe's model.vae where it names one."
+    source: Literal["source", "vae"] = Field(
+        default="source", description="Where it comes from; vae: the recipe's model.vae where it names one."
     )
     optional: bool = Field(default=False, description="Built only when the recipe lists it.")
     chunkable: bool = Field(default=False, description="`chunk: true` cuts it in two.")
     attention: bool = Field(default=False, description="The recipe's attention variant applies.")
-    spatial: bool = Field(default=False, description="Its shapes depend on the image size.")
-    batched: bool = Field(default=False, description="The recipe's batch applies.")
     parameters: int = Field(gt=0, description="Nominal number of weights, for estimates.")
     embedding_parameters: int = Field(
         default=0,
@@ -98,6 +127,24 @@ class Component(Strict):
     )
     inputs: tuple[Port, ...] = Field(min_length=1, description="In the order of the Swift package.")
     outputs: tuple[Port, ...] = Field(min_length=1, description="In the order of the Swift package.")
+
+    @model_validator(mode="after")
+    def _known_dimensions(self) -> Component:
+        known = (*DIMENSIONS, *self.dimensions)
+        faults = [
+            InitErrorDetails(
+                type=wrong(f"unknown dimension '{name}'", *suggestion(name, known), allowed(known)),
+                loc=(side, number, "shape", index),
+                input=name,
+            )
+            for side in ("inputs", "outputs")
+            for number, port in enumerate(getattr(self, side))
+            for index, name in enumerate(port.shape)
+            if isinstance(name, str) and name not in known
+        ]
+        if faults:
+            raise ValidationError.from_exception_data("Component", faults)
+        return self
 
     def part(self, name: str, models: Iterable[str] = ()) -> Part:
         """What the component called ``name`` does in the pipeline; ``models`` compute it, chunks in their order."""
@@ -111,12 +158,39 @@ class Component(Strict):
         )
 
 
+class Recognise(Strict):
+    """By what a model is known to be of a family."""
+
+    pipelines: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        min_length=1,
+        description="Beginnings of the classes that model_index.json names; of several families that with the longest has it.",
+    )
+    other_pipelines: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        default=(), description="Beginnings of classes that begin so, too, and are not of the family."
+    )
+    says: dict[str, bool | int | str | None] = Field(
+        default={}, description="What config.json of the denoiser says only in this family; null: nothing."
+    )
+    meaning: str = Field(default="", description="The same in words, for messages: it …")
+    otherwise: str = Field(
+        default="",
+        description="Where a denoiser that says something else can't be of the family: what that means, it …",
+    )
+
+
 class Family(Strict):
     """A family of pipelines that share architecture, ports and names."""
 
     schema_version: Annotated[Literal[1], WHOLE] = Field(alias="schema", description="Version of the format.")
     name: Annotated[str, AfterValidator(check_name)] = Field(description="The file's name without suffix.")
+    like: str | None = Field(
+        default=None, description="Another family beside this one, which says what this one does not; mappings merge."
+    )
     title: str = Field(min_length=1, description="What people call it.")
+    contract: Annotated[str, AfterValidator(_contract)] = Field(
+        description="What the Swift package asks of the bundle: a file of sdbuild/bundle/contracts."
+    )
+    recognise: Recognise = Field(description="By what a model is known to be of the family.")
     vae_factor: int = Field(ge=1, description="Image pixels for one latent pixel, along each side.")
     unet_factor: int = Field(
         ge=1, description="What a latent side must be a multiple of: 2 for each time the usual UNet halves it."
@@ -127,6 +201,10 @@ class Family(Strict):
         default=(),
         description="VAE sources known not to overflow in float16; they are built so though `precision` says float32.",
     )
+    latent_statistics: bool = Field(
+        default=False,
+        description="A mean and a deviation for each channel of the latent images count, where a VAE has them.",
+    )
     default_resolution: ResolutionField = Field(description="Image size when the recipe gives none.")
     batches: tuple[int, ...] = Field(
         min_length=1, description="UNet batches the Swift package can run; first: default."
@@ -135,7 +213,6 @@ class Family(Strict):
         description="Attention variant for the Neural Engine when the recipe names none."
     )
     tokens: int = Field(ge=1, description="Length of a prompt in tokens.")
-    tokenizers: tuple[str, ...] = Field(min_length=1, description="Tokenizer folders; the first one goes to Resources.")
     scheduler: str = Field(min_length=1, description="Scheduler folder.")
     scheduler_overrides: dict[str, int | float | bool | str] = Field(
         default={}, description="What a scheduler is made with, whatever the model's configuration says."
@@ -149,6 +226,26 @@ class Family(Strict):
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise wrong(f"two components are called {twice[0]} in Swift")
         return components
+
+    @property
+    def recognition(self) -> Recognition:
+        """By what its models are known, for those who know no recipes."""
+        return Recognition(title=self.title, **self.recognise.model_dump())
+
+    @property
+    def text_encoders(self) -> dict[str, Component]:
+        """In the order they run."""
+        return {name: part for name, part in self.components.items() if part.role == "text_encoder"}
+
+    @property
+    def denoiser(self) -> Component | None:
+        """The network that predicts noise."""
+        return next((part for part in self.components.values() if part.role == "denoiser"), None)
+
+    @property
+    def tokenizers(self) -> tuple[str, ...]:
+        """Tokenizer folders; the first one goes to Resources."""
+        return tuple(dict.fromkeys(part.tokenizer for part in self.components.values() if part.tokenizer is not None))
 
     @property
     def default_components(self) -> tuple[str, ...]:
@@ -176,16 +273,58 @@ def load_family(name: str) -> Family:
     return load_family_file(pipelines_folder() / f"{name}.yaml")
 
 
+def every_family() -> dict[str, Family]:
+    """All families that come with sdbuild, by name. Raises RecipeError."""
+    return {name: load_family(name) for name in names_in(pipelines_folder())}
+
+
 @functools.cache
 def load_family_file(path: Path) -> Family:
     """A family from any file. Raises RecipeError with every problem in it."""
-    family = load_model(Family, path)
-    if family.name != path.stem:
-        text = read_text(path)
-        tree, _ = parse(text)
-        place = find(tree, ("name",)) if isinstance(tree, Mapping) else None
-        span = place[1].span if place else Span(0, 0, 1)
-        notes = (f"write name: {path.stem}, or rename the file",)
-        problem = Problem(span, "a family is called what its file is called", notes)
-        raise report([problem], display(path), split_lines(text))
+    text = read_text(path)
+    tree, problems = parse(text)
+    mapping = top_level(tree, problems)
+    whole = _with_base(mapping, path, problems) if mapping is not None else None
+    family = None
+    if whole is not None:
+        family, more, _ = validate(Family, whole)
+        problems = [*without_explained(problems, more), *more]
+        if family is not None and not problems and family.name != path.stem:
+            place = find(whole, ("name",))
+            span = place[1].span if place else Span(0, 0, 1)
+            notes = (f"write name: {path.stem}, or rename the file",)
+            problems.append(Problem(span, "a family is called what its file is called", notes))
+    if family is None or problems:
+        raise report(problems, display(path), split_lines(text))
     return family
+
+
+_OWN = ("name", "title", "like")
+"""Keys that a family does not have from another."""
+
+
+def _with_base(own: Mapping, path: Path, problems: list[Problem]) -> Mapping | None:
+    """A family with what it leaves out as in the one beside it that it is ``like``, placed where that is named: since the
+    other is valid by itself, whatever is wrong is wrong here. None where there is no other.
+    """
+    entry = own.entries.get("like")
+    if entry is None:
+        return own
+    others = [name for name in names_in(path.parent) if name != path.stem]
+    name = entry.value.value if isinstance(entry.value, Scalar) else None
+    if not isinstance(name, str) or name not in others:
+        notes = (*(suggestion(name, others) if isinstance(name, str) else ()), allowed(others))
+        problems.append(
+            Problem(entry.value.span, f"'like' can't be {describe(entry.value)}: no such family is here", notes)
+        )
+        return None
+    base = path.with_name(f"{name}.yaml")
+    tree, _ = parse(read_text(base))
+    if isinstance(tree, Mapping) and "like" in tree.entries:
+        notes = (f"name the family that '{name}' is like, or write all keys",)
+        problems.append(Problem(entry.value.span, f"'{name}' is itself like another family", notes))
+        return None
+    load_family_file(base)  # it says what is wrong with itself
+    assert isinstance(tree, Mapping)
+    inherited = {key: each for key, each in tree.entries.items() if key not in _OWN}
+    return merge(placed(Mapping(inherited, own.span), entry.key), own)

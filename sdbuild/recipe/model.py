@@ -78,7 +78,7 @@ class Recipe(Strict):
 
     def source_of(self, component: str) -> Source:
         """Where the weights and the config of a component come from."""
-        if self.family.components[component].weights == "vae" and self.model.vae is not None:
+        if self.family.components[component].source == "vae" and self.model.vae is not None:
             return self.model.vae
         return self.model.source
 
@@ -110,13 +110,23 @@ class Recipe(Strict):
         ports = {"inputs": settle(component.inputs), "outputs": settle(component.outputs)}
         return component.model_copy(update={"precision": precision, **ports})
 
-    @property
-    def dimensions(self) -> dict[str, int]:
-        """The dimensions of port shapes that are known before the model's configuration is read."""
+    def options(self, name: str) -> dict[str, bool | int | float | str]:
+        """The options of a component's kind: the family's, and for a VAE what apps multiply latent images by."""
+        component = self.family.components[name]
+        scale = {"vae_scale": self.family.vae_scale} if component.role in ("decoder", "encoder") else {}
+        return {**component.options, **scale}
+
+    def shape(self, component: str, port: Port) -> tuple[int | str, ...]:
+        """A port's shape, as far as it is known before the component's configuration is read."""
+        known = self.dimensions(component)
+        return tuple(known.get(size, size) if isinstance(size, str) else size for size in port.shape)
+
+    def dimensions(self, component: str) -> dict[str, int]:
+        """The dimensions of a component's ports that are known before its configuration is read."""
         factor = self.family.vae_factor
         return {
             "batch": self.batch,
-            "tokens": self.family.tokens,
+            "tokens": self.family.components[component].tokens or self.family.tokens,
             "latent_channels": self.family.latent_channels,
             "latent_height": self.resolution.height // factor,
             "latent_width": self.resolution.width // factor,
@@ -191,7 +201,7 @@ def _precisions(family: Family, vae: Source) -> dict[str, Precision]:
     """What the family says, but float16 for a VAE that is known to bear it or, on this machine, says so itself."""
 
     def usual(component: Component) -> Precision:
-        if component.precision == "float32" and component.weights == "vae":
+        if component.precision == "float32" and component.source == "vae":
             safe = vae.id in family.vae_float16_safe or bears_float16(vae, component.folder)
             return "float16" if safe else "float32"
         return component.precision

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from sdbuild.families import mismatch
 from sdbuild.recipe.document import Location
-from sdbuild.recipe.family import Component, Family
+from sdbuild.recipe.family import Family, every_family
 from sdbuild.recipe.fields import EVERYTHING
 from sdbuild.recipe.local import local_config
 from sdbuild.recipe.model import Recipe
@@ -45,9 +45,14 @@ def _source(source: Source, at: Location, needs: str) -> Iterator[Finding]:
 @rule("model", "pipeline")
 def model_is_of_the_family(recipe: Recipe, _written: WrittenRecipe) -> Iterator[Finding]:
     """The UNet of a local model tells which family it is of; that of a hub model is for the first stage to look at."""
-    unet = _unet(recipe.family)
-    config = local_config(recipe.model.source, unet.folder)
-    if config.get("_class_name") == unet.model_class and (wrong := mismatch(config, recipe.family.name)):
+    denoiser = recipe.family.denoiser
+    if denoiser is None:
+        return
+    config = local_config(recipe.model.source, denoiser.folder)
+    if config.get("_class_name") != denoiser.model_class:
+        return
+    families = {name: family.recognition for name, family in every_family().items()}
+    if wrong := mismatch(config, recipe.family.name, families):
         message = f"{recipe.model.source.name}: {wrong[0]}, but the recipe says `pipeline: {recipe.family.name}`"
         yield Finding(message, (("pipeline",),), (wrong[1],))
 
@@ -55,7 +60,7 @@ def model_is_of_the_family(recipe: Recipe, _written: WrittenRecipe) -> Iterator[
 @rule("model", "components", "pipeline")
 def vae_is_used(recipe: Recipe, written: WrittenRecipe) -> Iterator[Finding]:
     """Another VAE must be for something."""
-    users = [name for name, component in recipe.family.components.items() if component.weights == "vae"]
+    users = [name for name, component in recipe.family.components.items() if component.source == "vae"]
     if written.model.vae is not None and not any(name in recipe.components for name in users):
         yield Finding(
             "a VAE is named, but nothing is built from it",
@@ -163,7 +168,7 @@ def resolution_fits(recipe: Recipe, _written: WrittenRecipe) -> Iterator[Finding
 def sizes_are_told(recipe: Recipe, _written: WrittenRecipe) -> Iterator[Finding]:
     """The Swift package tells SDXL's UNet of one number for both sides (``originalSize``, ``targetSize``)."""
     size = recipe.resolution
-    told = any(recipe.family.components[name].kind == "unet_xl" for name in recipe.components)
+    told = any(port.carries == "sizes" for name in recipe.components for port in recipe.family.components[name].inputs)
     if told and size.width != size.height:
         yield Finding(
             f"the app can't tell the UNet that images are {size}: the Swift package has one number for both sides, 1024 unless "
@@ -182,7 +187,9 @@ _MOST_BLOCKS = 8  # more is no UNet, as a stage will tell
 
 def _halvings(source: Source, family: Family) -> int:
     """How often a local UNet halves its latent image; 0 where its configuration can't be read, which a stage will tell."""
-    blocks = local_config(source, _unet(family).folder).get("down_block_types")
+    if family.denoiser is None:
+        return 0
+    blocks = local_config(source, family.denoiser.folder).get("down_block_types")
     return len(blocks) - 1 if isinstance(blocks, list) and 1 <= len(blocks) <= _MOST_BLOCKS else 0
 
 
@@ -196,8 +203,3 @@ def batch_fits(recipe: Recipe, _written: WrittenRecipe) -> Iterator[Finding]:
             (("batch",),),
             (allowed(recipe.family.batches),),
         )
-
-
-def _unet(family: Family) -> Component:
-    (unet,) = (component for component in family.components.values() if component.role == "denoiser")
-    return unet

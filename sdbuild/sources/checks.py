@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sdbuild.errors import SourceError
-from sdbuild.families import TITLES, mismatch
+from sdbuild.families import Families, advice, families_of, mismatch
 from sdbuild.sources.base import shown
 from sdbuild.sources.configs import class_of
 
@@ -44,36 +44,39 @@ _OPTIONS: dict[str, tuple[Any, ...]] = {
 """What some options of a UNet may say, the default first. Else it takes more than a latent image, a time and a prompt (such as
 the guidance of a consistency model, by ``time_cond_proj_dim``, or boxes to draw in, by a gated ``attention_type``), or brings
 them to its blocks in another way."""
-_IMAGE_SIZES = 6  # numbers in time_ids: original size, corner of the crop, size to draw
-_PIPELINES = ("StableDiffusion", "LatentConsistencyModel")
-_OTHER_PIPELINES = ("StableDiffusion3", "StableDiffusionUpscale", "StableDiffusionLatentUpscale")
 
 
-def check_index(source: str, index: Config) -> None:
+def check_index(source: str, index: Config, families: Families) -> None:
     """The pipeline that model_index.json names against those that can be built."""
     found = class_of(index) or "no class"
-    if not found.startswith(_PIPELINES) or found.startswith(_OTHER_PIPELINES):
+    if not families_of(found, families):
         raise SourceError(
             f"{source}: model_index.json names {found}, which can't be built; name a model of one of the pipelines "
-            f"{', '.join(TITLES)}"
+            f"{', '.join(families)}"
         )
     if "Inpaint" in found:
         raise _other_task(source, f"an inpainting model: model_index.json names {found}")
 
 
-def check_pipeline(source: str, index: Config, unet: Config | None, family: str, latent_channels: int) -> None:
+def check_pipeline(
+    source: str, index: Config, unet: Config | None, family: str, families: Families, latent_channels: int
+) -> None:
     """model_index.json and, where there is one to look at, the UNet's config against the recipe's pipeline."""
     found = class_of(index)
     if unet is not None:
         _check_unet(source, unet, family, latent_channels)
-    if found.startswith("StableDiffusionXL") != (family == "sdxl"):
-        right = "write `pipeline: sdxl`" if family != "sdxl" else "write `pipeline: sd1` or `pipeline: sd2`"
+        if wrong := mismatch(unet, family, families):
+            raise SourceError(f"{source}: {wrong[0]}, but the recipe says `pipeline: {family}`; {wrong[1]}")
+    right = families_of(found, families)
+    if family not in right:
         raise SourceError(
-            f"{source}: model_index.json names {found}, but the recipe says `pipeline: {family}`; {right}"
+            f"{source}: model_index.json names {found}, but the recipe says `pipeline: {family}`; {advice(right)}"
         )
 
 
 def _check_unet(source: str, config: Config, family: str, latent_channels: int) -> None:
+    if class_of(config) != "UNet2DConditionModel":
+        return
     channels = config.get("in_channels", 4)
     if channels != latent_channels:
         if channels in _TASKS and config.get("out_channels", 4) == latent_channels:
@@ -90,8 +93,6 @@ def _check_unet(source: str, config: Config, family: str, latent_channels: int) 
             f"{source}: the UNet is of a kind that can't be built (its config.json has {', '.join(dict.fromkeys(odd))}); name "
             f"a text-to-image model of `pipeline: {family}`"
         )
-    if wrong := mismatch(config, family):
-        raise SourceError(f"{source}: {wrong[0]}, but the recipe says `pipeline: {family}`; {wrong[1]}")
 
 
 def check_tokens(source: str, folder: str, config: Config, family: str, tokens: int) -> None:
@@ -104,15 +105,17 @@ def check_tokens(source: str, folder: str, config: Config, family: str, tokens: 
         )
 
 
-def check_vae(source: str, config: Config, family: str, vae_factor: int, latent_channels: int) -> None:
-    """The VAE's factor and channels against the family."""
+def check_vae(
+    source: str, config: Config, family: str, vae_factor: int, latent_channels: int, latent_statistics: bool
+) -> None:
+    """The VAE's factor and channels against the family, whose pipelines may heed ``latent_statistics``."""
     factor = 2 ** (len(config.get("block_out_channels", [64])) - 1)
     if factor != vae_factor:
         raise SourceError(
             f"{source}: the VAE makes one latent pixel of {factor:g}x{factor:g}, and `pipeline: {family}` wants "
             f"{vae_factor}x{vae_factor}; name a VAE of that pipeline"
         )
-    if family == "sdxl" and config.get("latents_mean") is not None and config.get("latents_std") is not None:
+    if latent_statistics and config.get("latents_mean") is not None and config.get("latents_std") is not None:
         raise SourceError(
             f"{source}: the VAE has a mean and a scale for each channel of its latent images (latents_mean and latents_std in "
             "its config.json), and apps have one scale for all; name a model without them"
@@ -125,13 +128,13 @@ def check_vae(source: str, config: Config, family: str, vae_factor: int, latent_
         )
 
 
-def check_refiner(source: str, index: Config, unet: Config, encoders: Encoders) -> None:
-    """Whether the UNet of Stable Diffusion XL is a refiner's: with an aesthetic score where the base has the size to draw, it
-    takes five numbers beside the prompt and not six, and the second text encoder's prompts alone.
+def check_refiner(source: str, index: Config, unet: Config, encoders: Encoders, image_sizes: int) -> None:
+    """Whether a UNet that should take ``image_sizes`` numbers is a refiner's: with an aesthetic score where the base has the
+    two of the size to generate, it takes one less, and the second text encoder's prompts alone.
     """
-    if unet.get("addition_embed_type") != "text_time":
+    if not image_sizes:
         return
-    base, refiner = (_pooled(unet, numbers) for numbers in (_IMAGE_SIZES, _IMAGE_SIZES - 1))
+    base, refiner = (_pooled(unet, numbers) for numbers in (image_sizes, image_sizes - 1))
     given = list(encoders.values())[-1] if encoders else None
     said = {given["projection_dim"]} if given else {unet.get("cross_attention_dim", _UNET_ATTENDS_TO)}
     if index.get("requires_aesthetics_score") is True or (refiner in said and base not in said):
@@ -141,8 +144,9 @@ def check_refiner(source: str, index: Config, unet: Config, encoders: Encoders) 
         )
 
 
-def check_prompt_width(source: str, unet: Config, encoders: Encoders) -> None:
-    """The text encoders' widths, side by side, against what the UNet attends to, and of SDXL's second the pooled output's.
+def check_prompt_width(source: str, unet: Config, encoders: Encoders, image_sizes: int) -> None:
+    """The text encoders' widths, side by side, against what the UNet attends to, and the last one's pooled output against what
+    it takes beside ``image_sizes`` numbers.
 
     ``encoders``, in the family's order, has None for one that the source lacks.
     """
@@ -159,7 +163,7 @@ def check_prompt_width(source: str, unet: Config, encoders: Encoders) -> None:
             "of different models: name a source whose parts belong together"
         )
     name, last = list(encoders.items())[-1]
-    pooled = _pooled(unet, _IMAGE_SIZES)
+    pooled = _pooled(unet, image_sizes) if image_sizes else None
     if last is not None and pooled is not None and last["projection_dim"] != pooled:
         raise SourceError(
             f"{source}: {name} gives {last['projection_dim']} numbers for a whole prompt, and the UNet takes {pooled} beside "

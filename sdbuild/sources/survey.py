@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sdbuild.errors import SourceError
+from sdbuild.families import Families
 from sdbuild.sources import checks
 from sdbuild.sources.base import Source, read_json
 from sdbuild.sources.card import read_card
@@ -21,35 +22,31 @@ Config = dict[str, Any]
 
 @dataclass(frozen=True)
 class Wanted:
-    """One model of a pipeline, as the recipe's family describes it.
-
-    ``folder`` inside the source, ``model_class`` that its config must name, and whether it comes from the pipeline ("source")
-    or from another VAE where the recipe names one ("vae").
-    """
+    """One model of a pipeline, as the recipe's family describes it."""
 
     folder: str
+    """Inside its source."""
     model_class: str
-    weights: str = "source"
+    """That its config must name."""
+    role: str
+    """Its part in the pipeline, see `sdbuild.wiring`."""
+    source: str = "source"
+    """"source": the pipeline; "vae": another VAE where the recipe names one."""
 
     @property
     def is_text_encoder(self) -> bool:
         """Encodes prompts."""
-        return self.model_class.startswith("CLIPText")
+        return self.role == "text_encoder"
 
     @property
-    def of_transformers(self) -> bool:
-        """Saved as transformers saves its models; the others are as diffusers does."""
-        return self.is_text_encoder or self.model_class.endswith("SafetyChecker")
-
-    @property
-    def is_unet(self) -> bool:
-        """Denoises."""
-        return self.model_class.startswith("UNet")
+    def is_denoiser(self) -> bool:
+        """Predicts noise."""
+        return self.role == "denoiser"
 
     @property
     def is_vae(self) -> bool:
         """Between pixels and latent images."""
-        return self.model_class.startswith("Autoencoder")
+        return self.role in ("decoder", "encoder")
 
 
 @dataclass(frozen=True)
@@ -65,6 +62,10 @@ class Family:
     tokens: int
     encoders: Mapping[str, str]
     """Folder → class of all its text encoders, built or not."""
+    image_sizes: int = 0
+    """How many numbers on an image's size its denoiser takes, beside a pooled prompt; 0 for neither."""
+    latent_statistics: bool = False
+    """A mean and a deviation for each channel of the latent images, where a VAE has them, count."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +77,18 @@ class _Found:
     folder: str
     config: Config
 
+    @property
+    def of_transformers(self) -> bool:
+        """Saved as transformers saves its models; the others are as diffusers does."""
+        return "_class_name" not in self.config
+
 
 def survey(
     pipeline: Source,
     vae: Source | None,
     models: Mapping[str, Wanted],
     family: Family,
+    families: Families,
     allow_pickle: bool,
     progress: Callable[[int, int], None],
     warn: Callable[[str], None] = lambda text: None,
@@ -107,7 +114,7 @@ def survey(
     texts: dict[str, str] = {}
     index = read_json(pipeline, "model_index.json")
     texts["model_index.json"] = canonical(index)
-    found = _find_all(pipeline, vae, wanted, index, family)
+    found = _find_all(pipeline, vae, wanted, index, family, families)
     progress(1 + len(found), steps)
     for model in found:
         if model.wanted.is_vae and precision:
@@ -133,7 +140,7 @@ def survey(
     if variant is not None:
         _check_variant(found, variant)
     for number, model in enumerate(found):
-        files = choose_weights(model.source, model.folder, model.wanted.of_transformers, allow_pickle, variant)
+        files = choose_weights(model.source, model.folder, model.of_transformers, allow_pickle, variant)
         check_weights(model.source, files)
         record = {"commit": model.source.commit, "files": [file.record() for file in files]}
         for name in (name for name, each in models.items() if each == model.wanted):
@@ -147,7 +154,7 @@ def survey(
 
 def _check_variant(found: list[_Found], variant: str) -> None:
     """At least one model must have the variant that is asked for; it is common that only the UNet does."""
-    known = {model.wanted.folder: variants(model.source, model.folder, model.wanted.of_transformers) for model in found}
+    known = {model.wanted.folder: variants(model.source, model.folder, model.of_transformers) for model in found}
     if not any(variant in names for names in known.values()):
         there = "; ".join(f"{folder}: {', '.join(sorted(names))}" for folder, names in known.items() if names)
         raise SourceError(
@@ -157,33 +164,40 @@ def _check_variant(found: list[_Found], variant: str) -> None:
 
 
 def _find_all(
-    pipeline: Source, vae: Source | None, models: list[Wanted], index: Config, family: Family
+    pipeline: Source, vae: Source | None, models: list[Wanted], index: Config, family: Family, families: Families
 ) -> list[_Found]:
     """The models' configurations, checked one by one and against each other."""
-    checks.check_index(pipeline.name, index)
-    # The UNet first, if there is one: it tells best what pipeline this is.
-    unets = [wanted for wanted in models if wanted.is_unet and _config(wanted.folder) in pipeline.files]
+    checks.check_index(pipeline.name, index, families)
+    # The denoiser first, if there is one: it tells best what pipeline this is.
+    unets = [wanted for wanted in models if wanted.is_denoiser and _config(wanted.folder) in pipeline.files]
     found = {wanted: _find(pipeline, vae, wanted, index) for wanted in unets}
     unet = found[unets[0]].config if unets else None
-    checks.check_pipeline(pipeline.name, index, unet, family.name, family.latent_channels)
+    checks.check_pipeline(pipeline.name, index, unet, family.name, families, family.latent_channels)
     if unet is not None:
         encoders = _encoders(pipeline, vae, models, index, family, found)
-        checks.check_refiner(pipeline.name, index, unet, encoders)
-        checks.check_prompt_width(pipeline.name, unet, encoders)
+        checks.check_refiner(pipeline.name, index, unet, encoders, family.image_sizes)
+        checks.check_prompt_width(pipeline.name, unet, encoders, family.image_sizes)
     for wanted in models:
         model = found[wanted] = found.get(wanted) or _find(pipeline, vae, wanted, index)
         name = model.source.name
         if wanted.is_text_encoder:
             checks.check_tokens(name, model.folder, model.config, family.name, family.tokens)
         if wanted.is_vae:
-            checks.check_vae(name, model.config, family.name, family.vae_factor, family.latent_channels)
+            checks.check_vae(
+                name,
+                model.config,
+                family.name,
+                family.vae_factor,
+                family.latent_channels,
+                family.latent_statistics,
+            )
     return [found[wanted] for wanted in models]
 
 
 def _find(pipeline: Source, vae: Source | None, wanted: Wanted, index: Config) -> _Found:
     """A model in its source; one of a single model may have no folder for it."""
     source, folder = pipeline, wanted.folder
-    if wanted.weights == "vae" and vae is not None:
+    if wanted.source == "vae" and vae is not None:
         source = vae
         folder = folder if _config(folder) in source.files else ""
     if _config(folder) not in source.files:

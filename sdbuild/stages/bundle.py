@@ -47,7 +47,7 @@ def run(job: Bundle, place: Place) -> None:
 def _expectations(job: Bundle) -> Expectations:
     decoders = [each for each in job.components.values() if "VAEDecoder" in each.models]
     return Expectations(
-        job.pipeline,
+        job.contract,
         height=job.sizes.height,
         width=job.sizes.width,
         vae_factor=job.sizes.vae_factor,

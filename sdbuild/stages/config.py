@@ -3,6 +3,7 @@
 from dataclasses import asdict
 
 from sdbuild.jobs.config import Config
+from sdbuild.recipe.family import every_family
 from sdbuild.sources import SourceError, open_source
 from sdbuild.sources.survey import Family, Wanted, survey
 from sdbuild.stages import Place
@@ -19,15 +20,20 @@ def run(job: Config, place: Place) -> None:
         job.scheduler,
         job.tokens,
         job.encoders,
+        job.image_sizes,
+        job.latent_statistics,
     )
     source, vae = open_source(asdict(job.source)), open_source(asdict(job.vae)) if job.vae is not None else None
-    wanted = {name: Wanted(each.folder, each.model_class, each.weights) for name, each in job.components.items()}
+    wanted = {
+        name: Wanted(each.folder, each.model_class, each.role, each.source) for name, each in job.components.items()
+    }
     try:
         texts = survey(
             source,
             vae,
             wanted,
             family,
+            {name: each.recognition for name, each in every_family().items()},
             job.allow_pickle,
             lambda done, total: place.progress(done, total, "files"),
             place.warn,

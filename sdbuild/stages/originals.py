@@ -26,6 +26,7 @@ def run(job: Originals, place: Place) -> None:
         Subject(
             name=each.name,
             kind=each.kind,
+            options=each.options,
             part=each.part,
             inputs=each.inputs,
             outputs=each.outputs,

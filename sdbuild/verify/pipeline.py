@@ -1,7 +1,7 @@
 """The components of one pipeline, and the way through them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,8 @@ class Subject(Made):
     """Its ``config.json``."""
     kind: str = ""
     """Of `sdbuild.modeling.components`; "" where the original is not run."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Of the kind."""
     weights: Path | None = None
     """The folder of its weight files; None where the original is not run."""
     tokenizer: Path | None = None
@@ -124,11 +126,11 @@ class Pipeline:
         """Normal numbers in the form of two conditions, for a denoiser that is built without its text encoders."""
         config, random = self._config(denoiser), np.random.RandomState(self.drawing.seed)
         given: dict[str, tuple[int, ...]] = {"hidden": (2, _context_width(config), 1, self.drawing.tokens)}
-        if denoiser.input("pooled"):
-            pooled = config["projection_class_embeddings_input_dim"] - 6 * config["addition_time_embed_dim"]
-            given["pooled"] = (2, pooled)
-        drawn = {signal: random.standard_normal(shape).astype(np.float32) for signal, shape in given.items()}
         sizes = size_condition(self.facts)
+        if denoiser.input("pooled"):
+            numbers = sum(array.size for array in sizes.values()) * config["addition_time_embed_dim"]
+            given["pooled"] = (2, config["projection_class_embeddings_input_dim"] - numbers)
+        drawn = {signal: random.standard_normal(shape).astype(np.float32) for signal, shape in given.items()}
         return [{signal: array[row : row + 1] for signal, array in drawn.items()} | sizes for row in range(2)]
 
     def _config(self, part: Part) -> dict[str, Any]:

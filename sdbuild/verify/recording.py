@@ -43,7 +43,7 @@ class Originals:
         subject = self._pipeline.subject(part)
         assert subject.weights is not None
         with telling_of(subject.name):
-            original = Reference(subject.kind, subject.config, subject.weights, self._pipeline.facts.vae_scale)
+            original = Reference(subject.kind, subject.config, subject.weights, subject.options)
 
         def run(given: Mapping[str, Array]) -> dict[str, Array]:
             with telling_of(subject.name):
@@ -93,7 +93,7 @@ def _encoded(pipeline: Pipeline, decoder: Part, image: Array) -> Array:
     """An image's mean latent: the library's VAE has both halves, and the one that is not built serves here all the same."""
     subject = pipeline.subject(decoder)
     assert subject.weights is not None
-    other = Reference("vae_encoder", subject.config, subject.weights, pipeline.facts.vae_scale)
+    other = Reference("vae_encoder", subject.config, subject.weights, subject.options)
     return other([image])[0][:, : pipeline.facts.latent_channels]
 
 

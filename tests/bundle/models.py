@@ -15,6 +15,7 @@ from sdbuild.coreml.blob import BlobType, BlobWriter
 from sdbuild.coreml.compiler import compile_package
 from sdbuild.coreml.package import WEIGHT_FILE, write_package
 from sdbuild.coreml.proto import FeatureTypes_pb2, MIL_pb2, Model_pb2
+from sdbuild.recipe import load_family
 
 _ARRAY = FeatureTypes_pb2.ArrayFeatureType
 _TYPES = {
@@ -133,7 +134,7 @@ def old(models: dict[str, Interface]) -> dict[str, Interface]:
 
 def expectations(pipeline: str, **more: Any) -> Expectations:
     """For the models above."""
-    return Expectations(pipeline, **{**SIZES, "batch": 2, **more})
+    return Expectations(load_family(pipeline).contract, **{**SIZES, "batch": 2, **more})
 
 
 class Workshop:

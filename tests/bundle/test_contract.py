@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sdbuild.bundle.compiled import read_compiled
-from sdbuild.bundle.contract import ContractError, check_resources
+from sdbuild.bundle.contract import ContractError, Expectations, check_resources
 from sdbuild.errors import UserError
 from tests.bundle import models
 from tests.bundle.broken import INTERFACES, PIPELINES, reshape, retype
@@ -162,8 +162,8 @@ def test_a_vae_made_for_float16_may_compute_in_it(workshop: Workshop, tmp_path: 
     assert lines(folder, "sdxl", float16_vae=True) == []
 
 
-def test_an_unknown_pipeline_and_a_missing_folder_are_the_callers_errors(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no contract for the pipeline 'sd9'"):
-        check_resources(tmp_path, expectations("sd9"))
+def test_an_unknown_contract_and_a_missing_folder_are_the_callers_errors(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no contract 'sd9'"):
+        check_resources(tmp_path, Expectations("sd9"))
     with pytest.raises(UserError, match="no such folder"):
         check_resources(tmp_path / "Resources", expectations("sd1"))

@@ -28,7 +28,7 @@ def test_sd_with_all_that_is_optional_whole_and_in_chunks(tmp_path: Path) -> Non
     build(tmp_path, "safety_checker", CHECKER, "SafetyChecker")
     package, _, _ = convert_component(tmp_path, "unet", UNET)
     compile_package(package.path, resources / "Unet.mlmodelc")
-    expectations = Expectations("sd1", **SIZE, models=["VAEEncoder", "SafetyChecker"])
+    expectations = Expectations("stable_diffusion", **SIZE, models=["VAEEncoder", "SafetyChecker"])
     assert check_resources(resources, expectations) == []
 
     parts = [tmp_path / f"UnetChunk{number}.mlpackage" for number in (1, 2)]
@@ -43,4 +43,4 @@ def test_a_vae_in_float32_has_no_float16_in_it(tmp_path: Path) -> None:
     del models["VAEDecoder"]
     resources = Workshop(tmp_path).folder(tmp_path / "Resources", models)
     build(tmp_path, "vae_decoder", VAE, "VAEDecoder", "float32")
-    assert check_resources(resources, Expectations("sdxl", **SIZE)) == []
+    assert check_resources(resources, Expectations("stable_diffusion_xl", **SIZE)) == []

@@ -16,10 +16,9 @@ from sdbuild.coreml.compiler import compile_package
 from sdbuild.coreml.convert import Metadata, Port, convert
 from sdbuild.graphs import read_graph
 from sdbuild.modeling.checkpoint import Checkpoint, read_config
-from sdbuild.modeling.components import Shape
 from sdbuild.opset import Opset
 from sdbuild.recipe import load_family
-from tests.architectures import CHECKER, TEXT, TEXT_XL, UNET_XL, VAE, make
+from tests.architectures import CHECKER, TEXT, TEXT_XL, UNET_XL, VAE, Shape, make
 from tests.once import traced
 
 MODEL = Path(__file__).parents[2] / "sdbuild" / "shapes" / "model"

@@ -16,10 +16,9 @@ import torch
 from sdbuild.coreml.convert import Metadata, Port, convert
 from sdbuild.errors import UserError
 from sdbuild.graphs import TensorType, as_text, read_graph, write_graph
-from sdbuild.modeling.components import Shape, build
 from sdbuild.modeling.tracing import PREFIX, graph_of, trace
 from sdbuild.opset import Opset
-from tests.architectures import CONFIGS
+from tests.architectures import CONFIGS, Shape, build
 
 SHAPE = Shape(height=64, width=64, batch=2)
 

@@ -14,6 +14,7 @@ from transformers import CLIPTokenizer
 from sdbuild.bundle.compiled import read_compiled
 from sdbuild.bundle.contract import Expectations, check_resources
 from sdbuild.generate import Pipeline
+from sdbuild.modeling import components
 from sdbuild.recipe import Recipe
 from tests.matrix.models import SHAPES, Model, library
 
@@ -28,16 +29,16 @@ _TYPES = {"float16": "Float16", "float32": "Float32"}
 
 def recipe(model: Model, batch: int, system: str, variants: Sequence[str]) -> dict[str, Any]:
     """Every component of a model that lies beside the recipe, in every variant, and what is asked of them in dB."""
-    components = [folder for folder in model.parts if folder not in ("vae", "safety_checker")]
-    components += ["vae_decoder", "vae_encoder", *(name for name in model.parts if name == "safety_checker")]
+    parts = [folder for folder in model.parts if folder not in ("vae", "safety_checker")]
+    parts += ["vae_decoder", "vae_encoder", *(name for name in model.parts if name == "safety_checker")]
     return {
         "name": "matrix",
         "pipeline": model.family,
         "model": {"source": "./model"},
         "target": {"os": system},
-        "components": components,
+        "components": parts,
         "batch": batch,
-        "verify": {"min_psnr": dict.fromkeys([*components, "image"], PSNR)},
+        "verify": {"min_psnr": dict.fromkeys([*parts, "image"], PSNR)},
         "variants": [_variant(name, system) for name in variants],
     }
 
@@ -73,34 +74,28 @@ class Matrix:
         size, models = loaded[name].resolution, [part.swift_name for part in loaded[name].family.components.values()]
         given: dict[str, Any] = {"batch": self.batch, "models": models if "safety_checker" in self.model.parts else []}
         resources = bundles[name] / "Resources"
-        right = Expectations(self.model.family, height=size.height, width=size.width, **given)
+        right = Expectations(loaded[name].family.contract, height=size.height, width=size.width, **given)
         assert check_resources(resources, right) == []
-        swapped = Expectations(self.model.family, height=size.width, width=size.height, **given)
+        swapped = Expectations(loaded[name].family.contract, height=size.width, width=size.height, **given)
         assert bool(check_resources(resources, swapped)) == (size.width != size.height)
 
     def test_every_port_is_the_familys(self, name: str, loaded: dict[str, Recipe], bundles: dict[str, Path]) -> None:
         """Names, types and shapes; an image's height before its width at each of them."""
         each = loaded[name]
-        for component in map(each.component, each.components):
+        for part in each.components:
+            component = each.component(part)
             path = bundles[name] / "Resources" / f"{component.swift_name}.mlmodelc"
             compiled, violations = read_compiled(path, path.name)
             assert compiled is not None
             assert violations == []
-            sizes = each.dimensions | self._widths(component.folder)
+            config, kind = self.model.parts[component.folder][1], components.find(component.kind)
+            sizes = each.dimensions(part) | kind.dimensions(config, **each.options(part))
             for ports, found in ((component.inputs, compiled.inputs), (component.outputs, compiled.outputs)):
                 expected = {
                     port.name: f"{_TYPES[port.dtype]} {[sizes.get(str(size), size) for size in port.shape]}"
                     for port in ports
                 }
                 assert {name: str(feature) for name, feature in found.items()} == expected
-
-    def _widths(self, folder: str) -> dict[str, int]:
-        """What the configuration of a component says of its ports."""
-        config = self.model.parts[folder][1]
-        widths = {key: config[key] for key in ("hidden_size", "projection_dim", "cross_attention_dim") if key in config}
-        if folder == "unet":
-            widths["projection_dim"] = config.get("projection_class_embeddings_input_dim", 0) - 6 * 8
-        return widths | ({"224": 56} if folder == "safety_checker" else {})
 
     @pytest.mark.parametrize("guidance", [4.0, 1.0])
     def test_the_picture_is_the_one_that_diffusers_draws(self, guidance: float, bundles: dict[str, Path]) -> None:

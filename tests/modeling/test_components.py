@@ -9,9 +9,8 @@ import torch
 from benchmarks.attention import VARIANTS
 from sdbuild.errors import UserError
 from sdbuild.modeling.attention import attention
-from sdbuild.modeling.components import Shape, build
 from sdbuild.modeling.tracing import PREFIX, trace
-from tests.architectures import CONFIGS, UNET, UNET_2, UNET_XL, make
+from tests.architectures import CONFIGS, UNET, UNET_2, UNET_XL, Shape, build, make
 
 
 @pytest.mark.parametrize(("kind", "config"), [("unet", UNET), ("unet", UNET_2), ("unet_xl", UNET_XL)])
@@ -76,11 +75,11 @@ def test_a_transformer_of_another_family_is_refused() -> None:
             {"norm_num_groups": 5},
             "no UNet2DConditionModel can be made of this config.json: .*divisible by num_groups",
         ),
-        ("unet_xl", {"addition_time_embed_dim": None}, "trace: no unet_xl can be made of this config.json: "),
+        ("unet_xl", {"addition_time_embed_dim": None}, "trace: no unet can be made of this config.json: "),
         (
             "unet_xl",
             {"projection_class_embeddings_input_dim": 32},
-            "no unet_xl can be made of this config.json: .*negative",
+            "no unet can be made of this config.json: .*negative",
         ),
         (
             "clip_text",

@@ -9,10 +9,8 @@ import torch
 from diffusers import AutoencoderKL
 
 from sdbuild.coreml.runtime import load
-from sdbuild.modeling.components import Shape, build
 from sdbuild.modeling.tracing import PREFIX
-from sdbuild.verify.reference import Reference
-from tests.architectures import VAE, make
+from tests.architectures import VAE, Shape, build, make, original
 from tests.verify.built import built, saved
 
 APP = 0.18215
@@ -81,7 +79,7 @@ def test_the_familys_own_scale_adds_no_operation(kind: str) -> None:
 def test_compiled_it_is_what_verify_takes_for_the_original(kind: str, shape: tuple[int, ...], tmp_path: Path) -> None:
     source = saved(tmp_path / "source", kind, VAE | OWN[1])
     subject = built(tmp_path / "built", kind, source, SHAPE)
-    (expected,) = Reference(kind, source.config, source.weights, APP)([given(*shape).numpy()])
+    (expected,) = original(kind, source.config, source.weights, APP)([given(*shape).numpy()])
     model = load(subject.stages["compile"][0])
     (port,) = model.inputs
     (found,) = model.predict({port: given(*shape).numpy()}).values()

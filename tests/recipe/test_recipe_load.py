@@ -89,7 +89,7 @@ def test_family_chooses_the_attention_of_the_neural_engine(tmp_path: Path) -> No
 def test_both_forms_of_resolution(tmp_path: Path, written: str) -> None:
     recipe = one(tmp_path, BASE + f"target: {{os: macOS14}}\nresolution: {written}\n")
     assert (recipe.resolution.width, recipe.resolution.height) == (512, 768)
-    assert (recipe.dimensions["latent_width"], recipe.dimensions["latent_height"]) == (64, 96)
+    assert tuple(recipe.dimensions("unet")[side] for side in ("latent_width", "latent_height")) == (64, 96)
 
 
 def test_small_built_in_model_may_have_fewer_levels(tmp_path: Path) -> None:

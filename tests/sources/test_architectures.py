@@ -10,12 +10,11 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPVisionConfig
 
 from sdbuild.errors import UserError
-from sdbuild.modeling.components import Shape, build
 from sdbuild.modeling.library import safety_checker, text_encoder
 from sdbuild.sources import SourceError
 from sdbuild.sources.architectures import ARCHITECTURES, TextEncoder, UNet, Vae, Vision, known_part
-from sdbuild.verify.reference import Reference
-from tests.architectures import CHECKER, CONFIGS, TEXT, UNET, VAE
+from sdbuild.verify import originals
+from tests.architectures import CHECKER, CONFIGS, TEXT, UNET, VAE, Shape, build, original
 
 OF_2022: dict[str, Any] = {
     "_name_or_path": "", "add_cross_attention": False, "architectures": None, "bad_words_ids": None,
@@ -175,16 +174,15 @@ CHOOSING = {
 }
 
 
-def test_no_configuration_chooses_code(tmp_path: Path) -> None:
+def test_no_configuration_chooses_code() -> None:
     text, vision = TEXT | CHOOSING, CHECKER["vision_config"] | CHOOSING
     assert text_encoder(text).config._attn_implementation == "sdpa"
     assert text_encoder(text).dtype == text_encoder(TEXT).dtype
     checker = CHECKER | CHOOSING | {"vision_config": vision}
     assert safety_checker(checker).config.vision_config._attn_implementation == "sdpa"
     assert safety_checker(checker).config._attn_implementation == safety_checker(CHECKER).config._attn_implementation
-    (tmp_path / "config.json").write_text(json.dumps(text))
-    original = Reference("clip_text", tmp_path / "config.json", tmp_path)
-    assert original._model.config._attn_implementation == "sdpa"
+    model, _ = originals.build("clip_text", text, {})
+    assert model.config._attn_implementation == "sdpa"
 
 
 @pytest.mark.parametrize("kind", list(CONFIGS))
@@ -194,7 +192,7 @@ def test_every_builder_of_models_has_the_limits(kind: str, tmp_path: Path) -> No
         build(kind, config, Shape(64, 64))
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(UserError, match=r"10000000 is (more than|not from)"):
-        Reference(kind, tmp_path / "config.json", tmp_path)
+        original(kind, tmp_path / "config.json", tmp_path)
 
 
 def test_every_class_of_the_families_has_an_architecture() -> None:

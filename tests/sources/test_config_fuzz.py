@@ -10,15 +10,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sdbuild.errors import UserError
-from sdbuild.modeling.components import Shape, build
 from sdbuild.modeling.tracing import trace
 from sdbuild.recipe import load_family
+from sdbuild.recipe.family import every_family
 from sdbuild.sources.survey import Family, Wanted, survey
+from tests.architectures import Shape, build
 from tests.matrix.models import SD1, SDXL
 from tests.sources.mutated import MemorySource, mutated
 
 MODELS = {"sd1": SD1, "sdxl": SDXL}
 SHAPE = Shape(64, 64, 2)
+FAMILIES = {name: family.recognition for name, family in every_family().items()}
 
 
 def answer(family: str, seed: int) -> dict[str, str] | str:
@@ -32,17 +34,21 @@ def answer(family: str, seed: int) -> dict[str, str] | str:
         known.tokenizers,
         known.scheduler,
         known.tokens,
-        {part.folder: part.model_class for part in known.components.values() if part.kind.startswith("clip_text")},
+        {part.folder: part.model_class for part in known.text_encoders.values()},
+        known.components["unet"].options.get("image_sizes", 0),
+        known.latent_statistics,
     )
     wanted = {
-        part.folder: Wanted(part.folder, part.model_class, part.weights)
+        part.folder: Wanted(part.folder, part.model_class, part.role, part.source)
         for part in known.components.values()
         if part.folder in MODELS[family].parts
     }
     source = MemorySource(mutated(family, random.Random(seed)))
     told: list[str] = []
     try:
-        texts = survey(source, None, wanted, given, False, lambda *step: None, told.append, {"vae_decoder": "float16"})
+        texts = survey(
+            source, None, wanted, given, FAMILIES, False, lambda *step: None, told.append, {"vae_decoder": "float16"}
+        )
     except UserError as error:
         told.append(str(error))
         return _printable(told)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from sdbuild.recipe.family import every_family
 from sdbuild.sources import SourceError
 from sdbuild.sources.checks import check_resolution
 from sdbuild.sources.client import HubClient
@@ -19,13 +20,14 @@ from tests.sources.make_models import MERGES, VOCABULARY, as_json, checked, sd1,
 NAME = "someone/small"
 STEM = "diffusion_pytorch_model"
 
-TEXT, UNET = Wanted("text_encoder", "CLIPTextModel"), Wanted("unet", "UNet2DConditionModel")
-TEXT_2 = Wanted("text_encoder_2", "CLIPTextModelWithProjection")
-VAE = Wanted("vae", "AutoencoderKL", "vae")
+TEXT, UNET = Wanted("text_encoder", "CLIPTextModel", "text_encoder"), Wanted("unet", "UNet2DConditionModel", "denoiser")
+TEXT_2 = Wanted("text_encoder_2", "CLIPTextModelWithProjection", "text_encoder")
+VAE = Wanted("vae", "AutoencoderKL", "decoder", "vae")
 ENCODERS = {"text_encoder": "CLIPTextModel", "text_encoder_2": "CLIPTextModelWithProjection"}
 SD1 = Family("sd1", 8, 0.18215, 4, ("tokenizer",), "scheduler", 77, {"text_encoder": "CLIPTextModel"})
 SD2 = Family("sd2", 8, 0.18215, 4, ("tokenizer",), "scheduler", 77, {"text_encoder": "CLIPTextModel"})
-SDXL = Family("sdxl", 8, 0.13025, 4, ("tokenizer", "tokenizer_2"), "scheduler", 77, ENCODERS)
+SDXL = Family("sdxl", 8, 0.13025, 4, ("tokenizer", "tokenizer_2"), "scheduler", 77, ENCODERS, 6, True)
+FAMILIES = {name: family.recognition for name, family in every_family().items()}
 
 POOLED = {"addition_time_embed_dim": 8, "projection_class_embeddings_input_dim": 6 * 8 + 48}
 
@@ -40,7 +42,13 @@ def look(files: Mapping[str, bytes], folder: Path, family: Family = SD1, vae: Pa
     models = [TEXT, TEXT_2, UNET, VAE] if family is SDXL else [TEXT, UNET, VAE]
     other = LocalSource(vae, "other-vae") if vae is not None else None
     return survey(
-        LocalSource(write(files, folder), "model"), other, named(*models), family, False, lambda done, total: None
+        LocalSource(write(files, folder), "model"),
+        other,
+        named(*models),
+        family,
+        FAMILIES,
+        False,
+        lambda done, total: None,
     )
 
 
@@ -60,7 +68,13 @@ def test_a_pipeline_of_the_hub(hub: HubServer, client: HubClient) -> None:
     commit = hub.add(NAME, files)
     steps: list[tuple[int, int]] = []
     texts = survey(
-        HubSource(NAME, None, client), None, named(TEXT, UNET, VAE), SD1, False, lambda *step: steps.append(step)
+        HubSource(NAME, None, client),
+        None,
+        named(TEXT, UNET, VAE),
+        SD1,
+        FAMILIES,
+        False,
+        lambda *step: steps.append(step),
     )
     assert sorted(texts) == [
         "components/text_encoder/card.json",
@@ -139,7 +153,7 @@ def test_another_vae(tmp_path: Path, form: str) -> None:
 def test_only_the_models_asked_for_must_be_there(tmp_path: Path) -> None:
     files = {path: body for path, body in sdxl().items() if not path.startswith(("vae/", "text_encoder"))}
     source = LocalSource(write(files, tmp_path), "model")
-    texts = survey(source, None, named(UNET), SDXL, False, lambda done, total: None)
+    texts = survey(source, None, named(UNET), SDXL, FAMILIES, False, lambda done, total: None)
     assert "components/unet/files.json" in texts
 
 
@@ -155,19 +169,19 @@ def test_only_the_models_asked_for_must_be_there(tmp_path: Path) -> None:
         (
             sd1(unet={"cross_attention_dim": 768}),
             SDXL,
-            "the UNet is one of Stable Diffusion 1 (it attends to 768 numbers a token), but the recipe says "
+            "the UNet is one of Stable Diffusion 1.x (it attends to 768 numbers a token), but the recipe says "
             "`pipeline: sdxl`; write `pipeline: sd1`",
         ),
         (
             sd1(unet={"cross_attention_dim": 1024}),
             SD1,
-            "the UNet is one of Stable Diffusion 2 (it attends to 1024 numbers a token), but the recipe says "
+            "the UNet is one of Stable Diffusion 2.x (it attends to 1024 numbers a token), but the recipe says "
             "`pipeline: sd1`; write `pipeline: sd2`",
         ),
         (
             sd1(unet={"cross_attention_dim": 768}),
             SD2,
-            "the UNet is one of Stable Diffusion 1 (it attends to 768 numbers a token), but the recipe says "
+            "the UNet is one of Stable Diffusion 1.x (it attends to 768 numbers a token), but the recipe says "
             "`pipeline: sd2`; write `pipeline: sd1`",
         ),
         (
@@ -400,12 +414,12 @@ def test_a_pipeline_with_a_part_missing_or_damaged(tmp_path: Path, files: dict[s
     assert refusal(files, tmp_path) == f"model: {expected}"
 
 
-CHECKER = Wanted("safety_checker", "StableDiffusionSafetyChecker")
+CHECKER = Wanted("safety_checker", "StableDiffusionSafetyChecker", "checker")
 
 
 def test_a_safety_checker_is_saved_as_transformers_does(tmp_path: Path) -> None:
     source = LocalSource(write(checked(sd1()), tmp_path), "model")
-    texts = survey(source, None, named(TEXT, UNET, VAE, CHECKER), SD1, False, lambda done, total: None)
+    texts = survey(source, None, named(TEXT, UNET, VAE, CHECKER), SD1, FAMILIES, False, lambda done, total: None)
     (file,) = json.loads(texts["components/safety_checker/files.json"])["files"]
     assert file["path"] == "safety_checker/model.safetensors"
     assert json.loads(texts["components/safety_checker/config.json"]).keys() == {
@@ -419,7 +433,7 @@ def test_a_safety_checker_is_saved_as_transformers_does(tmp_path: Path) -> None:
 def test_a_safety_checker_that_the_model_does_not_have(said: dict[str, Any], tmp_path: Path) -> None:
     source = LocalSource(write(sd1(index=said), tmp_path), "model")
     with pytest.raises(SourceError) as failure:
-        survey(source, None, named(TEXT, UNET, VAE, CHECKER), SD1, False, lambda done, total: None)
+        survey(source, None, named(TEXT, UNET, VAE, CHECKER), SD1, FAMILIES, False, lambda done, total: None)
     assert str(failure.value) == (
         "model: this model has no safety_checker, says its model_index.json; name another source, or leave out of "
         "`components:` what needs it"
@@ -497,7 +511,7 @@ def test_a_refiner_is_told_by_name_whatever_is_built_of_it(
     files = {path: body for path, body in REFINER.items() if not path.startswith(kept)}
     source = LocalSource(write(files, tmp_path), "model")
     with pytest.raises(SourceError) as failure:
-        survey(source, None, named(*models), SDXL, False, lambda done, total: None)
+        survey(source, None, named(*models), SDXL, FAMILIES, False, lambda done, total: None)
     assert str(failure.value) == IS_REFINER
 
 
@@ -537,7 +551,7 @@ def test_widths_are_compared_with_encoders_that_the_recipe_leaves_out(
 ) -> None:
     source = LocalSource(write(files, tmp_path), "model")
     with pytest.raises(SourceError) as failure:
-        survey(source, None, named(UNET), family, False, lambda done, total: None)
+        survey(source, None, named(UNET), family, FAMILIES, False, lambda done, total: None)
     assert str(failure.value) == expected
 
 
@@ -546,7 +560,9 @@ def test_widths_are_compared_with_encoders_that_the_recipe_leaves_out(
 )
 def test_an_encoder_that_is_not_built_may_be_of_any_kind(left_out: dict[str, Any], tmp_path: Path) -> None:
     source = LocalSource(write(sd1(text_encoder=left_out), tmp_path), "model")
-    assert "components/unet/files.json" in survey(source, None, named(UNET), SD1, False, lambda done, total: None)
+    assert "components/unet/files.json" in survey(
+        source, None, named(UNET), SD1, FAMILIES, False, lambda done, total: None
+    )
 
 
 @pytest.mark.parametrize(
@@ -564,7 +580,9 @@ def test_the_vaes_word_on_float16_is_told_where_the_build_does_otherwise(
 ) -> None:
     source, warnings = LocalSource(write(sdxl(vae=vae), tmp_path), "model"), list[str]()
     models = [TEXT, TEXT_2, UNET, VAE]
-    survey(source, None, named(*models), SDXL, False, lambda *step: None, warnings.append, {"vae_decoder": built})
+    survey(
+        source, None, named(*models), SDXL, FAMILIES, False, lambda *step: None, warnings.append, {"vae_decoder": built}
+    )
     assert [told is not None and told in warning for warning in warnings] == [True] * (told is not None)
 
 
@@ -573,7 +591,7 @@ def test_a_variant_is_taken_of_the_models_that_have_it(tmp_path: Path) -> None:
     source = LocalSource(write(files, tmp_path), "model")
 
     def taken(variant: str | None) -> list[str]:
-        texts = survey(source, None, named(TEXT, UNET, VAE), SD1, False, lambda *step: None, variant=variant)
+        texts = survey(source, None, named(TEXT, UNET, VAE), SD1, FAMILIES, False, lambda *step: None, variant=variant)
         return [
             json.loads(texts[f"components/{name}/files.json"])["files"][0]["path"]
             for name in ("unet", "text_encoder", "vae")

@@ -59,6 +59,7 @@ def job(path: Path, models: dict[str, Interface], **changes: Any) -> Bundle:
         )
     whole = Bundle(
         pipeline="sd1",
+        contract="stable_diffusion",
         networks=tuple(
             load_family("sd1").components[name].part(name, each.models) for name, each in components.items()
         ),

@@ -18,7 +18,6 @@ from sdbuild.coreml.rewrite import Weight, rewrite
 from sdbuild.coreml.runtime.storage import Precision
 from sdbuild.graphs import read_graph
 from sdbuild.modeling.checkpoint import Checkpoint, weight_files
-from sdbuild.modeling.components import Shape
 from sdbuild.opset import Opset
 from sdbuild.recipe import load_family
 from sdbuild.verify.draw import count_drawing, draw
@@ -27,17 +26,12 @@ from sdbuild.verify.measure import measure, unchanged
 from sdbuild.verify.pipeline import PROMPTS, Pipeline, Subject
 from sdbuild.verify.recording import count_runs, run_originals
 from sdbuild.verify.report import Report, kept
-from tests.architectures import make
+from tests.architectures import Shape, make, options, part
 from tests.once import traced
 
 SHAPES = Path(__file__).parents[2] / "sdbuild" / "shapes" / "model"
+VAE_SCALE = 0.18215
 SCHEDULER = json.loads((SHAPES / "scheduler" / "scheduler_config.json").read_text())
-COMPONENTS = {
-    component.kind: (name, component)
-    for family in ("sdxl", "sd1")
-    for name, component in reversed(load_family(family).components.items())
-}
-"""By kind: the name and the description of the component that a family has of it."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +63,7 @@ def built(
 ) -> Subject:
     """Every stage of a component, in half precision, its artifacts under ``folder``."""
     folder.mkdir(parents=True)
-    component = COMPONENTS[source.kind][1] if name != "text_encoder_2" else load_family("sdxl").components[name]
+    component = part(source.kind) if name != "text_encoder_2" else load_family("sdxl").components[name]
     inputs, outputs = ([port.name for port in ports] for ports in (component.inputs, component.outputs))
     model = folder / "Model.mlpackage"
     dtype = "float32" if source.kind.startswith("clip") else "float16"
@@ -91,7 +85,8 @@ def built(
         outputs=outputs,
         part=component.part(name),
         stages=stages,
-        kind=source.kind,
+        kind=component.kind,
+        options=options(source.kind, VAE_SCALE),
         config=source.config,
         weights=source.weights,
         tokenizer=tokenizer,
@@ -137,7 +132,7 @@ def drawing(shape: Shape, **changes: Any) -> Drawing:
         "tokens": shape.tokens,
         "latent_channels": 4,
         "vae_factor": 8,
-        "vae_scale": 0.18215,
+        "vae_scale": VAE_SCALE,
         "scheduler": SCHEDULER,
         "steps": 4,
     }

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from sdbuild.modeling.components import Shape
 from sdbuild.verify.pipeline import Subject
+from tests.architectures import Shape
 from tests.verify.built import built, shapes
 
 _COMPONENTS = {

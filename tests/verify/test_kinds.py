@@ -15,10 +15,9 @@ from transformers import CLIPTokenizer
 
 from sdbuild.errors import UserError
 from sdbuild.flow.latents import shown
-from sdbuild.modeling.components import Shape
 from sdbuild.verify.pipeline import PROMPTS, Pipeline, Subject
 from sdbuild.verify.recording import run_originals
-from tests.architectures import CHECKER, TEXT, TEXT_XL, UNET_2, UNET_XL, VAE, make
+from tests.architectures import CHECKER, TEXT, TEXT_XL, UNET_2, UNET_XL, VAE, Shape, make
 from tests.verify.breaking import broken, renamed
 from tests.verify.built import SCHEDULER, SHAPES, Source, built, drawing, finished, saved, verify, with_stage
 
@@ -85,7 +84,7 @@ def test_sdxl_is_drawn_as_diffusers_draws_it(xl: list[Subject]) -> None:
 
 
 def test_batch_one_takes_both_halves_of_guidance(tmp_path: Path) -> None:
-    shape = replace(SHAPE, batch=1, attention="split_einsum")
+    shape = replace(SHAPE, batch=1)
     subject = one(tmp_path, "unet", "unet", UNET_2, shape)
     text = one(tmp_path / "text", "text_encoder", "clip_text", TEXT | WORDS)
     facts = drawing(shape)

@@ -11,8 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel
 
 from sdbuild.errors import UserError
-from sdbuild.verify.reference import Reference
-from tests.architectures import CONFIGS, make
+from tests.architectures import CONFIGS, make, original
 from tests.coreml.convert.test_convert import reference
 from tests.verify.built import SHAPES, Source, saved, shapes
 
@@ -40,7 +39,7 @@ def inputs(kind: str, config: dict[str, Any]) -> list[torch.Tensor]:
 
 
 def run(source: Source, arguments: list[torch.Tensor]) -> list[np.ndarray]:
-    return Reference(source.kind, source.config, source.weights)([tensor.numpy() for tensor in arguments])
+    return original(source.kind, source.config, source.weights)([tensor.numpy() for tensor in arguments])
 
 
 @pytest.mark.parametrize("kind", list(CONFIGS))
@@ -84,15 +83,15 @@ def test_names_of_old_checkpoints_are_what_the_library_takes_them_for(tmp_path: 
 
 
 def test_one_layer_at_a_time_is_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = Reference("unet", SHAPES / "unet" / "config.json", SHAPES / "unet")
-    model, forward, most = original._model, torch.nn.Conv2d.forward, []
+    run, forward, most = original("unet", SHAPES / "unet" / "config.json", SHAPES / "unet"), torch.nn.Conv2d.forward, []
+    model = run._model
 
     def watched(layer: torch.nn.Conv2d, tensor: torch.Tensor) -> torch.Tensor:
         most.append(sum(parameter.numel() for parameter in model.parameters() if parameter.device.type == "cpu"))
         return forward(layer, tensor)
 
     monkeypatch.setattr(torch.nn.Conv2d, "forward", watched)
-    original([tensor.numpy() for tensor in inputs("unet", {"cross_attention_dim": 128})])
+    run([tensor.numpy() for tensor in inputs("unet", {"cross_attention_dim": 128})])
     sizes = [sum(p.numel() for p in m.parameters(recurse=False)) for m in model.modules()]
     assert 0 < max(most) <= max(sizes)
     assert all(parameter.is_meta for parameter in model.parameters())

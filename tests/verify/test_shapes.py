@@ -11,12 +11,12 @@ from diffusers import StableDiffusionPipeline
 
 from sdbuild.errors import UserError
 from sdbuild.flow.latents import shown
-from sdbuild.modeling.components import Shape
 from sdbuild.verify.draw import shipped_image
 from sdbuild.verify.metrics import psnr
 from sdbuild.verify.pipeline import PROMPTS, Pipeline, Subject
 from sdbuild.verify.recording import run_originals
 from sdbuild.verify.report import Report
+from tests.architectures import Shape
 from tests.verify.breaking import Fault, broken, epsilon, swapped, zeroed
 from tests.verify.built import SHAPES, built, compiled, drawing, shapes, verify, with_stage
 

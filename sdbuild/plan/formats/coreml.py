@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
 
 from sdbuild.jobs.chunk import Chunk
 from sdbuild.jobs.compile import Compile
 from sdbuild.jobs.compress import Compress
 from sdbuild.jobs.convert import Convert, Port
-from sdbuild.jobs.trace import Trace
+from sdbuild.jobs.trace import Image, Trace
 from sdbuild.plan import delivering
 from sdbuild.plan.formats import Made
 from sdbuild.plan.graph import Model, Node
@@ -57,17 +56,16 @@ class CoreML:
 
 
 def _trace(scope: Scope, sourcing: Sourcing, component: str) -> Node:
-    recipe, own = scope.recipe, scope.components[component]
-    shape: dict[str, Any] = {}
-    if own.spatial:
-        shape |= {"height": scope.sizes.height, "width": scope.sizes.width, "vae_factor": scope.sizes.vae_factor}
-    if own.role in ("decoder", "encoder"):
-        shape["vae_scale"] = scope.sizes.vae_scale
-    if own.batched:
-        shape["batch"] = recipe.batch
-    if any("tokens" in port.shape for port in own.inputs):
-        shape["tokens"] = scope.sizes.tokens
-    return scope.node(Trace(kind=own.kind, config=sourcing.of(component, "config.json"), **shape), component)
+    recipe, own, sizes = scope.recipe, scope.components[component], scope.sizes
+    image = Image(height=sizes.height, width=sizes.width, vae_factor=sizes.vae_factor)
+    job = Trace(
+        kind=own.kind,
+        options=recipe.options(component),
+        inputs=tuple(recipe.shape(component, port) for port in own.inputs),
+        config=sourcing.of(component, "config.json"),
+        image=image if own.role == "denoiser" else None,
+    )
+    return scope.node(job, component)
 
 
 def _convert(scope: Scope, sourcing: Sourcing, component: str) -> Node:

@@ -3,8 +3,8 @@
 import torch
 
 from benchmarks.attention import spelled_out
+from sdbuild.modeling.building import Component
 from sdbuild.modeling.channels_first import _ChannelNorm
-from sdbuild.modeling.components import Component
 from sdbuild.modeling.tracing import PREFIX
 
 

@@ -16,10 +16,10 @@ from sdbuild.coreml.proto import FeatureTypes_pb2
 from sdbuild.coreml.runtime import load
 from sdbuild.errors import UserError
 from sdbuild.graphs import read_graph
-from sdbuild.modeling.components import Component, Shape, build
+from sdbuild.modeling.building import Component
 from sdbuild.modeling.tracing import graph_of, trace
 from sdbuild.opset import Opset
-from tests.architectures import CHECKER, CONFIGS, UNET, UNET_2, make
+from tests.architectures import CHECKER, CONFIGS, UNET, UNET_2, Shape, build, make
 from tests.once import once, traced
 
 ARRAY = FeatureTypes_pb2.ArrayFeatureType

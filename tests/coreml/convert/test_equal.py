@@ -13,9 +13,8 @@ import torch
 
 from benchmarks.plain import convert_plainly
 from sdbuild.coreml.package import Package
-from sdbuild.modeling.components import Shape
 from sdbuild.opset import Opset
-from tests.architectures import CHECKER, CONFIGS, TEXT, TEXT_XL, UNET, UNET_2, UNET_XL, VAE, make
+from tests.architectures import CHECKER, CONFIGS, TEXT, TEXT_XL, UNET, UNET_2, UNET_XL, VAE, Shape, make
 from tests.coreml.convert.plain import make_exact, recognised, with_weights
 from tests.coreml.convert.same_program import differences
 from tests.coreml.convert.test_convert import INPUTS, OUTPUTS, SHAPE, arguments, convert_component

@@ -11,9 +11,9 @@ from sdbuild.coreml.convert.builder import FLOAT16, Builder
 from sdbuild.coreml.convert.lowering import lower_graph
 from sdbuild.coreml.convert.normalize import normalize
 from sdbuild.graphs import read_graph
-from sdbuild.modeling.components import Shape, build
 from sdbuild.modeling.tracing import trace
 from sdbuild.opset import Opset
+from tests.architectures import Shape, build
 
 pytestmark = pytest.mark.slow
 

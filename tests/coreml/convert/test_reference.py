@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from sdbuild.modeling.components import Shape
-from tests.architectures import UNET, UNET_2, UNET_XL
+from tests.architectures import UNET, UNET_2, UNET_XL, Shape
 from tests.coreml.convert.test_convert import convert_component, operations
 
 GROUPS = {"norm_num_groups": 32}  # the reference knows no other number

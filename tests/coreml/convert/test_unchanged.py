@@ -17,10 +17,9 @@ import pytest
 from sdbuild.coreml.convert import Metadata, Port, convert
 from sdbuild.coreml.package import read_package
 from sdbuild.graphs import read_graph
-from sdbuild.modeling.components import Shape
 from sdbuild.opset import Opset
 from tests import once
-from tests.architectures import CHECKER, TEXT, TEXT_XL, UNET, UNET_2, UNET_XL, VAE
+from tests.architectures import CHECKER, TEXT, TEXT_XL, UNET, UNET_2, UNET_XL, VAE, Shape
 from tests.coreml.convert.canonical import digests
 from tests.coreml.convert.test_convert import INPUTS, OUTPUTS
 

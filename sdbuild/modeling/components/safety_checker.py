@@ -4,6 +4,7 @@ diffusers compares and blanks in Python; here the same decisions are products an
 Ports and arithmetic as the safety checker of apple/ml-stable-diffusion @e12202c has them (``convert_safety_checker``).
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
@@ -11,11 +12,24 @@ from torch import Tensor, cat, linalg, nn
 from torch.nn import functional
 from transformers.models.clip.modeling_clip import CLIPVisionEmbeddings
 
+from sdbuild.modeling import library
+
 _STRICTER = 0.01
 """Added to every score of an image that shows a concept of special care."""
 
 
-class SafetyChecker(nn.Module):
+def build(config: Mapping[str, Any]) -> nn.Module:
+    """It has no options."""
+    return _SafetyChecker(library.safety_checker(config))
+
+
+def dimensions(config: Mapping[str, Any]) -> dict[str, int]:
+    """``vision_channels`` and ``vision_size``, the side, of the image that its vision model looks at."""
+    vision = library.vision_config(config)
+    return {"vision_channels": vision.num_channels, "vision_size": vision.image_size}
+
+
+class _SafetyChecker(nn.Module):
     """Whether an image may be shown.
 
     clip_input [1, 3, S, S] (S: the vision model's image size), images [1, H, W, 3] and adjustment [1], which is added to the
