@@ -48,8 +48,8 @@ class Stages:
                 "weights": Found(subject.weights),
                 "tokenizer": _tokenizer(subject),
             }
-            about = {"name": subject.name, "kind": subject.kind, "part": subject.part, **_ports(subject)}
-            components.append(Original(**about, **given))
+            about = {"name": subject.name, "kind": subject.kind, "options": subject.options, "part": subject.part}
+            components.append(Original(**about, **_ports(subject), **given))
         scheduler = Found(SHAPES / "scheduler" / "scheduler_config.json")
         return self._run(
             "originals",
