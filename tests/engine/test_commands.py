@@ -106,7 +106,7 @@ def test_why_names_the_input_that_changed(sdbuild: COMMAND, here: Path) -> None:
     assert sdbuild("why config=mine task=compile:unet")[1].startswith("compile:unet: would run: ")
     edit(here, "512x512", "512x768")
     out = sdbuild("why config=mine task=trace:unet")[1]
-    assert out == "trace:unet: would run: height 512 → 768\n"
+    assert out == "trace:unet: would run: image.height 512 → 768; inputs[0][2] 64 → 96\n"
 
 
 def test_a_second_recipe_of_the_same_model_downloads_nothing(sdbuild: COMMAND, here: Path) -> None:
