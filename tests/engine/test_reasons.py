@@ -41,6 +41,9 @@ def sdbuild(here: Path, capsys: pytest.CaptureFixture[str]) -> SDBUILD:
     return command
 
 
+TALLER = "image.height 512 → 768; inputs[0][2] 64 → 96"
+
+
 def write(here: Path, old: str, new: str, name: str = "other") -> None:
     assert old in RECIPE
     (here / f"{name}.yaml").write_text(RECIPE.replace(old, new))
@@ -56,7 +59,7 @@ def test_the_setting_in_which_another_recipe_differs_is_named(sdbuild: SDBUILD, 
 def test_a_recipe_whose_record_is_missing(sdbuild: SDBUILD, here: Path) -> None:
     write(here, "512x512", "512x768", "mine")
     told = sdbuild("why config=mine task=trace:unet")
-    assert told == "trace:unet: would run: first build; differs from mine.yaml: trace:unet by height 512 → 768\n"
+    assert told == f"trace:unet: would run: first build; differs from mine.yaml: trace:unet by {TALLER}\n"
 
 
 def test_a_recipe_whose_last_artifacts_are_gone(sdbuild: SDBUILD, here: Path) -> None:
@@ -64,12 +67,12 @@ def test_a_recipe_whose_last_artifacts_are_gone(sdbuild: SDBUILD, here: Path) ->
     pretend_to_build(graph_of(load({"config": "other"}, here)), open_store(), here)
     write(here, "512x512", "512x640")
     for stamp in (here / "store/artifacts/trace").glob("*.json"):
-        if json.loads(stamp.read_text())["ingredients"]["parameters"].get("height") == 768:
+        if json.loads(stamp.read_text())["ingredients"]["parameters"].get("image", {}).get("height") == 768:
             stamp.unlink()
     told = sdbuild("why config=other task=trace:unet")
     assert told == (
         "trace:unet: would run: what it was last built from is no longer in the store; differs from mine.yaml: trace:unet by "
-        "height 512 → 640\n"
+        "image.height 512 → 640; inputs[0][2] 64 → 80\n"
     )
 
 
@@ -82,7 +85,9 @@ def test_of_several_the_nearest_is_named(sdbuild: SDBUILD, here: Path) -> None:
     write(here, "512x512", "768x768", "square")
     pretend_to_build(graph_of(load({"config": "square"}, here)), open_store(), here)
     write(here, "512x512", "768x704")
-    assert "differs from square.yaml: trace:unet by height 768 → 704\n" in sdbuild("why config=other task=trace:unet")
+    assert "differs from square.yaml: trace:unet by image.height 768 → 704; inputs[0][2] 96 → 88\n" in sdbuild(
+        "why config=other task=trace:unet"
+    )
 
 
 def test_stamps_of_other_content_are_ignored(sdbuild: SDBUILD, here: Path) -> None:
@@ -106,7 +111,7 @@ def test_stamps_of_other_content_are_ignored(sdbuild: SDBUILD, here: Path) -> No
     (stamps / "folder.json").mkdir()
     os.mkfifo(stamps / "pipe.json")
     told = sdbuild("why config=other task=trace:unet")
-    assert told == "trace:unet: would run: first build; differs from mine.yaml: trace:unet by height 512 → 768\n"
+    assert told == f"trace:unet: would run: first build; differs from mine.yaml: trace:unet by {TALLER}\n"
     for stamp, data in whole.items():  # escape sequences of a stranger's store reach no terminal
         data["ingredients"]["parameters"]["\x1b[2J"] = 1
         stamp.write_text(json.dumps(data))
