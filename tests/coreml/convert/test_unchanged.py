@@ -89,7 +89,10 @@ def test_every_digest_is_of_a_case() -> None:
     known = json.loads(DIGESTS.read_text(encoding="utf-8"))
     assert list(known) == [key(*case) for case in CASES]
     programs: dict[str, set[str]] = {}
-    for name, digest in known.items():  # up to 512 queries v2 has nothing to split, and its program is that of split_einsum
+    for (
+        name,
+        digest,
+    ) in known.items():  # up to 512 queries v2 has nothing to split, and its program is that of split_einsum
         programs.setdefault(digest["program"], set()).add(name.replace("split_einsum_v2", "split_einsum"))
     assert all(len(names) == 1 for names in programs.values())
 
