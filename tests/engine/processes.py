@@ -18,7 +18,9 @@ class _Process:
 
 
 def _below(build: int) -> list[_Process]:
-    listed = subprocess.run(["ps", "-eo", "pid=,ppid=,sid=,args="], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(
+        ["ps", "-ww", "-eo", "pid=,ppid=,sid=,args="], capture_output=True, text=True, check=True
+    ).stdout
     rows = (line.split(maxsplit=3) for line in listed.splitlines())
     every = [_Process(*map(int, row[:3]), row[3]) for row in rows if len(row) == 4]
     found = [process for process in every if process.parent == build]
