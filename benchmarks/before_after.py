@@ -68,7 +68,11 @@ class Side:
     runs: list[Run] = field(default_factory=list)
 
     def do(self, recipe: Path, words: Sequence[str], limit: int | None = None) -> Run:
-        environment = {"PYTHONPATH": str(self.code), "SDBUILD_STORE": str(self.folder / "store")}
+        environment = {
+            "PYTHONPATH": str(self.code),
+            "PYTHONDONTWRITEBYTECODE": "",  # code is compiled once, as it is for users
+            "SDBUILD_STORE": str(self.folder / "store"),
+        }
         good = (0, _WOULD_RUN) if "plan" in words else (0,)
         return run([*_PROGRAM, *words, f"config={recipe}"], environment, limit, self.folder, good)
 
