@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 
 from sdbuild.plan import checking
@@ -19,12 +20,17 @@ def plan(recipes: Iterable[Recipe]) -> Graph:
     Raises:
         UserError: a local model can't be read, a compiler asked for is not on this machine, or tasks would have one name.
     """
-    common = Common()
-    return Graph(tuple(_build(Scope(recipe, common), CoreML()) for recipe in recipes))
+    common, target = Common(), CoreML()
+    sourcing = functools.cache(Sourcing)
+    builds = []
+    for recipe in recipes:
+        early = common.early(recipe)
+        builds.append(_build(Scope(recipe, common, early), sourcing(early), target))
+    return Graph(tuple(builds))
 
 
-def _build(scope: Scope, target: Format) -> Build:
-    recipe, sourcing = scope.recipe, Sourcing(scope)
+def _build(scope: Scope, sourcing: Sourcing, target: Format) -> Build:
+    recipe = scope.recipe
     made = {name: target.models(scope, sourcing, name) for name in scope.components}
     result = target.deliver(scope, sourcing, made, checking.verify(scope, sourcing, made))
     models = tuple(model for each in made.values() for model in each.models)

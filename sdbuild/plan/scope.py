@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Mapping
+from typing import Any
 
 from sdbuild.jobs.originals import Sizes
 from sdbuild.plan.compilers import find_compiler
@@ -10,6 +11,9 @@ from sdbuild.plan.graph import Node
 from sdbuild.plan.sizes import SMALL, Estimates, Expected
 from sdbuild.plan.sources import LocalFiles
 from sdbuild.recipe import Recipe
+
+_LATER: Mapping[str, Any] = {"variant": None, "compress": {}, "chunk": False, "verify": None}
+"""Fields of a recipe that matter to what becomes of converted models, and to nothing before it."""
 
 
 class Common:
@@ -20,23 +24,43 @@ class Common:
         self.files = LocalFiles()
         self.nodes: dict[Node, Node] = {}
         """Each once, so that what is known of it is found out once."""
+        self.expected: dict[Node, Expected] = {}
+        """How large artifacts may become."""
+        self._early: dict[tuple[int, str], Scope] = {}
+
+    def early(self, recipe: Recipe) -> Scope:
+        """The scope of all that comes before models are converted, and of their conversion.
+
+        It knows the recipe without the fields that matter later alone, and so is the same for variants that differ in nothing
+        else: what is planned in it is planned once.
+        """
+        early = recipe.model_copy(update=_LATER)
+        key = id(recipe.family), early.model_dump_json(exclude={"family"})
+        if key not in self._early:
+            self._early[key] = Scope(early, self)
+        return self._early[key]
 
 
 class Scope:
-    """The plan of one recipe, as far as it has come."""
+    """A recipe, and what is known of it."""
 
-    def __init__(self, recipe: Recipe, common: Common) -> None:
-        """No nodes yet. Raises UserError: a compiler asked for is not on this machine."""
+    def __init__(self, recipe: Recipe, common: Common, early: Scope | None = None) -> None:
+        """Of a recipe whose ``early`` scope is there, only what is its own is found out.
+
+        Raises:
+            UserError: a compiler asked for is not on this machine.
+        """
         self.recipe = recipe
         self.family = recipe.family
         self.files = common.files
-        self.components = {name: recipe.component(name) for name in recipe.components}
-        """By the name of the instance: several may be of one kind, or of one folder of different sources."""
-        self.compiler = find_compiler(recipe.compile)
-        self.estimates = Estimates(recipe)
-        self.expected: dict[Node, Expected] = {}
-        """How large artifacts may become."""
+        self.expected = common.expected
         self._nodes = common.nodes
+        self.components = early.components if early else {name: recipe.component(name) for name in recipe.components}
+        """By the name of the instance: several may be of one kind, or of one folder of different sources."""
+        self.estimates = early.estimates if early else Estimates(recipe)
+        self.compiler = early.compiler if early else find_compiler(recipe.compile)
+        self.sizes = early.sizes if early else _sizes(recipe)
+        """Those of the pipeline's tensors."""
 
     def node(self, job: object, name: str = "", expected: Expected | None = None) -> Node:
         """The node of a job; ``name`` is that of the component or package it is about. Its artifact is small
@@ -47,16 +71,14 @@ class Scope:
         self.expected[node] = expected or Expected(SMALL, SMALL)
         return node
 
-    @cached_property
-    def sizes(self) -> Sizes:
-        """Those of the pipeline's tensors."""
-        resolution, family = self.recipe.resolution, self.family
-        return Sizes(
-            height=resolution.height,
-            width=resolution.width,
-            batch=self.recipe.batch,
-            tokens=family.tokens,
-            latent_channels=family.latent_channels,
-            vae_factor=family.vae_factor,
-            vae_scale=family.vae_scale,
-        )
+
+def _sizes(recipe: Recipe) -> Sizes:
+    return Sizes(
+        height=recipe.resolution.height,
+        width=recipe.resolution.width,
+        batch=recipe.batch,
+        tokens=recipe.family.tokens,
+        latent_channels=recipe.family.latent_channels,
+        vae_factor=recipe.family.vae_factor,
+        vae_scale=recipe.family.vae_scale,
+    )

@@ -15,14 +15,15 @@ class Sourcing:
     """Configurations, tokenizers and weights."""
 
     def __init__(self, scope: Scope) -> None:
-        """Of the models of a recipe."""
-        self._scope = scope
+        """Of the models of a recipe; ``scope`` is its early one."""
+        self.scope = scope
         self._sources = sources(scope.recipe)
+        self._weights: dict[str, Node] = {}
 
     @cached_property
     def config(self) -> Node:
         """The small files of all sources."""
-        scope, recipe, family = self._scope, self._scope.recipe, self._scope.family
+        scope, recipe, family = self.scope, self.scope.recipe, self.scope.family
         components = scope.components.values()
         encoders, denoiser = family.text_encoders.values(), family.denoiser
         own = [*(each.folder for each in (*components, *encoders)), *family.tokenizers, family.scheduler]
@@ -54,10 +55,10 @@ class Sourcing:
     @property
     def _precision_to_judge(self) -> dict[str, str]:
         """Of VAEs that the hub alone knows: those whose own word on float16 may speak against what will be built."""
-        recipe = self._scope.recipe
+        recipe = self.scope.recipe
         open_to_advice = [
             name
-            for name, component in self._scope.components.items()
+            for name, component in self.scope.components.items()
             if component.precision == recipe.family.components[name].precision == "float32"
             and name not in recipe.precisions_said
         ]
@@ -73,7 +74,12 @@ class Sourcing:
 
         Components that lie in one folder of one source share it; it is called after the first of them.
         """
-        scope, own = self._scope, self._scope.components[component]
+        if component not in self._weights:
+            self._weights[component] = self._download(component)
+        return self._weights[component]
+
+    def _download(self, component: str) -> Node:
+        scope, own = self.scope, self.scope.components[component]
         place = own.source, own.folder
         first = next(name for name, each in scope.components.items() if (each.source, each.folder) == place)
         facts = source_facts(self._sources[own.source], scope.files, [own.folder])
@@ -83,14 +89,14 @@ class Sourcing:
     @property
     def tokenizers(self) -> tuple[Part, ...]:
         """The folders of all tokenizers."""
-        return tuple(self.config.part(folder) for folder in self._scope.family.tokenizers)
+        return tuple(self.config.part(folder) for folder in self.scope.family.tokenizers)
 
     def tokenizer(self, component: str) -> Part | None:
         """That of a text encoder."""
-        folder = self._scope.components[component].tokenizer
+        folder = self.scope.components[component].tokenizer
         return self.config.part(folder) if folder is not None else None
 
     @property
     def scheduler(self) -> Part:
         """The scheduler's configuration."""
-        return self.config.part(f"{self._scope.family.scheduler}/scheduler_config.json")
+        return self.config.part(f"{self.scope.family.scheduler}/scheduler_config.json")

@@ -24,11 +24,15 @@ from sdbuild.recipe.sizes import full_bits
 class CoreML:
     """ML Programs."""
 
+    def __init__(self) -> None:
+        """Nothing was planned yet."""
+        self._converted: dict[tuple[Sourcing, str], Node] = {}
+
     def models(self, scope: Scope, sourcing: Sourcing, component: str) -> Made:
         """A package and what apps load; two of them where it is cut."""
         recipe, own = scope.recipe, scope.components[component]
         steps = recipe.compress.get(component, ())
-        packages = [_convert(scope, sourcing, component)]
+        packages = [self._convert(sourcing, component)]
         expected = scope.expected[packages[0]]
         if steps:
             expected = scope.estimates.package(own, steps)
@@ -50,12 +54,18 @@ class CoreML:
             ]
         return Made(tuple(models), tuple(packages))
 
+    def _convert(self, sourcing: Sourcing, component: str) -> Node:
+        if (sourcing, component) not in self._converted:
+            self._converted[sourcing, component] = _convert(sourcing, component)
+        return self._converted[sourcing, component]
+
     def deliver(self, scope: Scope, sourcing: Sourcing, made: Mapping[str, Made], proof: Node | None) -> Node:
         """Resources, manifest and zip."""
         return delivering.bundle(scope, sourcing, {name: each.models for name, each in made.items()}, proof)
 
 
-def _trace(scope: Scope, sourcing: Sourcing, component: str) -> Node:
+def _trace(sourcing: Sourcing, component: str) -> Node:
+    scope = sourcing.scope
     recipe, own, sizes = scope.recipe, scope.components[component], scope.sizes
     image = Image(height=sizes.height, width=sizes.width, vae_factor=sizes.vae_factor)
     job = Trace(
@@ -68,7 +78,8 @@ def _trace(scope: Scope, sourcing: Sourcing, component: str) -> Node:
     return scope.node(job, component)
 
 
-def _convert(scope: Scope, sourcing: Sourcing, component: str) -> Node:
+def _convert(sourcing: Sourcing, component: str) -> Node:
+    scope = sourcing.scope
     recipe, own = scope.recipe, scope.components[component]
     job = Convert(
         package=own.swift_name,
@@ -78,7 +89,7 @@ def _convert(scope: Scope, sourcing: Sourcing, component: str) -> Node:
         inputs=_ports(own.inputs),
         outputs=_ports(own.outputs),
         metadata={"description": own.description, **recipe.model.about},
-        trace=_trace(scope, sourcing, component),
+        trace=_trace(sourcing, component),
         weights=sourcing.weights(component),
         card=sourcing.of(component, "card.json"),
     )
