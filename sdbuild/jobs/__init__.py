@@ -1,4 +1,7 @@
-"""The stages: each is declared in a file of this folder, found by listing it. What it does is in `stages/`."""
+"""The stages: each is declared in a file of this folder, found by listing it. What it does is in `stages/`.
+
+`jobs/` and `stages/` of any other folder in `sdbuild.__path__` count, too, if it is there before they are imported.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,10 @@ import pkgutil
 from importlib import import_module
 from typing import Any
 
+import sdbuild
 from sdbuild.job import stage_of
+
+__path__ = [f"{folder}/jobs" for folder in sdbuild.__path__]
 
 
 def names() -> list[str]:

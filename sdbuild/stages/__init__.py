@@ -10,9 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import sdbuild
 from sdbuild.errors import UserError
 
 __all__ = ["Place", "packages_in"]
+__path__ = [f"{folder}/stages" for folder in sdbuild.__path__]
 
 
 @dataclass(frozen=True)

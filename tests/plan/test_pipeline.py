@@ -6,12 +6,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from sdbuild.errors import UserError
 from sdbuild.plan import Node, plan
 from sdbuild.recipe import load_recipe
 from sdbuild.recipe.files import configs_folder, names_in
-from tests.plan.support import MODEL_FILES, differing, graph, local_model
+from tests.plan.support import BASE, MODEL_FILES, differing, graph, local_model
 
 
 def palettes(bits: int) -> list[dict[str, object]]:
@@ -217,3 +218,61 @@ def test_a_model_that_cant_be_read_is_the_users_to_mend(tmp_path: Path) -> None:
     shutil.rmtree(model)
     with pytest.raises(UserError, match="the model's files can't be read"):
         plan(recipes)
+
+
+def test_components_of_one_folder_name_and_two_sources_are_two(tmp_path: Path) -> None:
+    """As a refiner beside a base would be: each is a UNet in a folder `unet`."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(BASE | {"model": {**BASE["model"], "vae": "org/other"}}))
+    (recipe,) = load_recipe(path).recipes
+    base = recipe.family.components["unet"]
+    refiner = base.model_copy(update={"source": "vae", "swift_name": "UnetRefiner"})
+    components = {**recipe.family.components, "refiner": refiner}
+    more = {
+        "family": recipe.family.model_copy(update={"components": components}),
+        "components": (*recipe.components, "refiner"),
+        "precisions": recipe.precisions | {"refiner": "float16"},
+    }
+    found = plan([recipe.model_copy(update=more)])
+    downloads = {name: found.tasks[f"download:{name}"] for name in ("unet", "refiner")}
+    assert {name: node.settings["source"]["id"] for name, node in downloads.items()} == {
+        "unet": "org/model",
+        "refiner": "org/other",
+    }
+    for name, download in downloads.items():
+        read = {item.role: (item.node, item.subpath) for item in found.tasks[f"convert:{name}"].inputs}
+        assert read["weights"] == (download, None)
+        assert read["card"] == (found.tasks["config"], f"components/{name}/card.json")
+    wanted = found.tasks["config"].settings["components"]
+    assert [wanted[name]["folder"] for name in downloads] == ["unet", "unet"]
+    expected = found.builds[0].expected
+    assert expected[downloads["unet"]] == expected[downloads["refiner"]]  # not twice of it each
+    assert {"compile:unet", "compile:refiner"} <= found.tasks.keys()
+
+
+def test_variants_share_what_comes_before_compression_and_nothing_that_differs(tmp_path: Path) -> None:
+    """Whatever differs, a variant's plan is as if it were alone."""
+    changes: list[dict[str, object]] = [
+        {},
+        {"compress": {"unet": palettes(6)}},
+        {"resolution": "768x512"},
+        {"attention": "split_einsum"},
+        {"target": {"os": "macOS15"}},
+        {"batch": 1},
+        {"precision": {"unet": "float32"}},
+        {"compile": "portable"},
+        {"bundle": {"zip": True}},
+        {"verify": {}},
+        {"chunk": True},
+        {"components": ["unet", "vae_decoder"]},
+        {"components": ["unet", "vae_encoder"]},
+        {"target": {"os": "macOS14", "compute_units": "cpuOnly"}},
+    ]
+    variants = [{"name": f"v{number}", **change} for number, change in enumerate(changes)]
+    together = graph(tmp_path, variants=variants)
+    for build, variant in zip(together.builds, variants, strict=True):
+        (alone,) = graph(tmp_path, variants=[variant]).builds
+        assert build.result == alone.result
+        assert build.nodes == alone.nodes
+        assert build.models == alone.models
+        assert {node: build.expected[node] for node in build.nodes} == dict(alone.expected)

@@ -1,0 +1,47 @@
+"""A stage from another folder: two files, and nothing is edited elsewhere."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sdbuild import jobs
+from sdbuild.engine.servers import COLD
+from sdbuild.errors import Status
+from sdbuild.store import Store
+
+ROOT = Path(__file__).parents[2]
+TOYS = Path(__file__).parent / "toys"
+
+
+def with_toys(store: Path, *command: str, **extra: str) -> subprocess.CompletedProcess[str]:
+    """A program of Python's in a process that finds the toys."""
+    path = os.pathsep.join([str(TOYS), str(ROOT)])
+    environment = {**os.environ, "PYTHONPATH": path, "SDBUILD_STORE": str(store), **extra}
+    return subprocess.run(
+        [sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+    )
+
+
+@pytest.mark.parametrize("extra", [{}, {COLD: "1"}], ids=["forked", "new processes"])
+def test_it_is_built_by_real_processes(extra: dict[str, str], tmp_path: Path) -> None:
+    built = with_toys(tmp_path / "store", "-m", "tests.stages.with_toys", str(tmp_path), **extra)
+    assert built.returncode == 0, built.stderr
+    stamps = Store(tmp_path / "store").stamps("echo", 10)
+    first, second = sorted((stamp.ingredients for stamp in stamps), key=lambda each: len(each["tools"]))
+    assert first["parameters"] == {"voice": {"times": 2}, "words": ["ho"]}
+    assert [(item["role"], item["name"]) for item in first["inputs"]] == [("heard.it", "words")]
+    assert (first["tools"], list(second["tools"])) == ({}, ["pyyaml"])
+    assert second["parameters"] == {"heard": {}, "voice": {"loud": True, "times": 1}, "words": []}
+    said = {file.read_text() for file in (tmp_path / "store").glob("artifacts/echo/*/words")}
+    assert max(said, key=str.isupper) == "IT: CONFIG WORDS HEY\n HO IT: CONFIG WORDS HEY\n HO"
+
+
+def test_the_command_line_knows_it(tmp_path: Path) -> None:
+    helped = with_toys(tmp_path, "-m", "sdbuild", "help", "echo")
+    assert helped.stdout.startswith("echo: a stage of every build: repeat what others say\n")
+    refused = with_toys(tmp_path, "-m", "sdbuild", "build", "echo", "config=shapes")
+    assert (refused.returncode, refused.stderr) == (Status.USAGE, "error: shapes has no task of the stage echo\n")
+    assert "echo" not in jobs.names()

@@ -1,0 +1,13 @@
+"""echo: what was heard, and the job's own words, as often as it says."""
+
+from sdbuild.jobs.echo import Echo
+
+from sdbuild.stages import Place
+
+
+def run(job: Echo, place: Place) -> None:
+    """Write ``words``."""
+    heard = [f"{name}: {artifact.path.read_text()}" for name, artifact in job.heard.items()]
+    last = [job.last.path.joinpath("words").read_text()] if job.last is not None else []
+    text = " ".join([*heard, *last, *job.words])
+    place.output.joinpath("words").write_text(" ".join([text.upper() if job.voice.loud else text] * job.voice.times))
