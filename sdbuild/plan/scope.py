@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from sdbuild.jobs.compile import Compiler
 from sdbuild.jobs.originals import Sizes
 from sdbuild.plan.compilers import find_compiler
 from sdbuild.plan.graph import Node
 from sdbuild.plan.sizes import SMALL, Estimates, Expected
 from sdbuild.plan.sources import LocalFiles
-from sdbuild.recipe import Recipe
+from sdbuild.recipe import Component, Recipe
 
 _LATER: Mapping[str, Any] = {"variant": None, "compress": {}, "chunk": False, "verify": None}
 """Fields of a recipe that matter to what becomes of converted models, and to nothing before it."""
@@ -55,11 +56,13 @@ class Scope:
         self.files = common.files
         self.expected = common.expected
         self._nodes = common.nodes
-        self.components = early.components if early else {name: recipe.component(name) for name in recipe.components}
+        self.components: dict[str, Component] = (
+            early.components if early else {name: recipe.component(name) for name in recipe.components}
+        )
         """By the name of the instance: several may be of one kind, or of one folder of different sources."""
-        self.estimates = early.estimates if early else Estimates(recipe)
-        self.compiler = early.compiler if early else find_compiler(recipe.compile)
-        self.sizes = early.sizes if early else _sizes(recipe)
+        self.estimates: Estimates = early.estimates if early else Estimates(recipe)
+        self.compiler: Compiler = early.compiler if early else find_compiler(recipe.compile)
+        self.sizes: Sizes = early.sizes if early else _sizes(recipe)
         """Those of the pipeline's tensors."""
 
     def node(self, job: object, name: str = "", expected: Expected | None = None) -> Node:

@@ -55,7 +55,9 @@ def paths(job: object) -> Any:
 def test_a_job_comes_back_as_it_was() -> None:
     assert paths(MILL) == TEXT and list(paths(MILL)["by_name"]) == ["x", "y"]
     assert decode(Mill, paths(MILL)) == MILL
-    assert list(decode(Mill, paths(MILL)).by_name) == ["x", "y"]  # as in the key, which knows no order
+    job = decode(Mill, paths(MILL))
+    assert list(job.by_name) == ["x", "y"]  # as in the key, which knows no order
+    assert job.opset is Opset.IOS17 and isinstance(job.grains, tuple)
 
 
 def test_settings_are_all_but_the_artifacts_and_defaults() -> None:
