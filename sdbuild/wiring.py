@@ -1,4 +1,7 @@
-"""How the networks of a pipeline are joined: the role of each, and what its ports carry. Nothing heavy is imported here."""
+"""How the networks of a pipeline are joined: the role of each, what its ports carry, and of what sizes that is.
+
+Nothing heavy is imported here.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -29,6 +32,26 @@ SIGNALS: Mapping[str, str] = {
     "scores": "of the concepts that a safety checker looks for",
 }
 """What the ports of networks carry, with shapes; between the networks arrays are known by these words."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """What whoever runs a pipeline must know of its tensors."""
+
+    height: int
+    """Of an image, in pixels."""
+    width: int
+    """Likewise."""
+    batch: int
+    """Of the denoiser: 2 takes both halves of guidance at once, 1 one after the other."""
+    tokens: int
+    """The length of a prompt."""
+    latent_channels: int
+    """Of a latent image."""
+    vae_factor: int
+    """Pixels for one latent pixel, along each side."""
+    vae_scale: float
+    """Latent images are multiplied by it after encoding, and divided by it before decoding."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,7 +39,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sdbuild.wiring import Part
+from sdbuild.wiring import Part, Sizes
 
 _SCHEMA = 2
 _SUFFIX = ".mlmodelc"
@@ -55,14 +55,8 @@ class Description:
 
     pipeline: str
     sources: Mapping[str, Mapping[str, str]]
-    height: int
-    width: int
-    latent_channels: int
-    vae_factor: int
-    vae_scale: float
-    tokens: int
+    sizes: Sizes
     attention: str
-    batch: int
     networks: Sequence[Part]
     scheduler: Mapping[str, Any]
     scheduler_overrides: Mapping[str, Any]
@@ -90,16 +84,16 @@ def make_manifest(
         "schema": _SCHEMA,
         "pipeline": description.pipeline,
         "sources": {name: dict(source) for name, source in description.sources.items()},
-        "image": {"height": description.height, "width": description.width},
+        "image": {"height": description.sizes.height, "width": description.sizes.width},
         "latents": {
-            "channels": description.latent_channels,
-            "vae_factor": description.vae_factor,
-            "vae_scale": description.vae_scale,
+            "channels": description.sizes.latent_channels,
+            "vae_factor": description.sizes.vae_factor,
+            "vae_scale": description.sizes.vae_scale,
         },
-        "prompt": {"tokens": description.tokens},
+        "prompt": {"tokens": description.sizes.tokens},
         "denoiser": {
             "attention": description.attention,
-            "batch": description.batch,
+            "batch": description.sizes.batch,
             "chunked": any(len(part.models) > 1 for part in description.networks if part.role == "denoiser"),
         },
         "networks": [part.data() for part in description.networks],
@@ -118,7 +112,7 @@ def make_manifest(
 
 
 def _conditioning(description: Description) -> dict[str, Any]:
-    size = [description.height, description.width]
+    size = [description.sizes.height, description.sizes.width]
     return {"size_conditioning": {"original_size": size, "crop_top_left": [0, 0], "target_size": size}}
 
 

@@ -5,30 +5,16 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-from sdbuild.wiring import Part
+from sdbuild.wiring import Part, Sizes
 
 Rng = Literal["numpy", "torch"]
 """Whose random numbers: NumPy's, as Apple's packages use them, or torch's, as diffusers does."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
+class Facts(Sizes):
     """Sizes of a pipeline's tensors, its scheduler, and how its networks are joined."""
 
-    height: int
-    """Of an image, in pixels."""
-    width: int
-    """Likewise."""
-    tokens: int
-    """The length of a prompt."""
-    batch: int
-    """Of the denoiser: 2 takes both halves of guidance at once, 1 one after the other."""
-    latent_channels: int
-    """Of a latent image."""
-    vae_factor: int
-    """Pixels for one latent pixel, along each side."""
-    vae_scale: float
-    """Latent images are multiplied by it after encoding, and divided by it before decoding."""
     scheduler: Mapping[str, Any]
     """The model's ``scheduler_config.json``."""
     scheduler_overrides: Mapping[str, Any] = field(default_factory=dict)

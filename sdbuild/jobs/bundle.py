@@ -7,8 +7,7 @@ from typing import Any
 
 from sdbuild.job import Artifact, stage
 from sdbuild.jobs.compile import Compiler
-from sdbuild.jobs.originals import Sizes
-from sdbuild.wiring import Part
+from sdbuild.wiring import Part, Sizes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,24 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sdbuild.job import Artifact, stage
-from sdbuild.wiring import Part
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sizes:
-    """What whoever runs a pipeline must know of its tensors."""
-
-    height: int
-    """Of the image, in pixels."""
-    width: int
-    batch: int
-    """Of the denoiser."""
-    tokens: int
-    """Length of a prompt."""
-    latent_channels: int
-    vae_factor: int
-    """Pixels for one latent pixel, along each side."""
-    vae_scale: float
+from sdbuild.wiring import Part, Sizes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from sdbuild.job import Artifact, stage
-from sdbuild.jobs.originals import Sizes
-from sdbuild.wiring import Part
+from sdbuild.wiring import Part, Sizes
 
 
 @dataclass(frozen=True, kw_only=True)

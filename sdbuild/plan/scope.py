@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from sdbuild.jobs.compile import Compiler
-from sdbuild.jobs.originals import Sizes
 from sdbuild.plan.compilers import find_compiler
 from sdbuild.plan.graph import Node
 from sdbuild.plan.sizes import SMALL, Estimates, Expected
 from sdbuild.plan.sources import LocalFiles
 from sdbuild.recipe import Component, Recipe
+from sdbuild.wiring import Sizes
 
 _LATER: Mapping[str, Any] = {"variant": None, "compress": {}, "chunk": False, "verify": None}
 """Fields of a recipe that matter to what becomes of converted models, and to nothing before it."""

@@ -1,7 +1,6 @@
 """originals: what PyTorch gives for the inputs that an image meets; what was built of the same model is compared with it."""
 
 import json
-from dataclasses import asdict
 
 from sdbuild.jobs.originals import Originals
 from sdbuild.memory import reuse_freed_blocks
@@ -36,8 +35,7 @@ def run(job: Originals, place: Place) -> None:
         )
         for each in job.components
     ]
-    overrides = job.scheduler_overrides
-    drawing = Drawing(**asdict(job.sizes), steps=job.steps, scheduler=scheduler, scheduler_overrides=overrides)
+    drawing = Drawing(job.sizes, scheduler, job.scheduler_overrides, job.steps)
     pipeline = Pipeline(subjects, drawing)
     for name, cases in run_originals(pipeline, place.counter(count_runs(pipeline), "runs")).items():
         write_cases(cases, place.output / name)

@@ -2,7 +2,6 @@
 
 import importlib
 import json
-from dataclasses import asdict
 
 from sdbuild.jobs.verify import Verify
 from sdbuild.memory import reuse_freed_blocks
@@ -23,8 +22,7 @@ def run(job: Verify, place: Place) -> None:
     """Write ``verify.json`` and the same as text, ``verify.txt``."""
     reuse_freed_blocks()
     scheduler = json.loads((job.originals.path / "scheduler.json").read_text(encoding="utf-8"))
-    overrides = job.scheduler_overrides
-    drawing = Drawing(**asdict(job.sizes), steps=job.steps, scheduler=scheduler, scheduler_overrides=overrides)
+    drawing = Drawing(job.sizes, scheduler, job.scheduler_overrides, job.steps)
     subjects = [
         Subject(
             name=each.name,

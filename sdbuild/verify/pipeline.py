@@ -1,7 +1,7 @@
 """The components of one pipeline, and the way through them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -64,13 +64,7 @@ class Pipeline:
         """What its flow goes by."""
         drawing = self.drawing
         return Facts(
-            height=drawing.height,
-            width=drawing.width,
-            tokens=drawing.tokens,
-            batch=drawing.batch,
-            latent_channels=drawing.latent_channels,
-            vae_factor=drawing.vae_factor,
-            vae_scale=drawing.vae_scale,
+            **asdict(drawing.sizes),
             scheduler=drawing.scheduler,
             scheduler_overrides=drawing.scheduler_overrides,
             parts=tuple(subject.part for subject in self.subjects),
@@ -116,7 +110,7 @@ class Pipeline:
 
     def denoiser_runs(self) -> int:
         """How often `latents` runs the network."""
-        return count_runs(self._scheduler(), self.drawing.batch, len(DRAWN))
+        return count_runs(self._scheduler(), self.facts.batch, len(DRAWN))
 
     def _scheduler(self) -> Any:
         numbers = self.facts.scheduler
@@ -125,7 +119,7 @@ class Pipeline:
     def _arbitrary(self, denoiser: Part) -> list[Condition]:
         """Normal numbers in the form of two conditions, for a denoiser that is built without its text encoders."""
         config, random = self._config(denoiser), np.random.RandomState(self.drawing.seed)
-        given: dict[str, tuple[int, ...]] = {"hidden": (2, _context_width(config), 1, self.drawing.tokens)}
+        given: dict[str, tuple[int, ...]] = {"hidden": (2, _context_width(config), 1, self.facts.tokens)}
         sizes = size_condition(self.facts)
         if denoiser.input("pooled"):
             numbers = sum(array.size for array in sizes.values()) * config["addition_time_embed_dim"]

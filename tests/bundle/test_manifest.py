@@ -12,19 +12,14 @@ import pytest
 from sdbuild.bundle.assemble import assemble
 from sdbuild.bundle.manifest import Description, make_manifest, write_manifest
 from sdbuild.recipe import load_family
+from sdbuild.wiring import Sizes
 from tests.bundle.models import MERGES, VOCABULARY, Workshop, diffusion
 
 DESCRIPTION = Description(
     pipeline="sd1",
     sources={"unet": {"builtin": "shapes"}},
-    height=64,
-    width=128,
-    latent_channels=4,
-    vae_factor=8,
-    vae_scale=0.18215,
-    tokens=77,
+    sizes=Sizes(height=64, width=128, batch=2, tokens=77, latent_channels=4, vae_factor=8, vae_scale=0.18215),
     attention="split_einsum_v2",
-    batch=2,
     networks=[
         load_family("sd1").components[component].part(component, [model])
         for component, model in (("text_encoder", "TextEncoder"), ("unet", "Unet"), ("vae_decoder", "VAEDecoder"))

@@ -18,6 +18,7 @@ from sdbuild.graphs import read_graph
 from sdbuild.modeling.checkpoint import Checkpoint, read_config
 from sdbuild.opset import Opset
 from sdbuild.recipe import load_family
+from sdbuild.wiring import Sizes
 from tests.architectures import CHECKER, TEXT, TEXT_XL, UNET_XL, VAE, Shape, make
 from tests.once import traced
 
@@ -102,14 +103,16 @@ def _described(
     description = Description(
         pipeline=pipeline,
         sources={},
-        height=shape.height,
-        width=shape.width,
-        latent_channels=4,
-        vae_factor=8,
-        vae_scale=vae_scale,
-        tokens=77,
+        sizes=Sizes(
+            height=shape.height,
+            width=shape.width,
+            batch=shape.batch,
+            tokens=77,
+            latent_channels=4,
+            vae_factor=8,
+            vae_scale=vae_scale,
+        ),
         attention="original",
-        batch=shape.batch,
         networks=[
             component.part(name, ["UnetChunk1", "UnetChunk2"] if chunked and name == "unet" else [component.swift_name])
             for name, component in family.components.items()

@@ -15,8 +15,8 @@ from sdbuild.errors import UserError
 from sdbuild.job import Found
 from sdbuild.jobs.bundle import Bundle, Shipped
 from sdbuild.jobs.compile import Compiler
-from sdbuild.jobs.originals import Sizes
 from sdbuild.recipe import load_family
+from sdbuild.wiring import Sizes
 from tests.bundle.models import MERGES, VOCABULARY, Interface, Workshop, chunked
 from tests.execute import run
 

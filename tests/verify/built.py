@@ -26,6 +26,7 @@ from sdbuild.verify.measure import measure, unchanged
 from sdbuild.verify.pipeline import PROMPTS, Pipeline, Subject
 from sdbuild.verify.recording import count_runs, run_originals
 from sdbuild.verify.report import Report, kept
+from sdbuild.wiring import Sizes
 from tests.architectures import Shape, make, options, part
 from tests.once import traced
 
@@ -123,20 +124,18 @@ def with_stage(subject: Subject, stage: str, paths: list[Path]) -> Subject:
     return replace(subject, stages={**kept, stage: paths, **last})
 
 
-def drawing(shape: Shape, **changes: Any) -> Drawing:
+def drawing(shape: Shape) -> Drawing:
     """A drawing in few steps."""
-    facts: dict[str, Any] = {
-        "height": shape.height,
-        "width": shape.width,
-        "batch": shape.batch,
-        "tokens": shape.tokens,
-        "latent_channels": 4,
-        "vae_factor": 8,
-        "vae_scale": VAE_SCALE,
-        "scheduler": SCHEDULER,
-        "steps": 4,
-    }
-    return Drawing(**facts | changes)
+    sizes = Sizes(
+        height=shape.height,
+        width=shape.width,
+        batch=shape.batch,
+        tokens=shape.tokens,
+        latent_channels=4,
+        vae_factor=8,
+        vae_scale=VAE_SCALE,
+    )
+    return Drawing(sizes, SCHEDULER, steps=4)
 
 
 def verify(

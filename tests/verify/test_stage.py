@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,12 @@ from safetensors.numpy import save_file
 from sdbuild.errors import UserError
 from sdbuild.job import Found
 from sdbuild.jobs.measure import Measure, Written
-from sdbuild.jobs.originals import Original, Originals, Sizes
+from sdbuild.jobs.originals import Original, Originals
 from sdbuild.jobs.verify import Built, Verify
 from sdbuild.modeling.checkpoint import read_config
 from sdbuild.verify.drawing import Drawing
 from sdbuild.verify.pipeline import Subject
+from sdbuild.wiring import Sizes
 from tests.execute import run
 from tests.verify.built import SHAPES, finished
 from tests.verify.built import verify as in_one_process
@@ -176,7 +177,7 @@ def test_the_report_is_written_twice(recipe: list[Subject], done: Done) -> None:
 def test_files_between_the_stages_change_no_number(recipe: list[Subject], done: Done) -> None:
     """The report is that of one process, to the last digit, as it always was."""
     output = done.stages.verify(recipe, done.originals, done.measured)
-    facts = Drawing(**asdict(SIZES), steps=STEPS, scheduler=read_config(SHAPES / "scheduler" / "scheduler_config.json"))
+    facts = Drawing(SIZES, read_config(SHAPES / "scheduler" / "scheduler_config.json"), steps=STEPS)
     whole = in_one_process(recipe, facts, min_psnr={"text_encoder": 60, "unet": 20, "vae_decoder": 60, "image": 10})
     assert (output / "verify.json").read_text() == whole.json()
     assert (output / "verify.txt").read_text() == whole.table()
