@@ -111,7 +111,8 @@ class _Part:
     def walk(self) -> bool:
         """Go through the operations; False where one is no plain operation on values before it."""
         for operation in self._model.function.block.operations:
-            if operation.blocks or not operation.reads() <= self.values.keys():
+            made_twice = any(output.name in self.values for output in operation.outputs)
+            if operation.blocks or made_twice or not operation.reads() <= self.values.keys():
                 return False
             if operation.type == "const":
                 if "val" not in operation.attributes:

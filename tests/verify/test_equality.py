@@ -12,6 +12,7 @@ import pytest
 from sdbuild.coreml.blob import BlobReader
 from sdbuild.coreml.compiler import compile_package
 from sdbuild.coreml.package import read_package
+from sdbuild.coreml.runtime import ModelError, load
 from sdbuild.verify.equality import same_program
 from sdbuild.verify.measure import measure, unchanged
 from sdbuild.verify.metrics import CEILING
@@ -184,3 +185,16 @@ def test_of_programs_with_branches_nothing_is_claimed() -> None:
 
     model = write(body, {"x": X})
     assert not same_program([model], [model], ["y"])
+
+
+def test_of_programs_that_give_a_name_twice_nothing_is_claimed(tmp_path: Path) -> None:
+    """They are one by what is computed of what, but such a program cannot be run."""
+
+    def body(x: Any) -> Any:
+        return mb.sub(x=mb.tanh(x=mb.exp(x=mb.relu(x=x, name="first")), name="second"), y=x, name="y")
+
+    model = write(body, {"x": X})
+    twice = broken(model, tmp_path, renamed("second", "first"))
+    with pytest.raises(ModelError, match="the name first is given to two values"):
+        load(twice)
+    assert not same_program([model], [twice], ["y"])
