@@ -59,8 +59,8 @@ def look_up(table: Array, data: Array, bits: int, count: int) -> Array:
     """
     width = math.lcm(bits, 4) if bits in (3, 6) else 8
     per_code, per_run = width // bits, math.lcm(width, 8) // bits
-    whole = min(count, data.size * 8 // bits) // per_run
-    if not whole:
+    whole = count // per_run
+    if not whole or data.size * 8 < count * bits:
         return np.asarray(table[unpack_bits(data, bits, count)])
     codes = np.arange(1 << width)
     rows = np.stack([table[codes >> bits * place & ((1 << bits) - 1)] for place in range(per_code)], axis=1)
