@@ -35,7 +35,7 @@ def make_scheduler(kind: Kind, numbers: Mapping[str, Any], steps: int, overrides
         scheduler.set_timesteps(steps)
     except ImportError as error:
         raise UserError(f"scheduler {kind.class_name}: {error}") from None
-    except (ValueError, TypeError, NotImplementedError, IndexError) as error:
+    except (ValueError, TypeError, NotImplementedError, IndexError, RuntimeError) as error:
         raise UserError(
             f"scheduler {kind.class_name}: {steps} steps cannot be made with the model's numbers: {error}"
         ) from None

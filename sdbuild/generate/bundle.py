@@ -9,12 +9,15 @@ from typing import Any
 from sdbuild.errors import UserError
 from sdbuild.flow.facts import Facts
 from sdbuild.generate.inference import FAMILIES, infer_denoiser, infer_parts
+from sdbuild.generate.options import MAX_STEPS, PREDICTIONS
 from sdbuild.standins import ENOUGH, stand_in, stand_in_at
 from sdbuild.wiring import ROLES, Part, part_of
 
 _SCHEMA, _WITHOUT_NETWORKS = 2, 1
 """Versions of the manifest: that of today, and the one that did not say how the networks are joined."""
 _AGAIN = "run `doit build` again, or get the bundle again where it is not of your own making"
+_PREDICTIONS = (*PREDICTIONS, "sample")
+"""What diffusers' schedulers know."""
 GUIDANCE, STEPS = 7.5, 20
 """For a bundle that says nothing of them."""
 
@@ -96,13 +99,13 @@ def read_bundle(folder: Path) -> Bundle:
         resources=resources,
         pipeline=fields.get(str, "pipeline"),
         facts=Facts(
-            height=fields.get(int, "image", "height"),
-            width=fields.get(int, "image", "width"),
-            tokens=fields.get(int, "prompt", "tokens"),
-            latent_channels=fields.get(int, "latents", "channels"),
-            vae_factor=fields.get(int, "latents", "vae_factor"),
+            height=fields.count("image", "height"),
+            width=fields.count("image", "width"),
+            tokens=fields.count("prompt", "tokens"),
+            latent_channels=fields.count("latents", "channels"),
+            vae_factor=fields.count("latents", "vae_factor"),
             vae_scale=float(fields.get((int, float), "latents", "vae_scale")),
-            scheduler=fields.get(dict, "scheduler"),
+            scheduler=_scheduler(fields),
             **described(fields, resources, list(models)),
         ),
         sha256=fields.get(str, "sha256"),
@@ -130,7 +133,7 @@ def _networks(fields: "_Fields", _resources: Path, models: Sequence[str]) -> dic
         parts.append(part)
     return {
         "parts": tuple(parts),
-        "batch": fields.get(int, "denoiser", "batch"),
+        "batch": fields.count("denoiser", "batch"),
         "scheduler_overrides": fields.get(dict, "scheduler_overrides"),
     }
 
@@ -151,6 +154,15 @@ def _inferred_networks(fields: "_Fields", resources: Path, models: Sequence[str]
     }
 
 
+def _scheduler(fields: "_Fields") -> dict[str, Any]:
+    """The numbers of the scheduler; what diffusers does not look at before the first step is looked at here."""
+    scheduler: dict[str, Any] = fields.get(dict, "scheduler")
+    fields.count("scheduler", "num_train_timesteps", default=MAX_STEPS)
+    if (prediction := scheduler.get("prediction_type", "epsilon")) not in _PREDICTIONS:
+        raise UserError(f"{fields.path}: damaged, scheduler.prediction_type is {prediction!r}; {_AGAIN}")
+    return scheduler
+
+
 class _Fields:
     """Typed access to a manifest."""
 
@@ -165,9 +177,19 @@ class _Fields:
         if value is None:
             value = default
         if not isinstance(value, kind) or isinstance(value, bool):
-            found = "is missing" if value is None else f"is {value!r}"
-            raise UserError(f"{self.path}: damaged, {'.'.join(keys)} {found}; {_AGAIN}")
+            raise self._damaged(value, keys)
         return value
+
+    def count(self, *keys: str, default: int | None = None) -> int:
+        """A whole number above 0."""
+        value: int = self.get(int, *keys, default=default)
+        if value < 1:
+            raise self._damaged(value, keys)
+        return value
+
+    def _damaged(self, value: Any, keys: Sequence[str]) -> UserError:
+        found = "is missing" if value is None else f"is {value!r}"
+        return UserError(f"{self.path}: damaged, {'.'.join(keys)} {found}; {_AGAIN}")
 
 
 def _check_files(resources: Path, fields: _Fields) -> None:

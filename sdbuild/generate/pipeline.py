@@ -246,7 +246,7 @@ class Pipeline:
                 f"{self.bundle.resources}: the denoiser takes {', '.join(unknown)}, too, and there is nothing to give it"
             )
         steps = self.bundle.steps if options.steps is None else options.steps
-        check_range("steps", steps, 1, min(MAX_STEPS, facts.scheduler.get("num_train_timesteps", MAX_STEPS)))
+        check_range("steps", steps, 1, min(MAX_STEPS, facts.scheduler.get("num_train_timesteps") or MAX_STEPS))
         guidance = self.bundle.guidance if options.guidance is None else options.guidance
         if options.negative and guidance <= 1:
             raise UsageError(f"negative=: has no effect at guidance {guidance:g}; it must be above 1 for that")

@@ -88,6 +88,9 @@ NETWORK: dict[str, Any] = {"name": "unet", "role": "denoiser", "models": ["Unet"
         ({"schema": None}, "damaged, schema is missing"),
         ({"schema": 1, "pipeline": "sd3"}, "drawing with a pipeline sd3 is not supported, only with sd1, sd2, sdxl"),
         ({"image": {"height": "64", "width": 64}}, "damaged, image.height is '64'"),
+        ({"image": {"height": 64, "width": -64}}, "damaged, image.width is -64"),
+        ({"denoiser": {"batch": 0}}, "damaged, denoiser.batch is 0"),
+        ({"latents": {"channels": 4, "vae_factor": 0, "vae_scale": 1}}, "damaged, latents.vae_factor is 0"),
         ({"networks": [{"name": "unet"}]}, "damaged, networks.0 is {'name': 'unet'}"),
         ({"networks": [NETWORK | {"role": "painter"}]}, r"generating with a painter \(unet\) is not supported, only"),
         ({"networks": [NETWORK | {"models": ["Net"]}]}, "damaged, unet has no Net under models"),
@@ -97,6 +100,8 @@ NETWORK: dict[str, Any] = {"name": "unet", "role": "denoiser", "models": ["Unet"
         ({"latents": []}, "damaged, latents.channels is missing"),
         ({"models": {"Unet": 1}}, "damaged, models.Unet.sha256 is missing"),
         ({"scheduler": None}, "damaged, scheduler is missing"),
+        ({"scheduler": {"num_train_timesteps": "many"}}, "damaged, scheduler.num_train_timesteps is 'many'"),
+        ({"scheduler": {"prediction_type": "image"}}, "damaged, scheduler.prediction_type is 'image'"),
         ({"defaults": {"guidance": "much"}}, "damaged, defaults.guidance is 'much'"),
     ],
 )
