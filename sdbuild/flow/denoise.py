@@ -63,9 +63,16 @@ def begin(scheduler: Any, noise: Noise, shape: tuple[int, ...], steps: int = 0, 
 
     An image's encoding is drawn at random, too: after the noise with NumPy's numbers, as the Swift package does it, before it
     with torch's, as diffusers does it.
+
+    Raises:
+        UserError: the encoded image is of another shape.
     """
     if origin is None:
         return Start(noise.normal(*shape) * scheduler.init_noise_sigma, scheduler.timesteps)
+    if origin.mean.shape != shape:
+        raise UserError(
+            f"the encoded image has shape {list(origin.mean.shape)}, and the denoiser starts from {list(shape)}"
+        )
     first = (steps - int(steps * origin.strength)) * scheduler.order
     draws = [noise.normal(*shape) for _ in range(2)]
     added, drawn = draws if noise.rng == "numpy" else reversed(draws)

@@ -1,5 +1,6 @@
 """The models of a bundle, called as the Swift package calls them. Arrays go in and out, float32."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -64,8 +65,11 @@ class BundleNetwork:
         return results
 
     def shape(self, signal: str) -> tuple[int, ...]:
-        """Of what the part takes as a signal; 1 where the model leaves it open."""
-        return tuple(size or 1 for size in self._chain.inputs[self._part.input(signal) or ""].shape)
+        """Of what the part takes as a signal; 1 where the model leaves it open. Raises UserError if it takes none."""
+        ports, port = self._chain.inputs, self._part.input(signal)
+        if port not in ports:
+            raise UserError(f"{' and '.join(self._part.models)}: takes no {signal}")
+        return tuple(size or 1 for size in ports[port].shape)
 
     def close(self) -> None:
         """Let go of the models, though a name for this may live on."""
@@ -73,8 +77,10 @@ class BundleNetwork:
 
 
 def _shaped(value: Array, shape: Sequence[int | None]) -> Array:
-    """The array as a model wants it: some of SDXL take time_ids in one row, [12]."""
-    return value if len(shape) == value.ndim or None in shape else value.reshape([size or 1 for size in shape])
+    """The array as a model wants it: some of SDXL take time_ids in one row, [12]. What doesn't fit is left to the model."""
+    sizes = [size or 1 for size in shape]
+    fits = len(shape) != value.ndim and None not in shape and math.prod(sizes) == value.size
+    return value.reshape(sizes) if fits else value
 
 
 def _check_finite(name: str, values: Array, machine: Machine) -> None:

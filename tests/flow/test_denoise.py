@@ -13,7 +13,7 @@ from diffusers import DDIMScheduler
 from sdbuild.arrays import Array
 from sdbuild.errors import UserError
 from sdbuild.flow.backend import held
-from sdbuild.flow.denoise import Guide, Step, begin, count_runs, denoise
+from sdbuild.flow.denoise import Guide, Origin, Step, begin, count_runs, denoise
 from sdbuild.flow.noise import Noise
 from sdbuild.networks import Network
 from sdbuild.wiring import Part
@@ -101,6 +101,15 @@ def test_a_guide_plugs_in(batch: int) -> None:
     assert {given["sample"].shape for given in other.taken} == {(batch, 5, 4, 4)}
     np.testing.assert_array_equal(inpainted[..., :2], plain[..., :2])
     assert not np.array_equal(inpainted, guided)
+
+
+def test_an_image_encoded_for_another_denoiser() -> None:
+    scheduler, mean = DDIMScheduler(), np.zeros((1, 4, 8, 8), np.float32)
+    scheduler.set_timesteps(4)
+    with pytest.raises(
+        UserError, match=r"encoded image has shape \[1, 4, 8, 8\], and the denoiser starts from \[1, 4, 4"
+    ):
+        begin(scheduler, Noise("numpy", 5), SHAPE, 4, Origin(mean, mean, 1.0, 0.5))
 
 
 def test_what_nothing_gives_is_named() -> None:

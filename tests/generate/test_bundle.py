@@ -71,6 +71,16 @@ def test_a_denoiser_that_takes_more_is_refused_before_a_model_is_opened(copy: Pa
         Pipeline.open(copy).generate("a circle", progress=lambda *told: pytest.fail("it began"))
 
 
+def test_an_array_of_another_shape_than_the_model_takes(copy: Path) -> None:
+    networks = json.loads((copy / "manifest.json").read_text())["networks"]
+    networks[1]["inputs"]["encoder_hidden_states"] = "time"
+    change(copy, networks=networks)
+    with pytest.raises(
+        UserError, match=r"encoder_hidden_states: has shape \[2\], the model takes fp16 \[2, 128, 1, 77\]"
+    ):
+        Pipeline.open(copy).generate("a circle", steps=1)
+
+
 def test_an_unpacked_zip(copy: Path) -> None:
     for entry in (copy / "Resources").iterdir():
         entry.rename(copy / entry.name)

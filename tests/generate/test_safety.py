@@ -1,5 +1,6 @@
 """A bundle with a safety checker withholds what that finds unsafe, and nothing else."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,15 @@ def test_pictures_are_withheld_as_the_library_judges_them(whole: Path, checked: 
     np.testing.assert_array_equal(pictures[0].pixels, plain[0].pixels)
     assert plain[1].pixels.any()
     assert not pictures[1].pixels.any()
+
+
+def test_a_checker_that_looks_at_nothing(checked: Path, tmp_path: Path) -> None:
+    manifest = json.loads((checked / "manifest.json").read_text())
+    manifest["networks"][-1]["inputs"] = {}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    (tmp_path / "Resources").symlink_to(checked / "Resources")
+    with pytest.raises(UserError, match=r"^SafetyChecker: takes no view$"):
+        Pipeline.open(tmp_path).generate(PROMPT, steps=1)
 
 
 def test_a_withheld_picture_does_not_save(checked: Path, tmp_path: Path) -> None:
