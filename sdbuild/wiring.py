@@ -15,6 +15,15 @@ ROLES: Mapping[str, str] = {
     "checker": "says whether an image may be shown",
 }
 
+GIVES: Mapping[str, str] = {
+    "text_encoder": "hidden",
+    "denoiser": "noise",
+    "decoder": "image",
+    "encoder": "moments",
+    "checker": "verdict",
+}
+"""What a network of a role gives, whatever else it does."""
+
 SIGNALS: Mapping[str, str] = {
     "tokens": "token IDs of a prompt, [1, tokens]",
     "hidden": "an embedding of each token: from a text encoder [1, tokens, width], to the denoiser [batch, width, 1, tokens]",

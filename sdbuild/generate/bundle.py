@@ -11,7 +11,7 @@ from sdbuild.flow.facts import Facts
 from sdbuild.generate.inference import FAMILIES, infer_denoiser, infer_parts
 from sdbuild.generate.options import MAX_STEPS, PREDICTIONS
 from sdbuild.standins import ENOUGH, stand_in, stand_in_at
-from sdbuild.wiring import ROLES, Part, part_of
+from sdbuild.wiring import GIVES, ROLES, Part, part_of
 
 _SCHEMA, _WITHOUT_NETWORKS = 2, 1
 """Versions of the manifest: that of today, and the one that did not say how the networks are joined."""
@@ -130,6 +130,8 @@ def _networks(fields: "_Fields", _resources: Path, models: Sequence[str]) -> dic
             )
         if missing := [name for name in part.models if name not in models]:
             raise UserError(f"{fields.path}: damaged, {part.name} has no {missing[0]} under models; {_AGAIN}")
+        if (signal := GIVES[part.role]) not in part.outputs.values():
+            raise UserError(f"{fields.path}: damaged, {part.name} is a {part.role} and gives no {signal}; {_AGAIN}")
         parts.append(part)
     return {
         "parts": tuple(parts),

@@ -18,7 +18,7 @@ from sdbuild.recipe.fields import WHOLE, Resolution, ResolutionField, Strict, ch
 from sdbuild.recipe.files import names_in, pipelines_folder, read_text, split_lines
 from sdbuild.recipe.problems import Problem, RecipeError, Span, allowed, display, report, suggestion
 from sdbuild.recipe.validation import top_level, validate, without_explained
-from sdbuild.wiring import ROLES, SIGNALS, Part
+from sdbuild.wiring import GIVES, ROLES, SIGNALS, Part
 
 Precision = Literal["float16", "float32"]
 
@@ -144,6 +144,14 @@ class Component(Strict):
         ]
         if faults:
             raise ValidationError.from_exception_data("Component", faults)
+        return self
+
+    @model_validator(mode="after")
+    def _gives_what_its_role_is_for(self) -> Component:
+        if (signal := GIVES[self.role]) not in [port.carries for port in self.outputs]:
+            problem = wrong(f"no output of this {self.role} carries '{signal}'")
+            fault = InitErrorDetails(type=problem, loc=("outputs",), input=self.outputs)
+            raise ValidationError.from_exception_data("Component", [fault])
         return self
 
     def part(self, name: str, models: Iterable[str] = ()) -> Part:

@@ -106,6 +106,7 @@ NETWORK: dict[str, Any] = {"name": "unet", "role": "denoiser", "models": ["Unet"
         ({"networks": [NETWORK | {"models": ["Net"]}]}, "damaged, unet has no Net under models"),
         ({"networks": [NETWORK | {"inputs": ["sample"]}]}, "damaged, networks.0 is"),
         ({"networks": [NETWORK | {"models": "Unet"}]}, "damaged, networks.0 is"),
+        ({"networks": [NETWORK]}, "damaged, unet is a denoiser and gives no noise"),
         ({"networks": None}, "damaged, networks is missing"),
         ({"latents": []}, "damaged, latents.channels is missing"),
         ({"models": {"Unet": 1}}, "damaged, models.Unet.sha256 is missing"),

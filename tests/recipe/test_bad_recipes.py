@@ -8,6 +8,7 @@ import pytest
 from sdbuild.errors import UserError
 from sdbuild.recipe import RecipeError, load_recipe
 from sdbuild.recipe.family import load_family_file
+from sdbuild.recipe.files import pipelines_folder
 from tests.recipe.snapshots import check
 
 HERE = Path(__file__).parent
@@ -43,6 +44,14 @@ def test_bad_family(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RecipeError) as caught:
         load_family_file(Path(path.name))
     check(str(caught.value), path.with_suffix(".txt"))
+
+
+def test_a_family_whose_denoiser_predicts_nothing(tmp_path: Path) -> None:
+    text = (pipelines_folder() / "sd1.yaml").read_text()
+    silent = text.replace("name: sd1\n", "name: silent\n", 1).replace("        carries: noise\n", "", 1)
+    (tmp_path / "silent.yaml").write_text(silent)
+    with pytest.raises(RecipeError, match=r"silent.yaml:\d+:5: no output of this denoiser carries 'noise'\n.*outputs:"):
+        load_family_file(tmp_path / "silent.yaml")
 
 
 @pytest.mark.parametrize("path", [*BAD, *WARNED, *FAMILIES], ids=stem)
