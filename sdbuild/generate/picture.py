@@ -43,11 +43,9 @@ class Picture:
         """
         path = Path(path)
         if self.withheld:
-            raise UserError(
-                f"{path}: withheld: the bundle's safety checker found that this picture should not be shown"
-            )
+            raise UserError(f"{path}: withheld: the bundle's safety checker found that this image should not be shown")
         if path.suffix.lower() != ".png":
-            raise UserError(f"{path}: pictures are written as PNG: give it a name that ends in .png")
+            raise UserError(f"{path}: images are written as PNG: give it a name that ends in .png")
         write_png(self.image, path, self.metadata)
         return path
 
@@ -95,7 +93,7 @@ def read_image(path: Path, height: int, width: int) -> Start:
             upright = _in_rgb(ImageOps.exif_transpose(image), path)
     except UnidentifiedImageError:
         wrong = stand_in(content[:ENOUGH])
-        what = f"it {wrong}" if wrong else "not a picture in a format that Pillow reads"
+        what = f"it {wrong}" if wrong else "not an image in a format that Pillow reads"
         raise UsageError(f"image={path}: {what}") from None
     except OSError as error:
         raise UsageError(f"image={path}: cannot be read ({error.strerror or error})") from None

@@ -205,7 +205,7 @@ class Pipeline:
         denoiser, latents = self.bundle.needed(facts.denoiser, "denoiser"), list[Array]()
         with backend.network(denoiser) as network:
             for index, seed in drawings:
-                what = f"picture {len(latents) + 1} of {len(drawings)}, seed {seed}"
+                what = f"image {len(latents) + 1} of {len(drawings)}, seed {seed}"
                 noise, scheduler = Noise(plan.options.rng, seed), self._scheduler(plan.scheduler, plan.steps)
                 start = begin(scheduler, noise, facts.latent_shape, plan.steps, origin)
                 chosen = [*(conditions[-1:] if plan.guided else []), conditions[index]]
@@ -259,7 +259,7 @@ class Pipeline:
         if options.image is not None:
             if facts.encoder is None:
                 raise UsageError(
-                    "image=: this bundle has no VAEEncoder to start from a picture: add vae_encoder to the recipe's "
+                    "image=: this bundle has no VAEEncoder to start from an image: add vae_encoder to the recipe's "
                     "`components` and build again"
                 )
             if int(steps * strength) < 1:

@@ -32,7 +32,7 @@ def test_one_picture(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert names(tmp_path) == [path.relative_to(tmp_path).as_posix()]
     told = capsys.readouterr()
     assert told.out == f"{path.relative_to(tmp_path)}\n"
-    assert told.err == "shapes: picture 1 of 1, seed 93: 2 of 2\nshapes: decode: 1 of 1\n"
+    assert told.err == "shapes: image 1 of 1, seed 93: 2 of 2\nshapes: decode: 1 of 1\n"
     assert text(path)["recipe"] == "shapes"
 
 

@@ -37,7 +37,7 @@ def test_where_it_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "folder.png").mkdir()
     for path, message in (
-        (tmp_path / "a.jpg", "pictures are written as PNG"),
+        (tmp_path / "a.jpg", "images are written as PNG"),
         (tmp_path / "file" / "a.png", "cannot be written"),
         (tmp_path / "folder.png", "cannot be written"),
     ):
@@ -146,7 +146,7 @@ def test_what_is_no_picture(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("a picture")
     for name, message in (
         ("half.png", "cannot be read|damaged"),
-        ("text.png", "not a picture in a format"),
+        ("text.png", "not an image in a format"),
         ("none.png", "No such file"),
         (".", "cannot be read"),
     ):

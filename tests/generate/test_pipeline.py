@@ -264,7 +264,7 @@ def test_half_precision_is_another_picture_but_nearly_the_same(whole: Path) -> N
 def test_progress_by_step(whole: Path) -> None:
     news: list[tuple[str, int, int]] = []
     Pipeline.open(whole).generate(CIRCLE, steps=3, progress=lambda *told: news.append(told))
-    step = "picture 1 of 1, seed 93"
+    step = "image 1 of 1, seed 93"
     assert news == [
         ("encode prompts", 0, 1),
         *((step, done, 3) for done in range(4)),
