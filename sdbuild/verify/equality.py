@@ -66,6 +66,8 @@ def _identified(chain: Sequence[Opened], outputs: Sequence[str], content: _Conte
         part = _Part(model, content)
         for value in model.function.inputs:
             if value.name in given:
+                if model.shapes[value.name] != Shapes():
+                    return None
                 part.values[value.name] = given[value.name].taken_as(value.type)
                 continue
             about = (value.type, model.shapes[value.name])

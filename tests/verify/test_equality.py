@@ -11,7 +11,7 @@ import pytest
 
 from sdbuild.coreml.blob import BlobReader
 from sdbuild.coreml.compiler import compile_package
-from sdbuild.coreml.package import read_package
+from sdbuild.coreml.package import Package, read_package
 from sdbuild.coreml.runtime import ModelError, load
 from sdbuild.verify.equality import same_program
 from sdbuild.verify.measure import measure, unchanged
@@ -148,6 +148,26 @@ def test_only_what_was_widened_is_narrowed_without_loss() -> None:
     assert same_program([model], [head, rest], ["y"])
     assert not same_program([model], [write(first_in_float32, {"x": X}), rest], ["y"])
     assert not same_program([model], [head, write(second, {"link": X})], ["y"])
+
+
+def test_a_chunk_that_is_particular_about_what_it_is_given(tmp_path: Path) -> None:
+    def whole(x: Any) -> Any:
+        return mb.exp(x=mb.relu(x=x), name="y")
+
+    def first(x: Any) -> Any:
+        return mb.relu(x=x, name="link")
+
+    def second(link: Any) -> Any:
+        return mb.exp(x=link, name="y")
+
+    def limit(package: Package) -> None:
+        (feature,) = package.spec.description.input
+        feature.type.multiArrayType.enumeratedShapes.shapes.add(shape=[1, 32])
+        package.model_file.write_bytes(package.spec.SerializeToString(deterministic=True))
+
+    model, head, rest = write(whole, {"x": X}), write(first, {"x": X}), write(second, {"link": X})
+    assert same_program([model], [head, rest], ["y"])
+    assert not same_program([model], [head, broken(rest, tmp_path, limit)], ["y"])
 
 
 @pytest.mark.parametrize(
