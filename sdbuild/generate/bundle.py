@@ -1,6 +1,7 @@
 """A built bundle, as ``manifest.json`` describes it."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,12 +100,12 @@ def read_bundle(folder: Path) -> Bundle:
         resources=resources,
         pipeline=fields.get(str, "pipeline"),
         facts=Facts(
-            height=fields.count("image", "height"),
-            width=fields.count("image", "width"),
-            tokens=fields.count("prompt", "tokens"),
-            latent_channels=fields.count("latents", "channels"),
-            vae_factor=fields.count("latents", "vae_factor"),
-            vae_scale=float(fields.get((int, float), "latents", "vae_scale")),
+            height=fields.positive(int, "image", "height"),
+            width=fields.positive(int, "image", "width"),
+            tokens=fields.positive(int, "prompt", "tokens"),
+            latent_channels=fields.positive(int, "latents", "channels"),
+            vae_factor=fields.positive(int, "latents", "vae_factor"),
+            vae_scale=float(fields.positive((int, float), "latents", "vae_scale")),
             scheduler=_scheduler(fields),
             **described(fields, resources, list(models)),
         ),
@@ -135,7 +136,7 @@ def _networks(fields: "_Fields", _resources: Path, models: Sequence[str]) -> dic
         parts.append(part)
     return {
         "parts": tuple(parts),
-        "batch": fields.count("denoiser", "batch"),
+        "batch": fields.positive(int, "denoiser", "batch"),
         "scheduler_overrides": fields.get(dict, "scheduler_overrides"),
     }
 
@@ -159,7 +160,7 @@ def _inferred_networks(fields: "_Fields", resources: Path, models: Sequence[str]
 def _scheduler(fields: "_Fields") -> dict[str, Any]:
     """The numbers of the scheduler; what diffusers does not look at before the first step is looked at here."""
     scheduler: dict[str, Any] = fields.get(dict, "scheduler")
-    fields.count("scheduler", "num_train_timesteps", default=MAX_STEPS)
+    fields.positive(int, "scheduler", "num_train_timesteps", default=MAX_STEPS)
     if (prediction := scheduler.get("prediction_type", "epsilon")) not in _PREDICTIONS:
         raise UserError(f"{fields.path}: damaged, scheduler.prediction_type is {prediction!r}; {_AGAIN}")
     return scheduler
@@ -182,10 +183,10 @@ class _Fields:
             raise self._damaged(value, keys)
         return value
 
-    def count(self, *keys: str, default: int | None = None) -> int:
-        """A whole number above 0."""
-        value: int = self.get(int, *keys, default=default)
-        if value < 1:
+    def positive(self, kind: Any, *keys: str, default: Any = None) -> Any:
+        """A number above 0."""
+        value = self.get(kind, *keys, default=default)
+        if not 0 < value < math.inf:
             raise self._damaged(value, keys)
         return value
 

@@ -101,6 +101,8 @@ NETWORK: dict[str, Any] = {"name": "unet", "role": "denoiser", "models": ["Unet"
         ({"image": {"height": 64, "width": -64}}, "damaged, image.width is -64"),
         ({"denoiser": {"batch": 0}}, "damaged, denoiser.batch is 0"),
         ({"latents": {"channels": 4, "vae_factor": 0, "vae_scale": 1}}, "damaged, latents.vae_factor is 0"),
+        ({"latents": {"channels": 4, "vae_factor": 8, "vae_scale": -1}}, "damaged, latents.vae_scale is -1"),
+        ({"latents": {"channels": 4, "vae_factor": 8, "vae_scale": float("inf")}}, "damaged, latents.vae_scale is inf"),
         ({"networks": [{"name": "unet"}]}, "damaged, networks.0 is {'name': 'unet'}"),
         ({"networks": [NETWORK | {"role": "painter"}]}, r"generating with a painter \(unet\) is not supported, only"),
         ({"networks": [NETWORK | {"models": ["Net"]}]}, "damaged, unet has no Net under models"),
