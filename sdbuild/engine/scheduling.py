@@ -6,7 +6,6 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -18,14 +17,10 @@ from doit.runner import MThreadRunner, Runner
 from doit.task import Stream, Task
 
 from sdbuild.engine.arguments import Options
-from sdbuild.engine.results import Destination
 from sdbuild.engine.running import RUNNING
 from sdbuild.engine.session import Session, results_task
-from sdbuild.engine.summary import outcome
 from sdbuild.errors import NO_MEMORY, Status, UserError
-from sdbuild.plan import Graph
 from sdbuild.program import complain, note, report_fault
-from sdbuild.store import Store
 
 _INTERRUPTED = "interrupted; what is done is kept: the same command goes on from there"
 
@@ -191,15 +186,6 @@ def run_tasks(tasks: Iterable[Task], reporter: Reporter, words: Iterable[str], o
     runner = MThreadRunner(*settings, num_process=options.jobs) if options.jobs > 1 else Runner(*settings)
     failed = runner.run_all(control.task_dispatcher())
     return reporter.status or (Status.FAULT if failed else Status.DONE)
-
-
-def run_graph(graph: Graph, store: Store, here: Path, options: Options, words: Iterable[str] = ("build",)) -> int:
-    """Build a graph, or the tasks of it that ``words`` name, for a user who stands in ``here``; the exit status."""
-    reporter = Reporter()
-    reporter.session = Session(graph, store, Destination(here), options.jobs, whole=True)
-    status = run_tasks(graph_tasks(reporter.session), reporter, words, options)
-    print(outcome(reporter.session, status).text)
-    return status
 
 
 class _Nowhere:

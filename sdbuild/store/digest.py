@@ -88,10 +88,3 @@ def part_digest(files: Iterable[FileRecord], subpath: str | None) -> str | None:
             found = True
             digest.update(f"{file.path[len(prefix) :]}\0{file.sha256}\n".encode(errors="surrogateescape"))
     return digest.hexdigest() if found else None
-
-
-def tree_digest(folder: Path) -> str:
-    """The digest of any folder, computed from its content."""
-    digest = part_digest(record_files(folder), None)
-    assert digest is not None
-    return digest

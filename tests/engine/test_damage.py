@@ -11,7 +11,7 @@ import pytest
 
 from sdbuild.engine.cli import run
 from sdbuild.errors import NO_MEMORY
-from sdbuild.store.digest import tree_digest
+from tests.digests import tree_digest
 from tests.engine.conftest import Toy
 from tests.engine.toy import NODES
 from tests.store.mutations import flip

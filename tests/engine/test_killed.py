@@ -14,7 +14,7 @@ import pytest
 
 from sdbuild.engine.servers import COLD
 from sdbuild.store import Lock
-from sdbuild.store.digest import tree_digest
+from tests.digests import tree_digest
 from tests.engine.conftest import ROOT, Toy
 from tests.engine.processes import INTERRUPTED, alive, descendants, number_in, stages, state, wait_for
 from tests.engine.toy import NODES

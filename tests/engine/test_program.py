@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from sdbuild.engine.arguments import Options
-from sdbuild.engine.scheduling import run_graph
 from sdbuild.engine.session import Session
 from sdbuild.store import open_store
 from tests.engine.conftest import ROOT, Toy
+from tests.engine.run_graph import run_graph
 from tests.engine.test_commands import RECIPE
 from tests.engine.toy import NODES, graph
 

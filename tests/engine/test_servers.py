@@ -12,7 +12,7 @@ import pytest
 from sdbuild import jobs
 from sdbuild.engine.environment import stage_environment
 from sdbuild.engine.servers import COLD, Kind, Servers
-from sdbuild.store.digest import tree_digest
+from tests.digests import tree_digest
 from tests.engine.conftest import Toy
 from tests.engine.processes import INTERRUPTED, alive, descendants, number_in, servers, stages, state, wait_for
 

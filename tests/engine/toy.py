@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from sdbuild.engine.arguments import Options
-from sdbuild.engine.scheduling import run_graph
 from sdbuild.errors import UserError
 from sdbuild.job import Artifact
 from sdbuild.plan import Build, Expected, Graph, Model, Node
 from sdbuild.program import complain, run_program
 from sdbuild.store import open_store
+from tests.engine.run_graph import run_graph
 from tests.engine.toy_jobs import play
 
 NODES = 9

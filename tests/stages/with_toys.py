@@ -5,11 +5,11 @@ from pathlib import Path
 
 from sdbuild import jobs
 from sdbuild.engine.arguments import Options
-from sdbuild.engine.scheduling import run_graph
 from sdbuild.job import Artifact
 from sdbuild.plan import Build, Graph, Node
 from sdbuild.program import run_program
 from sdbuild.store import open_store
+from tests.engine.run_graph import run_graph
 from tests.engine.toy_jobs import play
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from sdbuild.store import Absent, Artifact, Stamp, Store, Workplace
-from sdbuild.store.digest import part_digest, record_files, tree_digest
+from sdbuild.store.digest import part_digest, record_files
 from sdbuild.store.integrity import find_damage, find_strangers
+from tests.digests import tree_digest
 from tests.store.mutations import flip
 
 FILES = {"model.mil": "program", "weights/weight.bin": "0123456789", "notes": ""}
