@@ -1,9 +1,9 @@
-"""How many bits a palette needs: the caption score of ``shapes`` by bits, drawn with the bundles themselves.
+"""How many bits a palette needs: the caption score of ``shapes`` by bits, generated with the bundles themselves.
 
     doit build && doit build config=shapes-bits && python benchmarks/bits.py [captions]
 
-One picture of each held-out caption through ``Resources/*.mlmodelc``, 20 steps, guidance 2, seed 93 for all, judged by
-``sdbuild.shapes.score``: share of pictures in which size, colour, shape, background, and all four are right.
+One image of each held-out caption through ``Resources/*.mlmodelc``, 20 steps, guidance 2, seed 93 for all, judged by
+``sdbuild.shapes.score``: share of images in which size, colour, shape, background, and all four are right.
 """
 
 import sys
@@ -27,8 +27,8 @@ def main() -> None:
     captions = [scene.caption() for scene in scenes]
     print("| bits | UNet MB | size | colour | shape | background | all four |\n|---|---|---|---|---|---|---|")
     for bits, folder in BUNDLES.items():
-        pictures = Pipeline.open(Path(folder)).generate_all(captions, options=Options(steps=STEPS, guidance=GUIDANCE))
-        images = np.stack([np.asarray(picture.image, np.float32) / 255 for picture in pictures])
+        generated = Pipeline.open(Path(folder)).generate_all(captions, options=Options(steps=STEPS, guidance=GUIDANCE))
+        images = np.stack([np.asarray(image.pillow, np.float32) / 255 for image in generated])
         score = tally(images, scenes)
         package = Path(folder, "packages/Unet.mlpackage")
         size = sum(file.stat().st_size for file in package.rglob("*") if file.is_file()) / 1e6

@@ -1,12 +1,12 @@
-"""What ``doit generate`` may be told, in plain words: for the command line, which imports nothing heavy, and for who draws."""
+"""The variables of ``doit generate``, in plain words: for the command line, which imports nothing heavy."""
 
 from collections.abc import Mapping
 
 VARIABLES: Mapping[str, str] = {
-    "bundle": "what to draw with instead of a recipe's results: a folder or a zip, of anybody's",
+    "bundle": "what to generate with instead of a recipe's results: a folder or a zip, of anybody's",
     "prediction": "what the UNet of a bundle without a manifest predicts: epsilon or v_prediction",
     "vae_scale": "of the latent images of a bundle without a manifest (0.18215, of SDXL 0.13025)",
-    "prompt": "what to draw",
+    "prompt": "what the image should show",
     "prompts": "a file with a prompt on each line; empty lines and those that start with # are skipped",
     "negative": "what images should be unlike",
     "seed": "of the first image (93)",
@@ -16,8 +16,8 @@ VARIABLES: Mapping[str, str] = {
     "scheduler": "ddim, pndm, dpmpp, euler, euler_a … (the model's own)",
     "rng": "numpy for the noise of Apple's packages, torch for that of diffusers (numpy)",
     "image": "an image to start from; the recipe must have the component vae_encoder",
-    "strength": "how much of the image to draw anew, above 0 and up to 1 (0.6)",
-    "sizes": "what SDXL is told of sizes: image, app (the Swift package's 1024), or a number for both sides (image)",
+    "strength": "how much of the image to make new, above 0 and up to 1 (0.6)",
+    "sizes": "the sizes that SDXL is given: image, app (the Swift package's 1024), or a number for both sides (image)",
     "precision": "float32, or float16 to round as a device does (float32)",
     "device": "where to compute: cpu, cuda, mps (cpu)",
     "memory": "how much of each model's weights to hold decoded, such as 2GB (all)",

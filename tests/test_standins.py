@@ -15,7 +15,7 @@ from sdbuild.coreml.compiler import compile_package
 from sdbuild.coreml.runtime import load
 from sdbuild.errors import UserError
 from sdbuild.generate.foreign import open_bundle
-from sdbuild.generate.picture import read_image
+from sdbuild.generate.images import read_image
 from sdbuild.generate.request import read_request
 from sdbuild.generate.tokenizer import Tokenizer
 from sdbuild.modeling.checkpoint import Checkpoint, weight_files

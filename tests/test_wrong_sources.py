@@ -41,7 +41,7 @@ WITH_CHECKER = ["text_encoder", "unet", "vae_decoder", "safety_checker"]
         pytest.param(
             sd1(unet={"in_channels": 9}),
             {"pipeline": "sd1"},
-            "./model: an inpainting model: its UNet takes 9 channels, five of them the mask and the picture under it; only "
+            "./model: an inpainting model: its UNet takes 9 channels, five of them the mask and the image under it; only "
             "text-to-image models can be built: name one",
             id="a UNet of 9 channels",
         ),

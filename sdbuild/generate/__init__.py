@@ -1,4 +1,4 @@
-"""Draw with a built bundle, on any operating system.
+"""Generate with a built bundle, on any operating system.
 
 from sdbuild.generate import Pipeline
 
@@ -8,20 +8,20 @@ Pipeline.open("build/shapes").generate("a large red circle on a blue background"
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sdbuild.generate.picture import Picture
+    from sdbuild.generate.images import GeneratedImage
     from sdbuild.generate.pipeline import Pipeline
 
-__all__ = ["Picture", "Pipeline"]
+__all__ = ["GeneratedImage", "Pipeline"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import torch only for those who draw: the command line is checked by modules of this room, too."""
+    """Import torch only for those who generate: the command line is checked by modules of this room, too."""
     if name == "Pipeline":
         from sdbuild.generate.pipeline import Pipeline
 
         return Pipeline
-    if name == "Picture":
-        from sdbuild.generate.picture import Picture
+    if name == "GeneratedImage":
+        from sdbuild.generate.images import GeneratedImage
 
-        return Picture
+        return GeneratedImage
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

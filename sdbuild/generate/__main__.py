@@ -1,4 +1,4 @@
-"""Draw without a recipe: ``python -m sdbuild.generate FOLDER… name=value…``.
+"""Generate without a recipe: ``python -m sdbuild.generate FOLDER… name=value…``.
 
 Each folder, or zip, is a bundle; one may be given as ``bundle=``, too.
 With ``recipe=NAME`` they are its variants, called as their folders are.
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
     if recipe is None and len(folders) > 1:
         recipe = name_of(folders[0].resolve().parent)
     read_request(variables, Path.cwd())
-    from sdbuild.generate.command import BundleAt, run  # takes seconds: mistakes are told before
+    from sdbuild.generate.command import BundleAt, run  # takes seconds: mistakes are reported before
 
     if recipe is None:
         bundles = [BundleAt(name_of(folders[0]), folders[0])]

@@ -147,7 +147,7 @@ def _inferred_networks(fields: "_Fields", resources: Path, models: Sequence[str]
     families = {family.name: family for family in FAMILIES}
     if pipeline not in families:
         raise UserError(
-            f"{fields.path}: drawing with a pipeline {pipeline} is not supported, only with {', '.join(sorted(families))}"
+            f"{fields.path}: generating with a pipeline {pipeline} is not supported, only with {', '.join(sorted(families))}"
         )
     denoiser = infer_denoiser(resources, models)
     return {
@@ -196,7 +196,7 @@ class _Fields:
 
 
 def _check_files(resources: Path, fields: _Fields) -> None:
-    """Each file is there and as long as it was; digests would take as long to compute as an image to draw."""
+    """Each file is there and as long as it was; digests would take as long to compute as an image takes to generate."""
     for name in fields.get(dict, "files"):
         size, path = fields.get(int, "files", name, "size"), resources / name
         try:

@@ -1,4 +1,4 @@
-"""``doit generate``: draw with built bundles into PNGs, and put several pictures on a sheet."""
+"""``doit generate``: generate images with built bundles, as PNGs, and put several on a sheet."""
 
 import os
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sdbuild.coreml.runtime.storage import Storage
 from sdbuild.errors import UserError
-from sdbuild.generate.picture import Picture, write_png
+from sdbuild.generate.images import GeneratedImage, write_png
 from sdbuild.generate.pipeline import Pipeline
 from sdbuild.generate.progress import show_progress
 from sdbuild.generate.request import Request, read_request
@@ -30,10 +30,10 @@ class BundleAt:
 
 
 def run(bundles: Sequence[BundleAt], variables: Mapping[str, str], here: Path) -> list[Path]:
-    """Draw the same prompts with each of the bundles, all of one recipe, for a user who stands in ``here``.
+    """Generate the same prompts with each of the bundles, all of one recipe, for a user who stands in ``here``.
 
-    Pictures are written as soon as a bundle has drawn all of its own, but for those that its safety checker withholds; with
-    more than one picture a sheet follows, which has the variants side by side. Paths go to the standard output, progress and
+    Images are written as soon as a bundle has generated all of its own, but for those that its safety checker withholds; with
+    more than one image a sheet follows, which has the variants side by side. Paths go to the standard output, progress and
     remarks to the standard error.
 
     Args:
@@ -45,7 +45,7 @@ def run(bundles: Sequence[BundleAt], variables: Mapping[str, str], here: Path) -
         The files written, the sheet last.
 
     Raises:
-        UserError: anything that the user can mend; all that can be known before drawing is said before drawing.
+        UserError: anything that the user can mend; all that can be known beforehand is said before anything is generated.
     """
     request = read_request(variables, here)
     Storage.of(request.precision, request.device)  # is there such a device?
@@ -54,32 +54,36 @@ def run(bundles: Sequence[BundleAt], variables: Mapping[str, str], here: Path) -
         pipeline.check(request.options)
     out = request.out or here / "build" / "images" / bundles[0].recipe
     _check_writable(out)
-    written, drawn = [], []
+    written, generated = [], []
     for bundle, pipeline in pipelines:
         label = f"{bundle.recipe}@{bundle.variant}" if bundle.variant else bundle.recipe
         with show_progress(sys.stderr) as progress:
-            pictures = pipeline.generate_all(
+            images = pipeline.generate_all(
                 request.prompts,
                 request.seeds,
                 request.options,
                 lambda what, done, total, label=label: progress(f"{label}: {what}", done, total),  # type: ignore[misc]
             )
-        for note in dict.fromkeys(note for picture in pictures for note in picture.notes):
+        for note in dict.fromkeys(note for image in images for note in image.notes):
             print(f"note: {note}", file=sys.stderr)
         folder = out / bundle.variant if bundle.variant else out
-        for picture, stem in zip(pictures, _stems(request), strict=True):
-            if picture.withheld:
+        for image, stem in zip(images, _stems(request), strict=True):
+            if image.withheld:
                 print(f"note: {label}: {stem}.png is withheld, as in the app: {_UNSAFE}", file=sys.stderr)
             else:
-                written.append(_tell(picture.save(folder / f"{stem}.png"), here))
-        drawn.append(pictures)
+                written.append(_report(image.save(folder / f"{stem}.png"), here))
+        generated.append(images)
     if not written:
-        raise UserError(f"nothing to show: {_UNSAFE}; draw with another seed= or prompt=")
+        raise UserError(f"nothing to show: {_UNSAFE}; try another seed= or prompt=")
     if len(written) > 1:
         first, *_ = _stems(request)
         path = out / f"sheet-{first}.png"
-        write_png(make_sheet(list(_rows(request, bundles, drawn))), path, common([p for row in drawn for p in row]))
-        written.append(_tell(path, here))
+        write_png(
+            make_sheet(list(_rows(request, bundles, generated))),
+            path,
+            common([image for row in generated for image in row]),
+        )
+        written.append(_report(path, here))
     return written
 
 
@@ -106,7 +110,7 @@ def _check_writable(folder: Path) -> None:
 
 
 def _stems(request: Request) -> list[str]:
-    """A file name without its ending for each picture; prompts whose names would be the same are numbered."""
+    """A file name without its ending for each image; prompts whose names would be the same are numbered."""
     names: dict[str, int] = {}
     stems = []
     for prompt in request.prompts:
@@ -121,24 +125,26 @@ def _slug(prompt: str) -> str:
     """The prompt's first words, in a form that every file system takes."""
     words = re.sub(r"\W+", " ", prompt.lower()).split()
     slug = "-".join(words)[:_SLUG_CHARACTERS].encode()[:_SLUG_BYTES].decode(errors="ignore").strip("-")
-    return slug or "picture"
+    return slug or "image"
 
 
-def _rows(request: Request, bundles: Sequence[BundleAt], drawn: Sequence[Sequence[Picture]]) -> Iterator[Row]:
+def _rows(
+    request: Request, bundles: Sequence[BundleAt], generated: Sequence[Sequence[GeneratedImage]]
+) -> Iterator[Row]:
     """Variants side by side, each prompt and seed on a row of its own; or, of one bundle, a prompt's seeds."""
     seeds = request.seeds
     for index, prompt in enumerate(request.prompts):
         start = index * len(seeds)
         if len(bundles) > 1:
             for number, seed in enumerate(seeds, start=start):
-                tiles = [(b.variant or b.recipe, pictures[number]) for b, pictures in zip(bundles, drawn, strict=True)]
+                tiles = [(b.variant or b.recipe, images[number]) for b, images in zip(bundles, generated, strict=True)]
                 yield Row(f"{prompt} (seed {seed})", tiles)
         else:
-            tiles = [(f"seed {seed}", picture) for seed, picture in zip(seeds, drawn[0][start:], strict=False)]
+            tiles = [(f"seed {seed}", image) for seed, image in zip(seeds, generated[0][start:], strict=False)]
             for first in range(0, len(tiles), _COLUMNS):
                 yield Row(prompt if first == 0 else "", tiles[first : first + _COLUMNS])
 
 
-def _tell(path: Path, here: Path) -> Path:
+def _report(path: Path, here: Path) -> Path:
     print(path.relative_to(here) if path.is_relative_to(here) else path)
     return path

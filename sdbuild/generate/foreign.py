@@ -1,7 +1,7 @@
 """A Resources folder without ``manifest.json``, as Apple and others build it: what it would say, read from the models.
 
-The models tell sizes, batch, widths and length of the prompt. They don't tell what the UNet predicts, nor the schedule of noise
-and the scale of latent images: the one is asked for, the others are what the Swift package takes for granted.
+The descriptions of models have sizes, batch, widths and length of the prompt. They do not have what the UNet predicts, nor the
+schedule of noise and the scale of latent images: the one is asked for, the others are what the Swift package takes for granted.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from sdbuild.generate.options import PREDICTIONS
 from sdbuild.generate.places import find_place
 from sdbuild.standins import stand_in_at
 
-_VAE_FACTOR = 8  # of all families, where no shape tells it
+_VAE_FACTOR = 8  # of all families, where no shape says it
 _SCHEDULER = {
     "_class_name": "PNDMScheduler",
     "beta_end": 0.012,
@@ -66,7 +66,7 @@ def read_foreign(resources: Path, prediction_type: str | None, vae_scale: float 
         vae_scale: latents are multiplied by it after encoding; None: by the family's constant.
 
     Raises:
-        UserError: models are missing, damaged, or of a pipeline that is not drawn with; or the prediction is not said.
+        UserError: models are missing, damaged, or of a pipeline that can't be generated with; or the prediction is not said.
     """
     names = sorted(each.name.removesuffix(SUFFIX) for each in resources.glob(f"*{SUFFIX}") if each.is_dir())
     _refuse_stand_ins(resources)
@@ -76,13 +76,13 @@ def read_foreign(resources: Path, prediction_type: str | None, vae_scale: float 
     family = family_of(denoiser)
     if prediction_type is None:
         raise UsageError(
-            f"{resources}: no manifest.json, and the models don't tell what the UNet predicts: give prediction=epsilon (nearly "
+            f"{resources}: no manifest.json, and the models don't say what the UNet predicts: give prediction=epsilon (nearly "
             "all models, and what the Swift package takes it for) or prediction=v_prediction (Stable Diffusion 2 for 768 "
             "pixels, some of SDXL)"
         )
     scale = family.vae_scale if vae_scale is None else vae_scale
     notes = [
-        f"no manifest.json: drawn as {family.name} of {width}x{height} with vae_scale {scale:g}, {prediction_type}, and the "
+        f"no manifest.json: taken for {family.name} of {width}x{height} with vae_scale {scale:g}, {prediction_type}, and the "
         "Swift package's schedule of noise"
     ]
     files = _digests(resources)

@@ -31,7 +31,7 @@ class Family:
     scheduler_overrides: Mapping[str, Any] = field(default_factory=dict)
     takes_sizes: bool = False
     context: int | None = None
-    """Width of the embedding of each token, where it tells the family."""
+    """Width of the embedding of each token, where it shows the family."""
 
 
 FAMILIES = (
@@ -127,7 +127,7 @@ def infer_denoiser(resources: Path, names: Sequence[str]) -> Denoiser:
     """
     if "MultiModalDiffusionTransformer" in names:
         raise UserError(
-            f"{resources}: models of Stable Diffusion 3, which can't be drawn with; only those of 1, 2 and XL can"
+            f"{resources}: models of Stable Diffusion 3, which can't be generated with; only those of 1, 2 and XL can"
         )
     chunks = [name for name in ("UnetChunk1", "UnetChunk2") if name in names]
     own = chunks if len(chunks) == 2 else ["Unet"]
@@ -147,7 +147,7 @@ def infer_denoiser(resources: Path, names: Sequence[str]) -> Denoiser:
     if sample[1] != 4:
         raise UserError(f"{resources}: the UNet takes {sample[1]} channels, so it is no text-to-image model of 4")
     if (times := inputs.get("time_ids")) and times[-1] in (5, 10):
-        raise UserError(f"{resources}: the UNet is a refiner of SDXL, which can't be drawn with alone")
+        raise UserError(f"{resources}: the UNet is a refiner of SDXL, which can't be generated with alone")
     last = opened[-1].outputs
     noise = "noise_pred" if "noise_pred" in last else next(iter(last), "noise_pred")
     part = Part(

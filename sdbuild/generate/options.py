@@ -1,4 +1,4 @@
-"""How to draw, checked, whether it comes from Python or from a command line. Nothing heavy is imported here."""
+"""How to generate, checked, whether it comes from Python or from a command line. Nothing heavy is imported here."""
 
 import math
 import sys
@@ -16,25 +16,25 @@ MAX_STEPS = 1000
 MAX_GUIDANCE = 100.0
 STRENGTH = 0.6
 APP_SIZE = 1024
-"""What the Swift package tells the UNet of SDXL of every size, unless the app sets ``originalSize`` and ``targetSize``."""
+"""What the Swift package gives the UNet of SDXL for every size, unless the app sets ``originalSize`` and ``targetSize``."""
 MAX_SIZE = 8192
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to draw; all pictures of one run share them.
+    """How to generate; all images of one run share them.
 
     Attributes:
-        negative: what the pictures should be unlike.
+        negative: what the images should be unlike.
         steps: of the scheduler; None: as the bundle says, which is 20 if it says nothing.
         guidance: how far to go from the negative prompt to the prompt. 1 and below: the prompt alone, in half the time.
             None: as the bundle says, which is 7.5 if it says nothing.
         scheduler: see `SCHEDULERS`; None: the model's own.
         rng: "numpy" for the numbers of Apple's packages, "torch" for those of diffusers.
-        image: a picture to start from.
-        strength: how much of ``image`` to draw anew, above 0 and up to 1; None: 0.6.
-        sizes: what SDXL's UNet is told of the original and the target size: "image" (or None), height and width of the
-            image as they are; "app", 1024 for both, as the Swift package does unless it is told otherwise; or a number for
+        image: an image to start from.
+        strength: how much of ``image`` to make new, above 0 and up to 1; None: 0.6.
+        sizes: what SDXL's UNet is given for the original and the target size: "image" (or None), height and width of the
+            image as they are; "app", 1024 for both, as the Swift package does by default; or a number for
             both, as an app can set it.
     """
 
@@ -75,12 +75,12 @@ class Options:
             )
         if self.strength is not None:
             if self.image is None:
-                raise UsageError("strength=: says how much of an image to draw anew; give image= too, or leave it out")
+                raise UsageError("strength=: says how much of an image to make new; give image= too, or leave it out")
             if not 0 < self.strength <= 1:
                 raise UsageError(f"strength={self.strength:g}: must be above 0 (the image as it is) and at most 1")
 
-    def told_sizes(self, height: int, width: int) -> tuple[int, int]:
-        """What the UNet of SDXL is told for an image of ``height`` × ``width``."""
+    def sizes_for(self, height: int, width: int) -> tuple[int, int]:
+        """What the UNet of SDXL is given for an image of ``height`` × ``width``."""
         if self.sizes in (None, "image"):
             return height, width
         side = APP_SIZE if isinstance(self.sizes, str) else self.sizes

@@ -1,4 +1,4 @@
-"""Draw with a bundle: prompt → text encoders → denoiser, step by step → decoder.
+"""Generate with a bundle: prompt → text encoders → denoiser, step by step → decoder.
 
 One model is in memory at a time, but for the two halves of a chunked denoiser: all prompts are encoded, then all latent
 images are drawn, then all are decoded, then all are looked at by the safety checker, if there is one.
@@ -27,8 +27,8 @@ from sdbuild.flow.schedulers import make_scheduler
 from sdbuild.generate.backend import BundleBackend
 from sdbuild.generate.bundle import Bundle
 from sdbuild.generate.foreign import open_bundle
+from sdbuild.generate.images import GeneratedImage, Start, read_image
 from sdbuild.generate.options import MAX_STEPS, STRENGTH, Options, check_range, check_seed, check_text
-from sdbuild.generate.picture import Picture, Start, read_image
 from sdbuild.generate.places import name_of
 from sdbuild.generate.safety import is_safe
 from sdbuild.generate.schedulers import choose_kind, find_scheduler, unread
@@ -44,7 +44,7 @@ SEED = 93
 
 @dataclass(frozen=True)
 class _Plan:
-    """What all pictures of a run have in common, with all defaults in place."""
+    """What all images of a run have in common, with all defaults in place."""
 
     options: Options
     steps: int
@@ -61,10 +61,10 @@ class _Plan:
 
 
 class Pipeline:
-    """A bundle, ready to draw; made by `Pipeline.open`."""
+    """A bundle, ready to generate; made by `Pipeline.open`."""
 
     def __init__(self, bundle: Bundle, names: Mapping[str, str], machine: Machine) -> None:
-        """Take a bundle; ``names`` go into the metadata of pictures."""
+        """Take a bundle; ``names`` go into the metadata of images."""
         self.bundle = bundle
         self._names = names
         self._machine = machine
@@ -87,7 +87,7 @@ class Pipeline:
         Args:
             folder: with ``manifest.json`` and ``Resources``; or a Resources folder, a folder laid out as on the hub, or a
                 zip, with a manifest or without.
-            name: the recipe's, for the metadata of pictures; None: the folder's.
+            name: the recipe's, for the metadata of images; None: the folder's.
             variant: likewise; None: there is only one.
             precision: "float32", or "float16" to round as a device does, so that overflow shows.
             device: where torch computes: "cpu", "cuda", "mps".
@@ -117,8 +117,8 @@ class Pipeline:
         strength: float | None = None,
         sizes: str | int | None = None,
         progress: Progress | None = None,
-    ) -> Picture:
-        """Draw one picture; see `Options` for the arguments, and `generate_all` for more pictures.
+    ) -> GeneratedImage:
+        """Generate one image; see `Options` for the arguments, and `generate_all` for more images.
 
         Raises:
             UserError: an argument out of its range, a bundle that cannot do it, or a device that there is not.
@@ -133,11 +133,11 @@ class Pipeline:
         seeds: Sequence[int] = (SEED,),
         options: Options | None = None,
         progress: Progress | None = None,
-    ) -> list[Picture]:
-        """Draw each prompt with each seed: all of the first prompt, then all of the second.
+    ) -> list[GeneratedImage]:
+        """Generate each prompt with each seed: all of the first prompt, then all of the second.
 
-        A picture depends on its own prompt and seed only, not on the others it is drawn with. One that the bundle's safety
-        checker finds unsafe is `Picture.withheld`.
+        An image depends on its own prompt and seed only, not on the others of the run. One that the bundle's safety
+        checker finds unsafe is `GeneratedImage.withheld`.
 
         Raises:
             UserError: an argument out of its range, a bundle that cannot do it, or a device that there is not.
@@ -148,24 +148,24 @@ class Pipeline:
             check_seed(seed)
         plan = self._plan(options or Options())
         report = progress or (lambda what, done, total: None)
-        drawings = [(index, seed) for index in range(len(prompts)) for seed in seeds]
+        wanted = [(index, seed) for index in range(len(prompts)) for seed in seeds]
 
         report("encode prompts", 0, 1)
         backend, facts = BundleBackend(self.bundle, self._machine), self.bundle.facts
         texts = [*prompts, plan.options.negative] if plan.guided else prompts
-        conditions = encode(backend, facts, texts, plan.options.told_sizes(facts.height, facts.width))
+        conditions = encode(backend, facts, texts, plan.options.sizes_for(facts.height, facts.width))
         notes = [_notes(backend.read(facts.text_encoders[0], text)) for text in texts]
-        latents = self._latents(backend, plan, conditions, drawings, report)
-        images = self._decode(backend, latents, report)
-        pictures = []
-        for (index, seed), image, safe in zip(
-            drawings, images, self._check_safety(backend, images, report), strict=True
+        latents = self._latents(backend, plan, conditions, wanted, report)
+        decoded = self._decode(backend, latents, report)
+        images = []
+        for (index, seed), pixels, safe in zip(
+            wanted, decoded, self._check_safety(backend, decoded, report), strict=True
         ):
             remarks = [*plan.notes, *notes[index], *(notes[-1] if plan.guided else [])]
             metadata = self._metadata(plan, prompts[index], seed)
-            pixels = image if safe else np.zeros_like(image)
-            pictures.append(Picture(pixels, metadata, tuple(dict.fromkeys(remarks)), withheld=not safe))
-        return pictures
+            shown_pixels = pixels if safe else np.zeros_like(pixels)
+            images.append(GeneratedImage(shown_pixels, metadata, tuple(dict.fromkeys(remarks)), withheld=not safe))
+        return images
 
     def _decode(self, backend: BundleBackend, latents: Sequence[Array], report: Progress) -> list[Array]:
         """The pixels of each latent image, uint8 [height, width, 3]."""
@@ -197,15 +197,15 @@ class Pipeline:
         backend: BundleBackend,
         plan: _Plan,
         conditions: Sequence[Condition],
-        drawings: Sequence[tuple[int, int]],
+        wanted: Sequence[tuple[int, int]],
         report: Progress,
     ) -> list[Array]:
         """The latent image of each (prompt, seed); guided, the last of ``conditions`` is the negative prompt's."""
         origin, facts = self._origin(backend, plan), self.bundle.facts
         denoiser, latents = self.bundle.needed(facts.denoiser, "denoiser"), list[Array]()
         with backend.network(denoiser) as network:
-            for index, seed in drawings:
-                what = f"image {len(latents) + 1} of {len(drawings)}, seed {seed}"
+            for index, seed in wanted:
+                what = f"image {len(latents) + 1} of {len(wanted)}, seed {seed}"
                 noise, scheduler = Noise(plan.options.rng, seed), self._scheduler(plan.scheduler, plan.steps)
                 start = begin(scheduler, noise, facts.latent_shape, plan.steps, origin)
                 chosen = [*(conditions[-1:] if plan.guided else []), conditions[index]]
@@ -251,9 +251,7 @@ class Pipeline:
         if options.negative and guidance <= 1:
             raise UsageError(f"negative=: has no effect at guidance {guidance:g}; it must be above 1 for that")
         if options.sizes is not None and not facts.takes_sizes:
-            raise UsageError(
-                f"sizes=: only the UNet of SDXL is told of sizes, and this bundle is {self.bundle.pipeline}"
-            )
+            raise UsageError(f"sizes=: only the UNet of SDXL takes sizes, and this bundle is {self.bundle.pipeline}")
         strength = STRENGTH if options.strength is None else options.strength
         start = None
         if options.image is not None:
@@ -264,7 +262,7 @@ class Pipeline:
                 )
             if int(steps * strength) < 1:
                 raise UsageError(
-                    f"strength={strength:g}: of {steps} steps none is left to draw; take more steps, or a strength "
+                    f"strength={strength:g}: of {steps} steps none is left; take more steps, or a strength "
                     f"of at least {1 / steps:.2g}"
                 )
             start = read_image(options.image, facts.height, facts.width)

@@ -86,7 +86,7 @@ def _prompts(variables: Mapping[str, str], here: Path) -> tuple[str, ...]:
         return (variables["prompt"],)
     if "prompts" not in variables:
         raise UsageError(
-            'say what to draw, such as prompt="a photo of a cat", or prompts=FILE with a prompt on each line'
+            'say what to generate, such as prompt="a photo of a cat", or prompts=FILE with a prompt on each line'
         )
     path = here / variables["prompts"]
     try:

@@ -68,7 +68,7 @@ def unread(scheduler: Any, numbers: Mapping[str, Any]) -> list[str]:
         "timestep_spacing": numbers.get("timestep_spacing") == "trailing",
     }
     return [
-        f"{type(scheduler).__name__} leaves the model's {key}: {str(numbers[key]).lower()} unread; draw with scheduler=ddim or "
+        f"{type(scheduler).__name__} leaves the model's {key}: {str(numbers[key]).lower()} unread; use scheduler=ddim or "
         "euler for it"
         for key, matters in wanted.items()
         if matters and key not in known

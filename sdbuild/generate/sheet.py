@@ -1,4 +1,4 @@
-"""Several pictures on one sheet, with captions."""
+"""Several images on one sheet, with captions."""
 
 import math
 import textwrap
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
 
-from sdbuild.generate.picture import Picture
+from sdbuild.generate.images import GeneratedImage
 
 _MARGIN, _TEXT, _LINES = 16, 14, 3
 _SMALLEST, _LARGEST = 160, 512
@@ -18,17 +18,17 @@ _PAPER, _INK, _FAINT = (255, 255, 255), (20, 20, 20), (110, 110, 110)
 
 @dataclass(frozen=True)
 class Row:
-    """Pictures side by side, each with its heading, under one caption."""
+    """Images side by side, each with its heading, under one caption."""
 
     caption: str
-    tiles: Sequence[tuple[str, Picture]]
+    tiles: Sequence[tuple[str, GeneratedImage]]
 
 
 def make_sheet(rows: Sequence[Row]) -> Image.Image:
-    """Lay pictures out in rows. Tiny ones are enlarged by whole factors, large ones made smaller."""
-    pictures = [picture for row in rows for _, picture in row.tiles]
-    height, width = (max(picture.pixels.shape[axis] for picture in pictures) for axis in (0, 1))
-    scale = _scale(max(height, width), len(pictures))
+    """Lay images out in rows. Tiny ones are enlarged by whole factors, large ones made smaller."""
+    images = [image for row in rows for _, image in row.tiles]
+    height, width = (max(image.pixels.shape[axis] for image in images) for axis in (0, 1))
+    scale = _scale(max(height, width), len(images))
     tile = _scaled(width, height, scale)
     resampling = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS
     font = ImageFont.load_default(_TEXT)
@@ -43,19 +43,19 @@ def make_sheet(rows: Sequence[Row]) -> Image.Image:
     for row, caption, used in zip(rows, captions, heights, strict=True):
         draw.multiline_text((_MARGIN, top), "\n".join(caption), _INK, font, spacing=4)
         under = top + len(caption) * line
-        for column, (heading, picture) in enumerate(row.tiles):
+        for column, (heading, image) in enumerate(row.tiles):
             left = _MARGIN + column * (tile[0] + _MARGIN)
             draw.text((left, under), _fitting(heading, tile[0], font), _FAINT, font)
-            own = _scaled(*picture.image.size, scale)
-            sheet.paste(picture.image.resize(own, resampling), (left, under + line))
+            own = _scaled(*image.pillow.size, scale)
+            sheet.paste(image.pillow.resize(own, resampling), (left, under + line))
         top += used
     return sheet
 
 
-def common(pictures: Sequence[Picture]) -> Mapping[str, str]:
-    """The metadata that all pictures agree on."""
-    first = pictures[0].metadata
-    return {key: value for key, value in first.items() if all(p.metadata.get(key) == value for p in pictures)}
+def common(images: Sequence[GeneratedImage]) -> Mapping[str, str]:
+    """The metadata that all images agree on."""
+    first = images[0].metadata
+    return {key: value for key, value in first.items() if all(image.metadata.get(key) == value for image in images)}
 
 
 def _scaled(width: int, height: int, scale: float) -> tuple[int, int]:

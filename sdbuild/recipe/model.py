@@ -210,7 +210,7 @@ def _precisions(family: Family, vae: Source) -> dict[str, Precision]:
 
 
 def _limits(verify: Verify | None, components: tuple[str, ...]) -> Verify | None:
-    """One number for everything becomes one for each component; a picture is asked for by name only."""
+    """One number for everything becomes one for each component; an image is asked for by name only."""
     if verify is None or EVERYTHING not in verify.min_psnr:
         return verify
     number = verify.min_psnr[EVERYTHING]

@@ -175,8 +175,8 @@ def sizes_are_told(recipe: Recipe, _written: WrittenRecipe) -> Iterator[Finding]
             "the app sets another",
             (("resolution",),),
             (
-                "write a square resolution, or see what the app will draw: doit generate … sizes=app, or sizes=N for another "
-                "number",
+                "write a square resolution, or see what the app will generate: doit generate … sizes=app, or sizes=N for "
+                "another number",
             ),
             warning=True,
         )

@@ -145,7 +145,7 @@ def precision_fits(recipe: Recipe, written: WrittenRecipe) -> Iterator[Finding]:
         if not source.remote and not bears_float16(source, recipe.family.components[name].folder):
             yield Finding(
                 f"float16 overflows in {name} of {recipe.family.title}, and the config.json of this one does not say "
-                "force_upcast: false: pictures may come out black",
+                "force_upcast: false: images may come out black",
                 (("precision", name),),
                 (f"remove the key, or name a VAE made for float16: model.vae: {recipe.family.vae_float16_safe[0]}",)
                 if recipe.family.vae_float16_safe

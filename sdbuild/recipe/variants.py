@@ -66,7 +66,7 @@ def _variant_name(item: Mapping, names: dict[str, Span], problems: list[Problem]
         context = error.context or {}
         problems.append(Problem(value.span, str(context["message"]), tuple(context["notes"])))
     if name == ALL:
-        what = f"no variant can be called '{ALL}': `generate variant={ALL}` draws with every one"
+        what = f"no variant can be called '{ALL}': `generate variant={ALL}` uses every one"
         problems.append(Problem(value.span, what, ("give it another name",)))
     if name in names:
         problems.append(Problem(value.span, f"line {names[name].line + 1} has a variant '{name}' already"))

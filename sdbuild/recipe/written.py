@@ -162,9 +162,11 @@ class Verify(Strict):
     ] = Field(
         default={},
         description="The PSNR, in dB, that what ships must reach: one number for all components, or one for each and for "
-        "`image`, the picture that the whole bundle draws. What falls short fails the build.",
+        "`image`, the image that the whole bundle generates. What falls short fails the build.",
     )
-    image: bool = Field(default=True, description="Also draw with the bundle, and compare the picture with PyTorch's.")
+    image: bool = Field(
+        default=True, description="Also generate an image with the bundle, and compare it with PyTorch's."
+    )
 
 
 class WrittenRecipe(Strict):

@@ -21,8 +21,8 @@ _UNET_ATTENDS_TO = 1280  # numbers a token, where a UNet does not say
 _TASKS = {
     5: "a depth-to-image model: its UNet takes 5 channels, one of them depth",
     7: "an upscaler: its UNet takes 7 channels, three of them pixels",
-    8: "an image-editing model: its UNet takes 8 channels, half of them the picture to edit",
-    9: "an inpainting model: its UNet takes 9 channels, five of them the mask and the picture under it",
+    8: "an image-editing model: its UNet takes 8 channels, half of them the image to edit",
+    9: "an inpainting model: its UNet takes 9 channels, five of them the mask and the image under it",
 }
 _BLOCKS = frozenset(f"{attention}{way}Block2D" for attention in ("", "Attn", "CrossAttn") for way in ("Down", "Up"))
 """What a UNet may be made of; other blocks take the prompt or the time in another form."""
@@ -189,7 +189,7 @@ def advise_on_precision(source: str, vae: Config, precision: Mapping[str, str], 
         if built == "float16" and not bears:
             warn(
                 f"{source}: {name} is built in float16, and the VAE's config.json does not say force_upcast: false: its "
-                "numbers may outgrow float16 and pictures come out black; remove it from `precision:`, or look at pictures"
+                "numbers may outgrow float16 and images come out black; remove it from `precision:`, or look at images"
             )
 
 

@@ -14,7 +14,7 @@ HARMLESS = (
     (r"(^|\.)position_ids$", "0, 1, 2 …, which the model makes itself; transformers saved them until 4.30"),
     (r"(^|\.)num_batches_tracked$", "a counter of training"),
     (r"^(model_ema\.)?(decay|num_updates)$", "counters of the average that training kept"),
-    (r"^logit_scale$", "CLIP's scale for comparing pictures with texts"),
+    (r"^logit_scale$", "CLIP's scale for comparing images with texts"),
     (r"^text_projection\.weight$", "of a CLIP model whose class has no projection; transformers leaves it out as well"),
     (r"(^|\.)(v_pred|ztsnr)$", "marks that say how the UNet was trained; they are read with the scheduler"),
 )
@@ -31,7 +31,7 @@ KINDS = (
     (
         r"_ip(\.|_adapter|$)|^(ip_adapter|image_proj|encoder_hid_proj)\.",
         "weights of an IP-Adapter",
-        "pictures as prompts can't be built: name the model without it",
+        "images as prompts can't be built: name the model without it",
     ),
     (r"_custom_diffusion(\.|$)", "weights of Custom Diffusion", "name the model without them"),
     (
@@ -47,7 +47,7 @@ KINDS = (
     (
         r"\.norm_(added_)?[qk]\.",
         "norms of queries and keys (qk_norm)",
-        "the model's class has none, so that it would draw noise: name another model",
+        "the model's class has none, so that it would generate noise: name another model",
     ),
     (
         r"(^|\.)(controlnet_[a-z_]+|zero_convs|input_hint_block|controlnet)\.",
@@ -73,7 +73,7 @@ KINDS = (
     (
         r"(^|\.)(edm_[a-z]+|edm_vpred)(\.|$)",
         "marks of sampling as EDM has it",
-        "no scheduler of the Swift package draws so: name another model",
+        "no scheduler of the Swift package works so: name another model",
     ),
     (r"^(loss|discriminator)\.", "what only training needs, such as a discriminator", "save the model alone"),
 )

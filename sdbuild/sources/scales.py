@@ -64,7 +64,7 @@ def _of_another(
     else:
         said = f"its config.json has no scaling_factor, which means {scale:g}"
     return SourceError(
-        f"{source}: the VAE is one of {title} ({said}), and the UNet of `pipeline: {family}` draws in another space of latent "
+        f"{source}: the VAE is one of {title} ({said}), and the UNet of `pipeline: {family}` works in another space of latent "
         f"images ({family_scale:g}): name a VAE of that pipeline"
         + (
             ""

@@ -207,7 +207,7 @@ def _swift_notes(config: Config) -> list[str]:
     if not lacking:
         return []
     return [
-        "pictures come out wrong with the Swift package's schedulers, PNDM and DPM-Solver++, which can't do what the model's "
+        "images come out wrong with the Swift package's schedulers, PNDM and DPM-Solver++, which can't do what the model's "
         f"scheduler asks for: {'; '.join(lacking)}. The app must bring a scheduler of its own, by manifest.json's `scheduler`"
     ]
 
@@ -219,7 +219,7 @@ def _rescaling_notes(config: Config) -> list[str]:
     kind = config.get("_class_name")
     if kind is not None and kind not in _RESCALING:
         notes.append(
-            f"{kind} of diffusers leaves rescale_betas_zero_snr unread: draw with DDIM, Euler, DPM-Solver++ or UniPC"
+            f"{kind} of diffusers leaves rescale_betas_zero_snr unread: use DDIM, Euler, DPM-Solver++ or UniPC"
         )
     if config.get("timestep_spacing") != "trailing":
         notes.append(

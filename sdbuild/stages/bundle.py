@@ -95,7 +95,7 @@ def _notes(job: Bundle) -> list[str]:
         return []
     return [
         "images are not square, and the Swift package tells the denoiser of one number for both sides (originalSize and "
-        "targetSize): pictures differ from those with `size_conditioning`"
+        "targetSize): images differ from those with `size_conditioning`"
     ]
 
 

@@ -92,8 +92,8 @@ def test_it_is_verified_against_its_original_and_keeps_its_contract(made: dict[s
 
 
 def test_images_are_dimmed(made: dict[str, Path]) -> None:
-    picture = Pipeline.open(made["bundle"]).generate("a large red circle", seed=5, steps=2)
-    assert np.abs(picture.pixels / 127.5 - 1).max() < 0.9
+    image = Pipeline.open(made["bundle"]).generate("a large red circle", seed=5, steps=2)
+    assert np.abs(image.pixels / 127.5 - 1).max() < 0.9
 
 
 @pytest.mark.parametrize(

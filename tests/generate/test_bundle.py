@@ -37,8 +37,8 @@ def test_a_bundle(whole: Path) -> None:
 
 def test_defaults_of_the_bundle(copy: Path) -> None:
     change(copy, defaults={"guidance": 2, "steps": 3})
-    picture = Pipeline.open(copy).generate("a circle")
-    assert (picture.metadata["guidance"], picture.metadata["steps"]) == ("2", "3")
+    image = Pipeline.open(copy).generate("a circle")
+    assert (image.metadata["guidance"], image.metadata["steps"]) == ("2", "3")
 
 
 @pytest.mark.parametrize("name", ["whole", "chunked", "large"])
@@ -96,7 +96,7 @@ NETWORK: dict[str, Any] = {"name": "unet", "role": "denoiser", "models": ["Unet"
     [
         ({"schema": 3}, "written by another version"),
         ({"schema": None}, "damaged, schema is missing"),
-        ({"schema": 1, "pipeline": "sd3"}, "drawing with a pipeline sd3 is not supported, only with sd1, sd2, sdxl"),
+        ({"schema": 1, "pipeline": "sd3"}, "generating with a pipeline sd3 is not supported, only with sd1, sd2, sdxl"),
         ({"image": {"height": "64", "width": 64}}, "damaged, image.height is '64'"),
         ({"image": {"height": 64, "width": -64}}, "damaged, image.width is -64"),
         ({"denoiser": {"batch": 0}}, "damaged, denoiser.batch is 0"),

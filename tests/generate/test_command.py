@@ -26,7 +26,7 @@ def text(path: Path) -> dict[str, str]:
         return dict(image.text)
 
 
-def test_one_picture(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_image(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (path,) = run([BundleAt("shapes", whole)], {"prompt": CIRCLE, **FEW}, tmp_path)
     assert path == tmp_path / "build/images/shapes/a-large-red-circle-on-a-blue-background-93.png"
     assert names(tmp_path) == [path.relative_to(tmp_path).as_posix()]
@@ -124,9 +124,9 @@ def test_variables_with_their_defaults(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
-        ({}, 'say what to draw, such as prompt="a photo of a cat"'),
-        ({"prompt": ""}, "prompt= is empty; what to draw"),
-        ({"prompt": " \t"}, "prompt= is empty; what to draw"),
+        ({}, 'say what to generate, such as prompt="a photo of a cat"'),
+        ({"prompt": ""}, "prompt= is empty; what the image should show"),
+        ({"prompt": " \t"}, "prompt= is empty; what the image should show"),
         ({"prompt": "x", "prompts": "y"}, "give prompt= or prompts=, not both"),
         ({"prompt": "x", "guidence": "2"}, "unknown variable 'guidence': did you mean 'guidance'?"),
         ({"prompt": "x", "steps": "2.5"}, "steps=2.5: must be a whole number"),

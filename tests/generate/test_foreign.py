@@ -66,7 +66,7 @@ def test_it_draws_what_it_draws_with_a_manifest(whole: Path, apples: Path) -> No
     found = Pipeline.open(apples, **SAID).generate(CIRCLE, **options)
     assert np.array_equal(known.pixels, found.pixels)
     (note,) = found.notes
-    assert note.startswith("no manifest.json: drawn as sd1 of 64x64 with vae_scale 0.18215, epsilon")
+    assert note.startswith("no manifest.json: taken for sd1 of 64x64 with vae_scale 0.18215, epsilon")
     assert set(json.loads(found.metadata["models_sha256"])) == {"TextEncoder", "Unet", "VAEDecoder"}
 
 
@@ -134,7 +134,7 @@ def test_sdxl_with_sizes_in_one_row(large: Path, tmp_path: Path) -> None:
 
 
 def test_what_the_models_do_not_tell_is_asked_for(apples: Path) -> None:
-    with pytest.raises(UserError, match="the models don't tell what the UNet predicts: give prediction=epsilon"):
+    with pytest.raises(UserError, match="the models don't say what the UNet predicts: give prediction=epsilon"):
         Pipeline.open(apples)
     with pytest.raises(UserError, match="prediction=noise: choose epsilon or v_prediction"):
         Pipeline.open(apples, prediction_type="noise")

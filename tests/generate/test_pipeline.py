@@ -40,11 +40,11 @@ def expected(pipeline: Any, prompt: str, **options: Any) -> np.ndarray[Any, Any]
 
 
 @pytest.mark.parametrize(("prompt", "seed"), [(CIRCLE, 93), (CROSS, 7), (SQUARE, 4294967295)])
-def test_the_same_picture_as_diffusers(whole: Path, reference: Any, prompt: str, seed: int) -> None:
+def test_the_same_image_as_diffusers(whole: Path, reference: Any, prompt: str, seed: int) -> None:
     wanted = expected(reference, prompt, seed=seed, num_inference_steps=20, guidance_scale=2.0)
-    picture = Pipeline.open(whole).generate(prompt, seed=seed, steps=20, guidance=2, rng="torch")
-    assert psnr(wanted, picture.pixels / 255) > 55  # 45 are asked for
-    assert check(picture.pixels.astype(np.float32) / 255).is_right(parse_caption(prompt))
+    image = Pipeline.open(whole).generate(prompt, seed=seed, steps=20, guidance=2, rng="torch")
+    assert psnr(wanted, image.pixels / 255) > 55  # 45 are asked for
+    assert check(image.pixels.astype(np.float32) / 255).is_right(parse_caption(prompt))
 
 
 def test_a_negative_prompt_as_diffusers_takes_it(whole: Path, reference: Any) -> None:
@@ -61,26 +61,26 @@ def test_a_negative_prompt_as_diffusers_takes_it(whole: Path, reference: Any) ->
 @pytest.mark.parametrize("guidance", [1.0, 0.5, 0.0])
 def test_low_guidance_is_the_prompt_alone(whole: Path, reference: Any, guidance: float) -> None:
     wanted = expected(reference, CROSS, seed=3, num_inference_steps=6, guidance_scale=1.0)
-    picture = Pipeline.open(whole).generate(CROSS, seed=3, steps=6, guidance=guidance, rng="torch")
-    assert psnr(wanted, picture.pixels / 255) > 55
+    image = Pipeline.open(whole).generate(CROSS, seed=3, steps=6, guidance=guidance, rng="torch")
+    assert psnr(wanted, image.pixels / 255) > 55
 
 
 def test_batch_one_and_chunks_draw_the_same(whole: Path, chunked: Path) -> None:
-    pictures = [Pipeline.open(path).generate(CROSS, guidance=3, steps=5).pixels for path in (whole, chunked)]
-    assert psnr(pictures[0] / 255, pictures[1] / 255) > 50
+    images = [Pipeline.open(path).generate(CROSS, guidance=3, steps=5).pixels for path in (whole, chunked)]
+    assert psnr(images[0] / 255, images[1] / 255) > 50
     alone = [Pipeline.open(path).generate(CROSS, guidance=1, steps=5).pixels for path in (whole, chunked)]
     assert psnr(alone[0] / 255, alone[1] / 255) > 50
-    assert psnr(pictures[0] / 255, alone[0] / 255) < 40
+    assert psnr(images[0] / 255, alone[0] / 255) < 40
 
 
 def test_sdxl_as_diffusers_runs_it(large: Path, large_reference: Any) -> None:
     # An empty negative prompt is encoded, as the app does it; without one diffusers would take zeros.
     options = {"seed": 5, "num_inference_steps": 4, "guidance_scale": 4.0, "height": 64, "width": 128}
     wanted = expected(large_reference, CIRCLE, negative_prompt="", **options)
-    picture = Pipeline.open(large).generate(CIRCLE, seed=5, steps=4, guidance=4, rng="torch")
-    assert picture.pixels.shape == (64, 128, 3)
-    assert picture.pixels.std() > 5
-    assert psnr(wanted, picture.pixels / 255) > 45
+    image = Pipeline.open(large).generate(CIRCLE, seed=5, steps=4, guidance=4, rng="torch")
+    assert image.pixels.shape == (64, 128, 3)
+    assert image.pixels.std() > 5
+    assert psnr(wanted, image.pixels / 255) > 45
 
 
 @pytest.mark.parametrize(
@@ -105,9 +105,9 @@ def test_sdxl_is_told_of_the_sizes_asked_for(
     size = {"height": 64, "width": 128, "original_size": told, "target_size": told}
     expected(large_reference, CIRCLE, seed=5, num_inference_steps=1, **size)
     listener.remove()
-    picture = Pipeline.open(large).generate(CIRCLE, steps=1, sizes=sizes)
+    image = Pipeline.open(large).generate(CIRCLE, steps=1, sizes=sizes)
     assert found == [[*told, 0, 0, *told]] * 2
-    assert picture.metadata.get("sizes") == (None if sizes is None else str(sizes))
+    assert image.metadata.get("sizes") == (None if sizes is None else str(sizes))
 
 
 def with_numbers(bundle: Path, folder: Path, **numbers: Any) -> Path:
@@ -151,22 +151,22 @@ def test_each_kind_of_prediction_and_schedule_as_diffusers_draws_it(
         wanted = expected(reference, CIRCLE, seed=3, num_inference_steps=4, guidance_scale=2.0)
     finally:
         reference.scheduler = own
-    picture = Pipeline.open(folder).generate(CIRCLE, seed=3, steps=4, guidance=2, rng="torch")
-    assert picture.pixels.std() > 5
-    assert psnr(wanted, picture.pixels / 255) > 40
-    assert picture.notes == ()
+    image = Pipeline.open(folder).generate(CIRCLE, seed=3, steps=4, guidance=2, rng="torch")
+    assert image.pixels.std() > 5
+    assert psnr(wanted, image.pixels / 255) > 40
+    assert image.notes == ()
 
 
 def test_a_scheduler_without_what_the_model_needs_is_told(whole: Path, tmp_path: Path) -> None:
     folder = with_numbers(whole, tmp_path / "bundle", rescale_betas_zero_snr=True)
-    picture = Pipeline.open(folder).generate(CIRCLE, steps=1, scheduler="pndm")
-    assert picture.notes == (
-        "PNDMScheduler leaves the model's rescale_betas_zero_snr: true unread; draw with scheduler=ddim or euler for it",
+    image = Pipeline.open(folder).generate(CIRCLE, steps=1, scheduler="pndm")
+    assert image.notes == (
+        "PNDMScheduler leaves the model's rescale_betas_zero_snr: true unread; use scheduler=ddim or euler for it",
     )
 
 
 @pytest.mark.parametrize("scheduler", [None, "pndm", "heun", "dpmpp", "euler_a"])
-def test_from_a_picture_as_diffusers_does_it(
+def test_from_an_image_as_diffusers_does_it(
     chunked: Path, reference: Any, scheduler: str | None, tmp_path: Path
 ) -> None:
     import diffusers
@@ -185,13 +185,13 @@ def test_from_a_picture_as_diffusers_does_it(
     options = {"seed": 93, "num_inference_steps": 10, "guidance_scale": 1.5, "strength": 0.7}
     wanted = expected(pipeline, CIRCLE, image=image, **options)
     arguments: dict[str, Any] = {"image": tmp_path / "start.png", "strength": 0.7, "scheduler": scheduler}
-    picture = Pipeline.open(chunked).generate(CIRCLE, steps=10, guidance=1.5, rng="torch", **arguments)
-    assert psnr(wanted, picture.pixels / 255) > 50
-    assert picture.metadata["image"] == "start.png"
-    assert picture.metadata["strength"] == "0.7"
+    image = Pipeline.open(chunked).generate(CIRCLE, steps=10, guidance=1.5, rng="torch", **arguments)
+    assert psnr(wanted, image.pixels / 255) > 50
+    assert image.metadata["image"] == "start.png"
+    assert image.metadata["strength"] == "0.7"
 
 
-def test_little_strength_leaves_the_picture_alone(chunked: Path, tmp_path: Path) -> None:
+def test_little_strength_leaves_the_image_alone(chunked: Path, tmp_path: Path) -> None:
     pipeline = Pipeline.open(chunked)
     pipeline.generate(CROSS, guidance=2, steps=10).save(tmp_path / "start.png")
     start = tmp_path / "start.png"
@@ -200,22 +200,22 @@ def test_little_strength_leaves_the_picture_alone(chunked: Path, tmp_path: Path)
     assert check(all_of_it.pixels.astype(np.float32) / 255).is_right(parse_caption(CIRCLE))
 
 
-def test_a_picture_does_not_depend_on_its_company(whole: Path) -> None:
+def test_an_image_does_not_depend_on_its_company(whole: Path) -> None:
     pipeline = Pipeline.open(whole)
     options = Options(steps=3, guidance=2, scheduler="euler_a")
-    pictures = pipeline.generate_all([CIRCLE, CROSS], [5, 6], options)
-    assert [(p.metadata["prompt"], p.metadata["seed"]) for p in pictures] == [
+    images = pipeline.generate_all([CIRCLE, CROSS], [5, 6], options)
+    assert [(p.metadata["prompt"], p.metadata["seed"]) for p in images] == [
         (CIRCLE, "5"),
         (CIRCLE, "6"),
         (CROSS, "5"),
         (CROSS, "6"),
     ]
     alone = pipeline.generate(CROSS, seed=6, steps=3, guidance=2, scheduler="euler_a")
-    assert np.array_equal(alone.pixels, pictures[3].pixels)
-    assert len({picture.pixels.tobytes() for picture in pictures}) == 4
+    assert np.array_equal(alone.pixels, images[3].pixels)
+    assert len({image.pixels.tobytes() for image in images}) == 4
 
 
-def test_rng_changes_the_picture(whole: Path) -> None:
+def test_rng_changes_the_image(whole: Path) -> None:
     pipeline = Pipeline.open(whole)
     one, other = (pipeline.generate(CIRCLE, steps=2, guidance=1, rng=rng) for rng in ("numpy", "torch"))
     assert not np.array_equal(one.pixels, other.pixels)
@@ -249,11 +249,11 @@ def test_one_model_at_a_time(whole: Path, large: Path, chunked: Path) -> None:
 
 
 def test_decoded_weights_within_a_budget(whole: Path) -> None:
-    pictures = [Pipeline.open(whole, decoded_bytes=size).generate(CIRCLE, steps=2) for size in (None, 1 << 20)]
-    assert np.array_equal(pictures[0].pixels, pictures[1].pixels)
+    images = [Pipeline.open(whole, decoded_bytes=size).generate(CIRCLE, steps=2) for size in (None, 1 << 20)]
+    assert np.array_equal(images[0].pixels, images[1].pixels)
 
 
-def test_half_precision_is_another_picture_but_nearly_the_same(whole: Path) -> None:
+def test_half_precision_is_another_image_but_nearly_the_same(whole: Path) -> None:
     options: dict[str, Any] = {"steps": 5, "guidance": 2}
     full, half = (Pipeline.open(whole, precision=p).generate(CIRCLE, **options) for p in ("float32", "float16"))
     assert not np.array_equal(full.pixels, half.pixels)
@@ -274,10 +274,10 @@ def test_progress_by_step(whole: Path) -> None:
 
 
 def test_metadata_and_defaults(whole: Path) -> None:
-    picture = Pipeline.open(whole, name="mine", variant="6bit").generate(CIRCLE, steps=2)
+    image = Pipeline.open(whole, name="mine", variant="6bit").generate(CIRCLE, steps=2)
     manifest = read_bundle(whole)
-    assert picture.metadata == {
-        "Software": picture.metadata["Software"],
+    assert image.metadata == {
+        "Software": image.metadata["Software"],
         "recipe": "mine",
         "variant": "6bit",
         "prompt": CIRCLE,
@@ -289,20 +289,20 @@ def test_metadata_and_defaults(whole: Path) -> None:
         "rng": "numpy",
         "precision": "float32",
         "bundle_sha256": manifest.sha256,
-        "models_sha256": picture.metadata["models_sha256"],
+        "models_sha256": image.metadata["models_sha256"],
     }
-    assert manifest.models["Unet"] in picture.metadata["models_sha256"]
-    assert picture.notes == ()
+    assert manifest.models["Unet"] in image.metadata["models_sha256"]
+    assert image.notes == ()
 
 
 def test_notes_on_what_the_app_cannot_read(whole: Path) -> None:
     pipeline = Pipeline.open(whole)
-    picture = pipeline.generate("a red 円 " + "circle " * 80, negative="ß", steps=1)
-    assert [note.partition(":")[0] for note in picture.notes] == [
+    image = pipeline.generate("a red 円 " + "circle " * 80, negative="ß", steps=1)
+    assert [note.partition(":")[0] for note in image.notes] == [
         "the prompt is too long, cut off",
         "the app's tokenizer does not know, and reads as the prompt's end",
     ]
-    assert picture.notes[1].endswith("'円'")
+    assert image.notes[1].endswith("'円'")
 
 
 @pytest.mark.parametrize(
@@ -319,7 +319,7 @@ def test_notes_on_what_the_app_cannot_read(whole: Path) -> None:
         ({"negative": "x", "guidance": 1}, "negative=: has no effect at guidance 1"),
         ({"strength": 0.5}, "strength=: .* give image= too"),
         ({"image": "x.png"}, "this bundle has no VAEEncoder .* add vae_encoder to the recipe's `components`"),
-        ({"sizes": "app"}, "sizes=: only the UNet of SDXL is told of sizes, and this bundle is sd1"),
+        ({"sizes": "app"}, "sizes=: only the UNet of SDXL takes sizes, and this bundle is sd1"),
         ({"sizes": "big"}, r"sizes=big: choose image \(the image's own\), app"),
         ({"sizes": 0}, "sizes=0: must be from 1 to 8192"),
         ({"prompt": "\udcff"}, "prompt=: is not valid UTF-8"),
@@ -335,7 +335,7 @@ def test_what_cannot_be_is_said_before_drawing(whole: Path, options: dict[str, A
 
 
 def test_a_strength_that_leaves_no_step(chunked: Path) -> None:
-    with pytest.raises(UserError, match=r"strength=0.2: of 4 steps none is left to draw; .* at least 0.25"):
+    with pytest.raises(UserError, match=r"strength=0.2: of 4 steps none is left; .* at least 0.25"):
         Pipeline.open(chunked).generate(CIRCLE, steps=4, image="any.png", strength=0.2)
 
 

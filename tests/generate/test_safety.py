@@ -22,7 +22,7 @@ FEW = {"steps": "2", "guidance": "2"}
 
 
 def seen(pixels: np.ndarray[Any, Any]) -> torch.Tensor:
-    """What the Swift package makes of a picture for its safety checker."""
+    """What the Swift package makes of an image for its safety checker."""
     side = CHECKER["vision_config"]["image_size"]
     image = np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.LANCZOS)) / 255
     return torch.tensor((image - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]).float().permute(2, 0, 1)[None]
@@ -30,11 +30,11 @@ def seen(pixels: np.ndarray[Any, Any]) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def judge(whole: Path) -> Any:
-    """diffusers' own checker, its thresholds between the pictures of the two seeds."""
+    """diffusers' own checker, its thresholds between the images of the two seeds."""
     model: Any = make("safety_checker", CHECKER)
-    pictures = Pipeline.open(whole).generate_all([PROMPT], SEEDS, Options(steps=2, guidance=2))
+    images = Pipeline.open(whole).generate_all([PROMPT], SEEDS, Options(steps=2, guidance=2))
     with torch.no_grad():
-        vectors = [model.visual_projection(model.vision_model(seen(p.pixels))[1]) for p in pictures]
+        vectors = [model.visual_projection(model.vision_model(seen(p.pixels))[1]) for p in images]
         first, second = (cosine_distance(vector, model.concept_embeds)[0] for vector in vectors)
         model.special_care_embeds_weights.fill_(1)
         model.concept_embeds_weights.fill_(1)
@@ -49,15 +49,15 @@ def checked(whole: Path, judge: Any, tmp_path_factory: pytest.TempPathFactory) -
     return with_checker(tmp_path_factory.mktemp("checked"), whole, judge.state_dict().__getitem__)
 
 
-def test_pictures_are_withheld_as_the_library_judges_them(whole: Path, checked: Path, judge: Any) -> None:
+def test_images_are_withheld_as_the_library_judges_them(whole: Path, checked: Path, judge: Any) -> None:
     options = Options(steps=2, guidance=2)
-    plain, pictures = (Pipeline.open(path).generate_all([PROMPT], SEEDS, options) for path in (whole, checked))
-    verdicts = [judge(seen(picture.pixels), torch.zeros(1, 8, 8, 3))[1][0] for picture in plain]
-    assert [picture.withheld for picture in pictures] == verdicts == [False, True]
-    assert [picture.withheld for picture in plain] == [False, False]
-    np.testing.assert_array_equal(pictures[0].pixels, plain[0].pixels)
+    plain, images = (Pipeline.open(path).generate_all([PROMPT], SEEDS, options) for path in (whole, checked))
+    verdicts = [judge(seen(image.pixels), torch.zeros(1, 8, 8, 3))[1][0] for image in plain]
+    assert [image.withheld for image in images] == verdicts == [False, True]
+    assert [image.withheld for image in plain] == [False, False]
+    np.testing.assert_array_equal(images[0].pixels, plain[0].pixels)
     assert plain[1].pixels.any()
-    assert not pictures[1].pixels.any()
+    assert not images[1].pixels.any()
 
 
 def test_a_checker_that_looks_at_nothing(checked: Path, tmp_path: Path) -> None:
@@ -69,10 +69,10 @@ def test_a_checker_that_looks_at_nothing(checked: Path, tmp_path: Path) -> None:
         Pipeline.open(tmp_path).generate(PROMPT, steps=1)
 
 
-def test_a_withheld_picture_does_not_save(checked: Path, tmp_path: Path) -> None:
-    picture = Pipeline.open(checked).generate(PROMPT, seed=SEEDS[1], steps=2, guidance=2)
+def test_a_withheld_image_does_not_save(checked: Path, tmp_path: Path) -> None:
+    image = Pipeline.open(checked).generate(PROMPT, seed=SEEDS[1], steps=2, guidance=2)
     with pytest.raises(UserError, match=r"no\.png: withheld: the bundle's safety checker"):
-        picture.save(tmp_path / "no.png")
+        image.save(tmp_path / "no.png")
     assert not (tmp_path / "no.png").exists()
 
 

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from sdbuild.generate import Picture
+from sdbuild.generate import GeneratedImage
 from sdbuild.generate.sheet import Row, common, make_sheet
 
 
-def plain(colour: tuple[int, int, int], size: tuple[int, int] = (64, 96), **metadata: str) -> Picture:
-    return Picture(np.full((*size, 3), colour, np.uint8), metadata)
+def plain(colour: tuple[int, int, int], size: tuple[int, int] = (64, 96), **metadata: str) -> GeneratedImage:
+    return GeneratedImage(np.full((*size, 3), colour, np.uint8), metadata)
 
 
 RED, GREEN, BLUE = (200, 0, 0), (0, 200, 0), (0, 0, 200)
@@ -22,7 +22,7 @@ def boxes(sheet: np.ndarray, colour: tuple[int, int, int]) -> tuple[int, int, in
     return int(top), int(left), int(height), int(width)
 
 
-def test_pictures_in_rows_enlarged_by_a_whole_factor() -> None:
+def test_images_in_rows_enlarged_by_a_whole_factor() -> None:
     rows = [Row("first", [("a", plain(RED)), ("b", plain(GREEN))]), Row("second", [("a", plain(BLUE))])]
     sheet = np.asarray(make_sheet(rows))
     red, green, blue = (boxes(sheet, colour) for colour in (RED, GREEN, BLUE))
@@ -34,7 +34,7 @@ def test_pictures_in_rows_enlarged_by_a_whole_factor() -> None:
     assert (captions < 100).any()  # something is written above
 
 
-def test_large_pictures_are_made_smaller() -> None:
+def test_large_images_are_made_smaller() -> None:
     sheet = make_sheet([Row("", [("", plain(RED, (1024, 768)))])])
     assert boxes(np.asarray(sheet), RED)[2:] == (512, 384)
 
@@ -46,7 +46,7 @@ def test_variants_of_another_size_keep_their_shape() -> None:
     assert boxes(sheet, GREEN)[2:] == (64, 192)
 
 
-def test_many_pictures_are_made_smaller_still(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_images_are_made_smaller_still(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sdbuild.generate.sheet._PIXELS", 20 * 200 * 200)
     sheet = make_sheet(
         [Row("x", [("", plain(RED, (400, 400)))] * 5)] * 3 + [Row("x", [("", plain(BLUE, (400, 400)))] * 5)]
@@ -65,5 +65,5 @@ def test_long_and_foreign_captions_stay_inside() -> None:
 
 
 def test_the_metadata_that_all_agree_on() -> None:
-    pictures = [plain(RED, recipe="shapes", seed="1"), plain(RED, recipe="shapes", seed="2")]
-    assert common(pictures) == {"recipe": "shapes"}
+    images = [plain(RED, recipe="shapes", seed="1"), plain(RED, recipe="shapes", seed="2")]
+    assert common(images) == {"recipe": "shapes"}

@@ -105,10 +105,10 @@ class Matrix:
         size = {"height": 160, "width": 256}
         # An empty negative prompt is encoded, as the app does it; without one diffusers' SDXL takes zeros.
         wanted = theirs(prompt, negative_prompt="", generator=generator, output_type="np", **size, **options).images[0]
-        picture = Pipeline.open(bundles[WIDE]).generate(prompt, seed=5, steps=4, guidance=guidance, rng="torch")
-        assert picture.pixels.shape == (160, 256, 3)
-        assert picture.pixels.std() > 5
-        noise = np.sqrt(np.mean((wanted - picture.pixels / 255) ** 2))
+        image = Pipeline.open(bundles[WIDE]).generate(prompt, seed=5, steps=4, guidance=guidance, rng="torch")
+        assert image.pixels.shape == (160, 256, 3)
+        assert image.pixels.std() > 5
+        noise = np.sqrt(np.mean((wanted - image.pixels / 255) ** 2))
         assert -20 * np.log10(noise) > 55  # 59 are what rounding to 8 bits leaves
 
     def _pipeline(self) -> Any:

@@ -150,7 +150,7 @@ def test_a_local_vae_says_itself_whether_it_bears_float16(
         precision,
         "float16" if (config or {}).get("force_upcast") is False else "float32",
     )
-    assert any("pictures may come out black" in warning for warning in loaded.warnings) == warned
+    assert any("images may come out black" in warning for warning in loaded.warnings) == warned
 
 
 def test_precision_of_any_component_and_of_one_variant(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_what_the_swift_package_does_is_no_news(tmp_path: Path) -> None:
     [
         (
             {"prediction_type": "v_prediction"},
-            "^pictures come out wrong with the Swift package's schedulers, PNDM and DPM-Solver\\+\\+, which can't do what the "
+            "^images come out wrong with the Swift package's schedulers, PNDM and DPM-Solver\\+\\+, which can't do what the "
             "model's scheduler asks for: prediction_type is v_prediction, and they take the UNet's output for noise\\. The app",
         ),
         ({"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}, "zero terminal SNR"),

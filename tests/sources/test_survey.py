@@ -198,7 +198,7 @@ def test_only_the_models_asked_for_must_be_there(tmp_path: Path) -> None:
         (
             sd1(unet={"in_channels": 9}),
             SD1,
-            "an inpainting model: its UNet takes 9 channels, five of them the mask and the picture under it; only "
+            "an inpainting model: its UNet takes 9 channels, five of them the mask and the image under it; only "
             "text-to-image models can be built: name one",
         ),
         (
@@ -210,7 +210,7 @@ def test_only_the_models_asked_for_must_be_there(tmp_path: Path) -> None:
         (
             sd1(unet={"in_channels": 8}),
             SD1,
-            "an image-editing model: its UNet takes 8 channels, half of them the picture to edit; only text-to-image models "
+            "an image-editing model: its UNet takes 8 channels, half of them the image to edit; only text-to-image models "
             "can be built: name one",
         ),
         (

@@ -39,7 +39,7 @@ def run(arguments: Arguments, here: Path) -> None:
         raise UsageError("prediction= and vae_scale= are for bundle=: of a recipe's results the manifest says them")
     if "prompt" not in asked and "prompts" not in asked:
         raise UsageError(
-            'say what to draw, such as prompt="a photo of a cat", or prompts=FILE with a prompt on each line'
+            'say what to generate, such as prompt="a photo of a cat", or prompts=FILE with a prompt on each line'
         )
     if recipe.get("variant") == ALL:
         del recipe["variant"]

@@ -1,4 +1,4 @@
-"""Pictures are read and written with care."""
+"""Images are read and written with care."""
 
 import hashlib
 from pathlib import Path
@@ -9,15 +9,15 @@ import pytest
 from PIL import Image
 
 from sdbuild.errors import UserError
-from sdbuild.generate import Picture
-from sdbuild.generate.picture import read_image
+from sdbuild.generate import GeneratedImage
+from sdbuild.generate.images import read_image
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (16, 24, 3), dtype=np.uint8)
 METADATA = {"prompt": "a café, 日本\nand more", "seed": "93", "recipe": "shapes"}
 
 
 def test_a_png_with_metadata(tmp_path: Path) -> None:
-    path = Picture(PIXELS, METADATA).save(tmp_path / "new" / "a.png")
+    path = GeneratedImage(PIXELS, METADATA).save(tmp_path / "new" / "a.png")
     with Image.open(path) as image:
         image.load()
         assert image.text == METADATA
@@ -29,7 +29,7 @@ def test_a_png_with_metadata(tmp_path: Path) -> None:
 
 
 def test_the_same_bytes_every_time(tmp_path: Path) -> None:
-    one, other = (Picture(PIXELS, METADATA).save(tmp_path / name) for name in ("a.png", "b.PNG"))
+    one, other = (GeneratedImage(PIXELS, METADATA).save(tmp_path / name) for name in ("a.png", "b.PNG"))
     assert one.read_bytes() == other.read_bytes()
 
 
@@ -42,10 +42,10 @@ def test_where_it_cannot_be_written(tmp_path: Path) -> None:
         (tmp_path / "folder.png", "cannot be written"),
     ):
         with pytest.raises(UserError, match=message):
-            Picture(PIXELS).save(path)
+            GeneratedImage(PIXELS).save(path)
 
 
-def test_a_picture_to_start_from(tmp_path: Path) -> None:
+def test_an_image_to_start_from(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     Image.fromarray(PIXELS).save(path)
     start = read_image(path, 16, 24)
@@ -63,7 +63,7 @@ def test_it_is_scaled_and_cropped_to_its_middle(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "1", "CMYK", "I;16"])
-def test_any_kind_of_picture(tmp_path: Path, mode: str) -> None:
+def test_any_kind_of_image(tmp_path: Path, mode: str) -> None:
     ending = "tif" if mode == "CMYK" else "png"
     image = (
         Image.fromarray(PIXELS[..., 0].astype(np.uint16)) if mode == "I;16" else Image.fromarray(PIXELS).convert(mode)
@@ -139,11 +139,11 @@ def test_a_photo_lying_on_its_side(tmp_path: Path) -> None:
     assert np.array_equal(read_image(tmp_path / "a.png", 24, 16).pixels, np.rot90(PIXELS, -1))
 
 
-def test_what_is_no_picture(tmp_path: Path) -> None:
+def test_what_is_no_image(tmp_path: Path) -> None:
     whole = tmp_path / "whole.png"
     Image.fromarray(PIXELS).save(whole)
     (tmp_path / "half.png").write_bytes(whole.read_bytes()[:200])
-    (tmp_path / "text.png").write_text("a picture")
+    (tmp_path / "text.png").write_text("an image")
     for name, message in (
         ("half.png", "cannot be read|damaged"),
         ("text.png", "not an image in a format"),

@@ -1,4 +1,4 @@
-"""A drawn picture, and how pictures are read and written."""
+"""A generated image, and how images are read and written."""
 
 import hashlib
 from collections.abc import Mapping
@@ -15,8 +15,8 @@ from sdbuild.standins import ENOUGH, stand_in
 
 
 @dataclass(frozen=True)
-class Picture:
-    """What was drawn, and from what.
+class GeneratedImage:
+    """An image, and what it was generated from.
 
     Attributes:
         pixels: uint8 [height, width, 3], RGB.
@@ -31,22 +31,22 @@ class Picture:
     withheld: bool = False
 
     @property
-    def image(self) -> Image.Image:
+    def pillow(self) -> Image.Image:
         """As an image of Pillow."""
         return Image.fromarray(self.pixels)
 
     def save(self, path: str | Path) -> Path:
-        """Write a PNG with the metadata in it as text; the same picture gives the same bytes.
+        """Write a PNG with the metadata in it as text; the same image gives the same bytes.
 
         Raises:
-            UserError: the name has another ending, it cannot be written, or the picture is withheld.
+            UserError: the name has another ending, it cannot be written, or the image is withheld.
         """
         path = Path(path)
         if self.withheld:
             raise UserError(f"{path}: withheld: the bundle's safety checker found that this image should not be shown")
         if path.suffix.lower() != ".png":
             raise UserError(f"{path}: images are written as PNG: give it a name that ends in .png")
-        write_png(self.image, path, self.metadata)
+        write_png(self.pillow, path, self.metadata)
         return path
 
 
@@ -68,7 +68,7 @@ def write_png(image: Image.Image, path: Path, metadata: Mapping[str, str]) -> No
 
 @dataclass(frozen=True)
 class Start:
-    """A picture to start from.
+    """An image to start from.
 
     Attributes:
         pixels: uint8 [height, width, 3], RGB.
@@ -80,12 +80,12 @@ class Start:
 
 
 def read_image(path: Path, height: int, width: int) -> Start:
-    """Read a picture; scaled so that it covers ``height`` × ``width``, and cropped to its middle.
+    """Read an image, scaled so that it covers ``height`` × ``width``, and cropped to its middle.
 
     Where it is transparent, white shows. Gray of more than 8 bits is brought to 8 by its range.
 
     Raises:
-        UserError: it is missing, not a picture, or of a range that nothing tells.
+        UserError: it is missing, not an image, or of a range that is not known.
     """
     try:
         content = path.read_bytes()
