@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from sdbuild.job import Artifact, stage
 from sdbuild.opset import Opset
+from sdbuild.overlay import Overlays
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,5 +36,7 @@ class Convert:
     """How it is written, in what has any that can be written in several ways."""
     trace: Artifact
     weights: Artifact
+    overlays: Overlays = field(default_factory=dict)
+    """What is laid over the weights."""
     card: Artifact
     """What config found of author, license and version."""

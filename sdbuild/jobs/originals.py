@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sdbuild.job import Artifact, stage
+from sdbuild.overlay import Overlays
 from sdbuild.wiring import Part, Sizes
 
 
@@ -26,6 +27,8 @@ class Original:
     """Its ``config.json``."""
     weights: Artifact
     """What download made."""
+    overlays: Overlays = field(default_factory=dict)
+    """What is laid over the weights: it belongs to the model that is built, so to its original as well."""
     tokenizer: Artifact | None = None
     """Of a text encoder: the folder."""
 

@@ -71,6 +71,10 @@ class Checkpoint:
         """The names in the files, sorted."""
         return sorted(self._stored)
 
+    def shape(self, name: str) -> tuple[int, ...]:
+        """That of the tensor, from its file's header. Raises UserError as `load` does."""
+        return self._weight(name).shape
+
     def load(self, name: str) -> Array:
         """The tensor of that name: float16 or float32, C-contiguous; bfloat16, float64 and float8 come as float32.
 
@@ -92,7 +96,7 @@ class Checkpoint:
                 model's; a tensor that no parameter takes and that is not known to be harmless.
         """
         for name in sorted(needed):
-            check_shape(name, self._weight(name).shape, model[name])
+            check_shape(name, self.shape(name), model[name])
         used = {found for name in model if (found := self._find(name)) is not None}
         sizes = {name: math.prod(stored.shape) for name, stored in self._stored.items() if stored.read}
         left, marks = unused(sizes, used, model)

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from sdbuild.coreml.convert import Metadata, Port, convert
 from sdbuild.graphs import read_graph
 from sdbuild.jobs.convert import Convert
-from sdbuild.modeling.checkpoint import Checkpoint, weight_files
+from sdbuild.modeling.weights import open_weights
 from sdbuild.sources.base import shown
 from sdbuild.stages import Place
 
@@ -15,15 +15,15 @@ def run(job: Convert, place: Place) -> None:
     """Write the package."""
     card = json.loads(job.card.path.read_text(encoding="utf-8"))
     graph = read_graph(job.trace.path / "graph.json")
-    checkpoint = Checkpoint(weight_files(job.weights.path))
-    if marks := checkpoint.check(graph.parameters, graph.used):
+    weights = open_weights(job.weights.path, job.overlays, graph.parameters)
+    if marks := weights.check(graph.parameters, graph.used):
         place.warn(
             f"the weights of {job.package} hold {', '.join(map(shown, marks))}, without a number inside: marks that "
             "sdbuild doesn't know, so that what they say is not heeded"
         )
     convert(
         graph,
-        checkpoint.load,
+        weights.load,
         place.output / f"{job.package}.mlpackage",
         inputs=[Port(**asdict(port)) for port in job.inputs],
         outputs=[Port(**asdict(port)) for port in job.outputs],

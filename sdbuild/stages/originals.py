@@ -31,6 +31,7 @@ def run(job: Originals, place: Place) -> None:
             outputs=each.outputs,
             config=each.config.path,
             weights=each.weights.path,
+            overlays=each.overlays,
             tokenizer=each.tokenizer.path if each.tokenizer is not None else None,
         )
         for each in job.components

@@ -17,6 +17,7 @@ from sdbuild.flow.scheduler_kinds import own_kind
 from sdbuild.flow.schedulers import make_scheduler
 from sdbuild.modeling.checkpoint import read_config
 from sdbuild.networks import Network
+from sdbuild.overlay import Overlays
 from sdbuild.verify.artifact import Made
 from sdbuild.verify.drawing import Drawing
 from sdbuild.wiring import Part
@@ -48,6 +49,8 @@ class Subject(Made):
     """Of the kind."""
     weights: Path | None = None
     """The folder of its weight files; None where the original is not run."""
+    overlays: Overlays = field(default_factory=dict)
+    """What is laid over them."""
     tokenizer: Path | None = None
     """Of a text encoder whose original is run: the folder of ``vocab.json`` and ``merges.txt``."""
 

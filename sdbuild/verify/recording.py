@@ -43,7 +43,7 @@ class Originals:
         subject = self._pipeline.subject(part)
         assert subject.weights is not None
         with telling_of(subject.name):
-            original = Reference(subject.kind, subject.config, subject.weights, subject.options)
+            original = Reference(subject.kind, subject.config, subject.weights, subject.options, subject.overlays)
 
         def run(given: Mapping[str, Array]) -> dict[str, Array]:
             with telling_of(subject.name):

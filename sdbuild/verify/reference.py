@@ -1,6 +1,6 @@
 """The PyTorch originals: the modules of diffusers and transformers as they are, in float32.
 
-Nothing of ours takes part but the reading of configurations and checkpoints: not the reshaped attention, nor the wrappers that
+Nothing of ours takes part but the reading of configurations and weights: not the reshaped attention, nor the wrappers that
 are traced.
 """
 
@@ -14,7 +14,9 @@ from torch import nn
 
 from sdbuild.arrays import Array
 from sdbuild.errors import SourceError
-from sdbuild.modeling.checkpoint import Checkpoint, read_config, weight_files
+from sdbuild.modeling.checkpoint import read_config
+from sdbuild.modeling.weights import Weights, open_weights
+from sdbuild.overlay import Overlays
 from sdbuild.verify import originals
 
 _KEPT_BYTES = 1 << 30
@@ -28,15 +30,20 @@ class Reference:
     at a time. As they are stored, up to `_KEPT_BYTES` of them are kept between calls; what is beyond is read again.
     """
 
-    def __init__(self, kind: str, config: Path, weights: Path, options: Mapping[str, Any]) -> None:
+    def __init__(
+        self, kind: str, config: Path, weights: Path, options: Mapping[str, Any], laid: Overlays | None = None
+    ) -> None:
         """Build the original of a kind, see `originals`, from ``config.json``, the kind's options and a folder of weights.
 
+        ``laid`` is what is laid over the weights.
+
         Raises:
-            UserError: the weights cannot be read.
+            UserError: the weights cannot be read, or what is laid over them is not for this model.
         """
         with torch.device("meta"):
             self._model, self._forward = originals.build(kind, read_config(config), options)
-        _stream(self._model.eval(), _Weights(Checkpoint(weight_files(weights))))
+        shapes = {name: tuple(parameter.shape) for name, parameter in self._model.named_parameters()}
+        _stream(self._model.eval(), _Kept(open_weights(weights, laid or {}, shapes)))
 
     def __call__(self, inputs: Sequence[Array]) -> list[Array]:
         """Run the library's own forward.
@@ -52,25 +59,25 @@ class Reference:
         return outputs
 
 
-class _Weights:
-    """The tensors of a checkpoint, of which the first are kept once they were read."""
+class _Kept:
+    """The tensors of a component, of which the first are kept once they were read."""
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        self._checkpoint = checkpoint
+    def __init__(self, weights: Weights) -> None:
+        self._weights = weights
         self._kept: dict[str, Array] = {}
         self._left = _KEPT_BYTES
 
     def load(self, name: str) -> Array:
         if name in self._kept:
             return self._kept[name]
-        array = self._checkpoint.load(name)
+        array = self._weights.load(name)
         if array.nbytes <= self._left:
             self._left -= array.nbytes
             self._kept[name] = array
         return array
 
 
-def _stream(model: nn.Module, weights: _Weights) -> None:
+def _stream(model: nn.Module, weights: _Kept) -> None:
     """Give each layer its weights only while it runs."""
     for path, module in model.named_modules():
         empty = dict(module.named_parameters(recurse=False))
@@ -79,7 +86,7 @@ def _stream(model: nn.Module, weights: _Weights) -> None:
             module.register_forward_hook(_dropper(empty))
 
 
-def _fetcher(prefix: str, empty: Mapping[str, nn.Parameter], weights: _Weights) -> Callable[..., None]:
+def _fetcher(prefix: str, empty: Mapping[str, nn.Parameter], weights: _Kept) -> Callable[..., None]:
     def fetch(module: nn.Module, _inputs: Any) -> None:
         for name, parameter in empty.items():
             tensor = torch.from_numpy(weights.load(prefix + name)).float()
