@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sdbuild.engine.arguments import unknown
@@ -52,7 +52,7 @@ def graph_of(request: Request, *, verified: bool = False) -> Graph:
     """The plan of a request; ``verified``: with the task that verifies, asked for or not. Raises UserError."""
     recipes = request.recipes
     if verified:
-        recipes = tuple(each if each.verify else each.model_copy(update={"verify": Verify()}) for each in recipes)
+        recipes = tuple(each if each.verify else replace(each, verify=Verify()) for each in recipes)
     return plan(recipes)
 
 

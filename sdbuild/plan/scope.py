@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from sdbuild.jobs.compile import Compiler
@@ -35,8 +36,8 @@ class Common:
         It knows the recipe without the fields that matter later alone, and so is the same for variants that differ in nothing
         else: what is planned in it is planned once.
         """
-        early = recipe.model_copy(update=_LATER)
-        key = id(recipe.family), early.model_dump_json(exclude={"family"})
+        early = replace(recipe, **_LATER)
+        key = id(recipe.family), repr([value for name, value in vars(early).items() if name != "family"])
         if key not in self._early:
             self._early[key] = Scope(early, self)
         return self._early[key]

@@ -27,7 +27,9 @@ _MAX_SIDE = 4096  # pixels; above it the activations of one convolution outgrow 
 class Strict(BaseModel):
     """A frozen model that takes no unknown keys and no values of a neighbouring type."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, defer_build=True
+    )  # built by what is read with it
 
 
 def _exactly(value: Any) -> Any:

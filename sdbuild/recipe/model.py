@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
-
-from pydantic import Field
 
 from sdbuild.opset import Opset
 from sdbuild.recipe.catalogue import DEFAULT_YEAR, Chip, catalogue
 from sdbuild.recipe.compression import Step
 from sdbuild.recipe.family import Component, Family, Port, Precision
-from sdbuild.recipe.fields import EVERYTHING, Resolution, Strict
+from sdbuild.recipe.fields import EVERYTHING, Resolution
 from sdbuild.recipe.local import bears_float16
 from sdbuild.recipe.source import Source
 from sdbuild.recipe.sources import find_source
@@ -18,43 +17,64 @@ from sdbuild.recipe.targets import TARGETS, Target, target_of
 from sdbuild.recipe.written import Attention, Bundle, Compiler, ComputeUnits, Verify, WrittenRecipe
 
 
-class RecipeModel(Strict):
+@dataclass(frozen=True)
+class RecipeModel:
     """Which weights to build from."""
 
-    source: Source = Field(description="The pipeline.")
-    vae: Source | None = Field(default=None, description="Another VAE.")
-    allow_pickle: bool = Field(default=False, description="Pickled weights may be loaded.")
-    variant: str | None = Field(default=None, description="Variant of the weights, of the models that have it.")
-    about: dict[str, str] = Field(
-        default={},
-        description="What the recipe says of author, license and version; the rest is the model card's to say.",
-    )
+    source: Source
+    """The pipeline."""
+    vae: Source | None = None
+    """Another VAE."""
+    allow_pickle: bool = False
+    """Pickled weights may be loaded."""
+    variant: str | None = None
+    """Variant of the weights, of the models that have it."""
+    about: dict[str, str] = field(default_factory=dict)
+    """What the recipe says of author, license and version; the rest is the model card's to say."""
 
 
-class Recipe(Strict):
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
     """One build: a recipe, or one variant of it. Nothing is left to default."""
 
-    name: str = Field(description="Name of the recipe.")
-    variant: str | None = Field(description="Name of the variant; None for a recipe without variants.")
-    path: Path = Field(description="The file it was read from, absolute.")
-    family: Family = Field(description="What the pipeline is made of.")
-    model: RecipeModel = Field(description="Which weights to build from.")
-    components: tuple[str, ...] = Field(description="Names of the components to build, in the family's order.")
-    device: str | None = Field(description="Key in the device catalogue.")
-    os: str = Field(description="Deployment target, such as iOS18.")
-    compute_units: ComputeUnits = Field(description="Processors that the app should load the models for.")
-    resolution: Resolution = Field(description="Image size.")
-    batch: int = Field(description="Batch of the UNet.")
-    attention: Attention = Field(description="Attention variant of the UNet.")
-    precisions: dict[str, Precision] = Field(description="Precision of each component of the family.")
-    precisions_said: tuple[str, ...] = Field(
-        default=(), description="Components whose precision the recipe itself says."
-    )
-    compress: dict[str, tuple[Step, ...]] = Field(description="Steps, for the built components that have any.")
-    chunk: bool = Field(description="Cut the UNet in two.")
-    compile: Compiler = Field(description="Which compiler to use.")
-    bundle: Bundle = Field(description="How the Resources folder is delivered.")
-    verify: Verify | None = Field(description="What to ask of the artifacts, with a number for each component.")
+    name: str
+    """Name of the recipe."""
+    variant: str | None
+    """Name of the variant; None for a recipe without variants."""
+    path: Path
+    """The file it was read from, absolute."""
+    family: Family
+    """What the pipeline is made of."""
+    model: RecipeModel
+    """Which weights to build from."""
+    components: tuple[str, ...]
+    """Names of the components to build, in the family's order."""
+    device: str | None
+    """Key in the device catalogue."""
+    os: str
+    """Deployment target, such as iOS18."""
+    compute_units: ComputeUnits
+    """Processors that the app should load the models for."""
+    resolution: Resolution
+    """Image size."""
+    batch: int
+    """Batch of the UNet."""
+    attention: Attention
+    """Attention variant of the UNet."""
+    precisions: dict[str, Precision]
+    """Precision of each component of the family."""
+    precisions_said: tuple[str, ...] = ()
+    """Components whose precision the recipe itself says."""
+    compress: dict[str, tuple[Step, ...]]
+    """Steps, for the built components that have any."""
+    chunk: bool
+    """Cut the UNet in two."""
+    compile: Compiler
+    """Which compiler to use."""
+    bundle: Bundle
+    """How the Resources folder is delivered."""
+    verify: Verify | None
+    """What to ask of the artifacts, with a number for each component."""
 
     @property
     def pipeline(self) -> str:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
-
-from pydantic import Field
-
-from sdbuild.recipe.fields import Strict
 
 Trouble = tuple[str, tuple[str, ...]]
 """A message, and notes on what is allowed or was meant."""
 
 
-class Source(Strict):
+@dataclass(frozen=True)
+class Source:
     """What a recipe names as a source; `sdbuild.sources` has a module of the same name that lists and fetches its files."""
 
     kind: ClassVar[str]
@@ -27,8 +25,10 @@ class Source(Strict):
     shipped: ClassVar[bool] = False
     """A part of sdbuild: its files are known by their content, for where and when they were installed is nobody's choice."""
 
-    id: str = Field(description="As the recipe writes it, without a prefix that names the kind.")
-    revision: str | None = Field(default=None, description="Commit, tag or branch, where there are such.")
+    id: str
+    """As the recipe writes it, without a prefix that names the kind."""
+    revision: str | None = None
+    """Commit, tag or branch, where there are such."""
 
     @classmethod
     def read(cls, text: str, revision: str | None, folder: Path) -> Self | None:

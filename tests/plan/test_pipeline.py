@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -233,7 +234,7 @@ def test_components_of_one_folder_name_and_two_sources_are_two(tmp_path: Path) -
         "components": (*recipe.components, "refiner"),
         "precisions": recipe.precisions | {"refiner": "float16"},
     }
-    found = plan([recipe.model_copy(update=more)])
+    found = plan([replace(recipe, **more)])
     downloads = {name: found.tasks[f"download:{name}"] for name in ("unet", "refiner")}
     assert {name: node.settings["source"]["id"] for name, node in downloads.items()} == {
         "unet": "org/model",

@@ -5,9 +5,10 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
+from pydantic import TypeAdapter
 
 from sdbuild.plan import plan
-from sdbuild.recipe import RecipeError, load_recipe
+from sdbuild.recipe import Recipe, RecipeError, load_recipe
 from sdbuild.recipe.schema import recipe_schema
 from sdbuild.recipe.variants import ALL
 
@@ -34,7 +35,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def load(here: Path, text: str, name: str = "mine.yaml") -> list[dict[str, object]]:
     (here / name).write_text(text)
-    return [each.model_dump(exclude={"path", "name", "family"}) for each in load_recipe(here / name).recipes]
+    plain = TypeAdapter(Recipe)
+    loaded = load_recipe(here / name).recipes
+    return [plain.dump_python(each, exclude={"path", "name", "family"}) for each in loaded]
 
 
 def problems(here: Path, text: str) -> list[str]:

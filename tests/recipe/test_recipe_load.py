@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 import pytest
@@ -262,7 +263,7 @@ def test_byte_order_mark_and_windows_line_ends(tmp_path: Path) -> None:
 
 def test_recipe_is_immutable(tmp_path: Path) -> None:
     recipe = one(tmp_path, BASE + "target: {os: iOS17}\n")
-    with pytest.raises(Exception, match="frozen"):
+    with pytest.raises(FrozenInstanceError):
         recipe.batch = 1  # type: ignore[misc]
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
-
-from pydantic import Field
 
 from sdbuild.recipe.problems import display
 from sdbuild.recipe.source import Source, Trouble
 
 
+@dataclass(frozen=True)
 class LocalSource(Source):
     """A path that starts as paths do, or that exists."""
 
@@ -19,7 +19,8 @@ class LocalSource(Source):
     rank: ClassVar[int] = 1
     title: ClassVar[str] = "a local folder"
 
-    path: Path | None = Field(default=None, description="The folder, absolute; None where the text can't be a path.")
+    path: Path | None = None
+    """The folder, absolute; None where the text can't be a path."""
 
     @classmethod
     def read(cls, text: str, revision: str | None, folder: Path) -> Self | None:
