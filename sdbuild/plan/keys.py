@@ -5,12 +5,15 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.metadata
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
 from sdbuild.plan.graph import Node, canonical
+
+_VERSION = re.compile(r"^Version: *([^\s]+)$", re.MULTILINE)
 
 
 def ingredients(node: Node, digests: Iterable[str]) -> dict[str, Any]:
@@ -42,9 +45,12 @@ def tool_version(distribution: str) -> str:
     Without what follows a plus sign: it tells how a package was built (torch's ``+cpu``), and what it writes is the same.
     """
     try:
-        return importlib.metadata.version(distribution).partition("+")[0]
+        found = importlib.metadata.distribution(distribution)
     except importlib.metadata.PackageNotFoundError:
         return "not installed"
+    # `version` would parse all of it as an e-mail, the package's description included: milliseconds for each.
+    match = _VERSION.search(found.read_text("METADATA") or "")
+    return (match[1] if match else found.version).partition("+")[0]
 
 
 @dataclass(frozen=True)
