@@ -1,18 +1,29 @@
-"""What to tell when a stage process did not succeed."""
+"""How a stage fails, and what to report of one whose process did not succeed."""
 
 from __future__ import annotations
 
 import errno
 import signal
+from typing import TYPE_CHECKING
 
-from sdbuild.engine.process import Outcome
 from sdbuild.errors import NO_MEMORY, Status, UserError, tells_of_no_memory
 from sdbuild.store import Store, Workplace, explain
 from sdbuild.store.errors import free_bytes, lacks_files
 
+if TYPE_CHECKING:
+    from sdbuild.engine.process import Outcome
+
 _LAST_LINES = 12
 _ABORTED = 127  # by the dynamic linker, where it can't go on
 _FULL_BELOW = 1 << 20  # bytes; a library that could not write has its own words for it, or dies of SIGBUS
+
+
+class DamagedInputsError(Exception):
+    """What a stage reads is not what was made; it is condemned."""
+
+
+class StageError(UserError):
+    """A stage failed; the text does not name the task yet."""
 
 
 def failure(outcome: Outcome, work: Workplace, store: Store) -> UserError:

@@ -8,24 +8,15 @@ from functools import partial
 from typing import Any
 
 from sdbuild.engine.environment import stage_environment
-from sdbuild.engine.failures import failure
+from sdbuild.engine.failures import DamagedInputsError, StageError, failure
 from sdbuild.engine.following import following
 from sdbuild.engine.process import News, Warn, run_stage
 from sdbuild.engine.running import RUNNING
 from sdbuild.engine.servers import Kind, Servers
 from sdbuild.engine.survey import Due, Ready, State
-from sdbuild.errors import UserError
 from sdbuild.plan import Node
 from sdbuild.plan.sources import outside_files
 from sdbuild.store import Artifact, Lock, Store, Workplace
-
-
-class DamagedInputsError(Exception):
-    """What a stage reads is not what was made; it is condemned."""
-
-
-class StageError(UserError):
-    """A stage failed; the text does not name the task yet."""
 
 
 class Maker:

@@ -98,10 +98,9 @@ class Reporter:
 
     desc = "sdbuild's own"
 
-    def __init__(self) -> None:
-        """Nothing happened yet."""
-        self.session: Session | None = None
-        """The build that the tasks belong to, if they belong to one."""
+    def __init__(self, session: Session) -> None:
+        """Of a build that has taken the store into use."""
+        self._session = session
         self.status: int = Status.DONE
         """The highest of what failed."""
         self._handlers: dict[int, Any] = {}
@@ -112,12 +111,6 @@ class Reporter:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
                 self._handlers[number] = signal.signal(number, _stop)
-        if self.session is not None:
-            try:
-                self.session.open(_needed(tasks, selected))
-            except UserError as error:
-                complain(str(error))
-                raise SystemExit(error.status) from None
 
     def add_failure(self, task: Task, fail: BaseFail) -> None:
         """A task failed, or can't run because another one did."""
@@ -138,16 +131,14 @@ class Reporter:
         """No more will run."""
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
-        if self.session is None:
-            return
         try:
             if not RUNNING.stopped:
-                self.session.finish()
+                self._session.finish()
         except UserError as error:
             self._fail(error.status)
             complain(str(error))
         finally:
-            self.session.close()
+            self._session.close()
         if RUNNING.stopped:
             sys.stdout.flush()
             sys.stderr.write(f"{_INTERRUPTED}\n")
@@ -159,27 +150,16 @@ class Reporter:
     get_status = execute_task = add_success = skip_uptodate = skip_ignore = teardown_task = cleanup_error = _ignore
 
 
-def _needed(tasks: Mapping[str, Task], selected: Iterable[str]) -> frozenset[str]:
-    """The tasks that are asked for, and those that they need."""
-    found: set[str] = set()
-    pending = list(selected)
-    while pending:
-        name = pending.pop()
-        if name not in found:
-            found.add(name)
-            pending += tasks[name].task_dep
-    return frozenset(found)
-
-
 def _stop(number: int, frame: FrameType | None) -> None:
     """End the stages and this process when it is asked to end. What is finished is in the store already."""
     RUNNING.stop()
     raise SystemExit(128 + number)
 
 
-def run_tasks(tasks: Iterable[Task], reporter: Reporter, words: Iterable[str], options: Options) -> int:
+def run_tasks(session: Session, words: Iterable[str], options: Options) -> int:
     """Let doit run the tasks that ``words`` name; the exit status."""
-    control = TaskControl(list(tasks))
+    reporter = Reporter(session)
+    control = TaskControl(list(graph_tasks(session)))
     control.process(list(words))
     settings = (Dependency(_Nowhere, ""), reporter, options.keep_going, False, Stream(0))
     # Processes of doit's would hang for ever once one is killed; our actions leave the standard streams alone, as threads need.

@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sdbuild.engine import progress
 from sdbuild.engine.agenda import Agenda
-from sdbuild.engine.making import DamagedInputsError, Maker, StageError, job_of
+from sdbuild.engine.failures import DamagedInputsError, StageError
 from sdbuild.engine.reasons import Reasons
 from sdbuild.engine.results import (
     Destination,
@@ -31,6 +32,9 @@ from sdbuild.plan import Build, Graph, Node
 from sdbuild.program import note
 from sdbuild.store import Artifact, BuildRecord, Entry, Lock, Records, Store, sweep
 from sdbuild.store.errors import explained, not_writable
+
+if TYPE_CHECKING:
+    from sdbuild.engine.making import Maker
 
 
 def results_task(build: Build) -> str:
@@ -73,7 +77,8 @@ class Session:
         """Some of them were written anew."""
         self._whole = whole
         self._began = time.time_ns()
-        self._maker = Maker(store, jobs, self._say if verbose else None)
+        self._maker: Maker | None = None
+        self._verbose = verbose
         self._records = Records(store.root)
         recipes = {build.recipe for build in graph.builds} if whole else set()
         self._former = {variant for recipe in recipes for variant in self._records.read(recipe).builds}
@@ -110,7 +115,8 @@ class Session:
 
     def close(self) -> None:
         """Give back the terminal and the store."""
-        self._maker.close()
+        if self._maker is not None:
+            self._maker.close()
         with self._lock:
             if self._display is not None:
                 self._display.close()
@@ -130,6 +136,15 @@ class Session:
             return True
         self._reasons[node] = self._why.of(node, state, self._last(node))
         return False
+
+    def is_all_done(self) -> bool:
+        """All that is asked for is there, so that nothing has to run."""
+        try:
+            return all(self.is_done(node) for name, node in self.graph.tasks.items() if name in self._asked) and all(
+                self.is_shown(build) for build in self.graph.builds if results_task(build) in self._asked
+            )
+        except Exception:  # which is for the task to report, when it runs
+            return False
 
     def run(self, node: Node) -> None:
         """Make its artifact, unless another build has meanwhile. Where its inputs prove damaged, they are made again first.
@@ -179,6 +194,8 @@ class Session:
             self.run(node)
 
     def _make(self, node: Node, due: Due, lock: Lock) -> None:
+        from sdbuild.engine.making import job_of  # a build that has nothing to do starts no processes
+
         name = self.graph.names[node]
         display = self._shown()
         started = time.monotonic()
@@ -187,7 +204,7 @@ class Session:
             display.start(name, node.stage.title, self._agenda.begin(node))
             assert self._in_use is not None
             made_for = f"{self.graph.users[node][0].recipe}: {name}"
-            made = self._maker.make(
+            made = self._making().make(
                 node,
                 name,
                 job_of(node, due, self._states, self.store, made_for),
@@ -207,6 +224,14 @@ class Session:
             raise
         finally:
             self._agenda.end(node)
+
+    def _making(self) -> Maker:
+        from sdbuild.engine.making import Maker
+
+        with self._lock:
+            if self._maker is None:
+                self._maker = Maker(self.store, self._jobs, self._say if self._verbose else None)
+            return self._maker
 
     def _ready(self, node: Node, key: str, artifact: Artifact) -> None:
         with self._lock:

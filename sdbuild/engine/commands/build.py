@@ -12,16 +12,14 @@ from sdbuild.engine.output import display_of, logging
 
 def run(arguments: Arguments, here: Path) -> Answer:
     """Run the tasks that a command line names, all of a recipe where it names none. Raises UserError."""
-    from sdbuild.engine.scheduling import Reporter, run_tasks  # doit takes a while to import
+    from sdbuild.engine.building import do_tasks  # what other commands, and help, need none of
+    from sdbuild.engine.opening import session_for
     from sdbuild.engine.summary import outcome
-    from sdbuild.engine.tasks import tasks_for
 
     with logging(arguments, here) as log:
-        reporter = Reporter()
-        tasks = tasks_for(arguments, here, reporter, display_of(arguments, log))
-        status = run_tasks(tasks, reporter, arguments.words or ("build",), arguments.options)
-        assert reporter.session is not None
-        answer = outcome(reporter.session, status)
+        session = session_for(arguments, here, display_of(arguments, log))
+        status = do_tasks(session, arguments.words or ("build",), arguments.options)
+        answer = outcome(session, status)
         if log is not None:
             log.write(f"{answer.text}\n")
     return answer

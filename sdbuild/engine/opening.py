@@ -1,27 +1,22 @@
-"""The tasks of a command line."""
+"""The build that a command line is about."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-
-from doit.task import Task
 
 from sdbuild import jobs
 from sdbuild.engine.arguments import Arguments
 from sdbuild.engine.progress import Display
 from sdbuild.engine.request import find_task, graph_of, load
 from sdbuild.engine.results import Destination
-from sdbuild.engine.scheduling import Reporter, graph_tasks
 from sdbuild.engine.session import Session
 from sdbuild.errors import UsageError
 from sdbuild.store import open_store
 
 
-def tasks_for(
-    arguments: Arguments, here: Path, reporter: Reporter, display: Callable[[], Display] | None = None
-) -> Iterator[Task]:
-    """Every task that the command line may name; ``display`` makes what shows the progress.
+def session_for(arguments: Arguments, here: Path, display: Callable[[], Display] | None = None) -> Session:
+    """The session with every task that the command line may name; ``display`` makes what shows the progress.
 
     Raises:
         UserError: the recipe has errors, or has no such task.
@@ -34,7 +29,7 @@ def tasks_for(
             raise UsageError(f"{request.recipes[0].name} has no task of the stage {word}")
         if word != "build" and word not in known:
             find_task(graph, word)
-    reporter.session = Session(
+    return Session(
         graph,
         open_store(),
         Destination.of(arguments.variables, here),
@@ -43,4 +38,3 @@ def tasks_for(
         display=display,
         verbose=arguments.options.verbose,
     )
-    yield from graph_tasks(reporter.session)
