@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import codecs
 import errno
 import io
@@ -15,7 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NoReturn
 
 from sdbuild.colours import coloured
-from sdbuild.errors import NO_MEMORY, Status, UsageError, UserError, printable
+from sdbuild.errors import NO_MEMORY, Status, UserError, printable
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -96,14 +95,6 @@ def report_fault(error: BaseException) -> None:
 
     sys.stdout.flush()
     traceback.print_exception(error)
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser of command lines whose errors are like all others."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise UsageError."""
-        raise UsageError(f"{message}\n{self.format_usage().rstrip()}")
 
 
 class _Output(io.RawIOBase):

@@ -13,6 +13,7 @@ from sdbuild.plan.graph import Node, Part
 from sdbuild.plan.scope import Scope
 from sdbuild.plan.sizes import SMALL, Expected
 from sdbuild.plan.sourcing import Sourcing
+from sdbuild.recipe.written import Verify as Wanted
 
 _PRECISION: Literal["float32"] = "float32"
 _STEPS = 8  # of the schedule: enough for latents of every kind, from noise to image
@@ -21,11 +22,8 @@ _MIN_CONVERTED_PSNR = (
 )
 
 
-def verify(scope: Scope, sourcing: Sourcing, made: Mapping[str, Made]) -> Node | None:
-    """What ships, and what was found of its components; None where the recipe does not ask for it."""
-    recipe = scope.recipe
-    if recipe.verify is None:
-        return None
+def verify(scope: Scope, sourcing: Sourcing, made: Mapping[str, Made], wanted: Wanted) -> Node:
+    """What ships, and what was found of its components."""
     originals = _originals(scope, sourcing)
     components = tuple(
         Built(
@@ -47,8 +45,8 @@ def verify(scope: Scope, sourcing: Sourcing, made: Mapping[str, Made]) -> Node |
             steps=_STEPS,
             scheduler_overrides=scope.family.scheduler_overrides,
             precision=_PRECISION,
-            image=recipe.verify.image,
-            min_psnr=recipe.verify.min_psnr,
+            image=wanted.image,
+            min_psnr=wanted.min_psnr,
             min_converted_psnr=_MIN_CONVERTED_PSNR,
         )
     )

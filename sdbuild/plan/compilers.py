@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-import plistlib
 import shutil
-import subprocess
 from pathlib import Path
 
 from sdbuild.errors import UserError
@@ -36,6 +34,9 @@ def _xcode() -> str | None:
     """The version of the Xcode whose coremlcompiler would run; None when there is none."""
     if shutil.which("xcrun") is None:
         return None
+    import plistlib
+    import subprocess
+
     try:
         result = subprocess.run(
             ["xcrun", "--find", "coremlcompiler"], capture_output=True, text=True, timeout=60, check=False

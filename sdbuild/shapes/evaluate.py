@@ -12,7 +12,8 @@ import torch
 from diffusers import DPMSolverMultistepScheduler, PNDMScheduler, StableDiffusionPipeline
 from PIL import Image, ImageDraw
 
-from sdbuild.program import Parser, run_program
+from sdbuild.parser import Parser
+from sdbuild.program import run_program
 from sdbuild.shapes.scenes import Scene, held_out_scenes
 from sdbuild.shapes.score import check, format_tally, tally
 

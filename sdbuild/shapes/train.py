@@ -12,7 +12,8 @@ from pathlib import Path
 
 import torch
 
-from sdbuild.program import Parser, run_program
+from sdbuild.parser import Parser
+from sdbuild.program import run_program
 from sdbuild.shapes.evaluate import MODEL_FOLDER
 from sdbuild.shapes.evaluate import main as evaluate
 from sdbuild.shapes.export import export_model

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from sdbuild.coreml.compiler import compile_package
 from sdbuild.errors import Status, UsageError, UserError
-from sdbuild.program import Parser, complain, run_program
+from sdbuild.parser import Parser
+from sdbuild.program import complain, run_program
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

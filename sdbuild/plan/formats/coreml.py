@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from sdbuild.jobs.chunk import Chunk
 from sdbuild.jobs.compile import Compile
-from sdbuild.jobs.compress import Compress
 from sdbuild.jobs.convert import Convert, Port
 from sdbuild.jobs.trace import Image, Trace
 from sdbuild.plan import delivering
@@ -35,6 +33,8 @@ class CoreML:
         packages = [self._convert(sourcing, component)]
         expected = scope.expected[packages[0]]
         if steps:
+            from sdbuild.jobs.compress import Compress  # not every recipe has the stage
+
             expected = scope.estimates.package(own, steps)
             job = Compress(
                 steps=delivering.written(steps),
@@ -46,6 +46,8 @@ class CoreML:
         if not (recipe.chunk and own.chunkable):
             models = [_model(scope, component, own.swift_name, component, packages[-1], expected)]
         else:
+            from sdbuild.jobs.chunk import Chunk
+
             packages.append(scope.node(Chunk(package=packages[-1]), component, expected))
             half = replace(expected, size=expected.size // 2)
             models = [
