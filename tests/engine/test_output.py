@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from sdbuild.engine import tasks
+from sdbuild.engine import opening
 from sdbuild.engine.cli import run
 from sdbuild.engine.request import Request
 from tests.engine.conftest import Toy
@@ -24,8 +24,8 @@ def build(toy: Toy, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
         name = "toy"
 
     monkeypatch.chdir(toy.here)
-    monkeypatch.setattr(tasks, "load", lambda variables, here: Request(recipe, (Named(),), whole=True))  # type: ignore[arg-type]
-    monkeypatch.setattr(tasks, "graph_of", lambda request, verified: graph(recipe, changes))
+    monkeypatch.setattr(opening, "load", lambda variables, here: Request(recipe, (Named(),), whole=True))  # type: ignore[arg-type]
+    monkeypatch.setattr(opening, "graph_of", lambda request, verified: graph(recipe, changes))
     for name, value in toy.environment().items():
         monkeypatch.setenv(name, value)
 
