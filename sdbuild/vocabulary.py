@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable
 
-_WORD_END = "</w>"
+from sdbuild.bytepairs import WORD_END
 
 
 def lost_words(vocabulary: Iterable[str], merges: Iterable[str]) -> list[str]:
@@ -16,7 +16,7 @@ def lost_words(vocabulary: Iterable[str], merges: Iterable[str]) -> list[str]:
     return [
         word
         for word in vocabulary
-        if word not in made and len(word.removesuffix(_WORD_END)) > 1 and word != _WORD_END and not _is_special(word)
+        if word not in made and len(word.removesuffix(WORD_END)) > 1 and word != WORD_END and not _is_special(word)
     ]
 
 
@@ -26,4 +26,4 @@ def unknown_words(vocabulary: Collection[str], merges: Iterable[str]) -> list[st
 
 
 def _is_special(word: str) -> bool:
-    return word.startswith("<") and word.endswith(">") and not word.endswith(_WORD_END)
+    return word.startswith("<") and word.endswith(">") and not word.endswith(WORD_END)

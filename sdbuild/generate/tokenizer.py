@@ -7,17 +7,16 @@ quite CLIP's own tokenizer: see docs/generate.md for where the two differ.
 import json
 import unicodedata
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import regex
 
+from sdbuild.bytepairs import WORD_END, joined
 from sdbuild.errors import UserError
 from sdbuild.standins import ENOUGH, stand_in
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 
-_WORD_END = "</w>"
 _BREAKS = "\t\n\x0b\x0c\r\x85\u2028\u2029"
 
 
@@ -59,9 +58,9 @@ class Tokenizer:
         What is too long is cut off with the end mark, where CLIP's own tokenizer would keep that.
         """
         tokens = [START, *self._encode(text), END]
-        dropped = "".join(tokens[length:]).removesuffix(END).replace(_WORD_END, " ").strip()
+        dropped = "".join(tokens[length:]).removesuffix(END).replace(WORD_END, " ").strip()
         tokens = (tokens + [padding] * (length - len(tokens)))[:length]
-        unknown = dict.fromkeys(token.removesuffix(_WORD_END) for token in tokens if token not in self._vocabulary)
+        unknown = dict.fromkeys(token.removesuffix(WORD_END) for token in tokens if token not in self._vocabulary)
         end = self._vocabulary.get(END, 0)
         return Tokens(tuple(self._vocabulary.get(token, end) for token in tokens), tuple(unknown), dropped)
 
@@ -78,25 +77,8 @@ class Tokenizer:
         return tokens
 
     def _encode_word(self, word: list[str]) -> list[str]:
-        tokens = [*word[:-1], word[-1] + _WORD_END] if word else []
-        while True:
-            ranked = [pair for pair in pairwise(tokens) if pair in self._merges]
-            if not ranked:
-                return tokens
-            tokens = _merged(tokens, min(ranked, key=self._merges.__getitem__))
-
-
-def _merged(tokens: list[str], pair: tuple[str, str]) -> list[str]:
-    """The tokens with each occurrence of a pair, from the left, made one."""
-    result, index = [], 0
-    while index < len(tokens):
-        if tuple(tokens[index : index + 2]) == pair:
-            result.append(_canonical(pair[0] + pair[1]))
-            index += 2
-        else:
-            result.append(tokens[index])
-            index += 1
-    return result
+        symbols = [*word[:-1], word[-1] + WORD_END] if word else []
+        return joined(symbols, self._merges, _canonical)
 
 
 def _canonical(text: str) -> str:
