@@ -1,14 +1,13 @@
-"""Words for learned embeddings (textual inversion): what a CLIP tokenizer's two files need so that a word becomes its numbers.
+"""Words for learned embeddings (textual inversion): what a CLIP tokenizer's two files need for a word to become its numbers.
 
-A tokenizer of apps joins letters by merges, and knows nothing else: a new word must be made by new merges. They stand behind all
-others, so that a text is first taken apart as it always was, and only then looked at again. Each joins two neighbours there,
-which is what keeps all other words as they are: two pieces that are joined spell a part of the token, so a word in which that
-part is not written has no place where the merge applies. A merge of what is not yet a whole part would apply elsewhere, and make
-one piece of two where there is no number for it. It follows that a token with ``n`` vectors must be a word that the tokenizer
-takes for ``2 n`` pieces; any other is refused.
+The tokenizer of apps joins letters by merges, and knows nothing else: a new word must be made by new merges. They stand behind
+all others, so a text is first taken apart as it always was, and only then looked at again. Each of them joins two pieces that
+together spell a part of the token: a word in which no part of it is written has no place where one applies, and stays as it
+was. A merge that makes less than a whole part would apply in other words, and make one piece of two where there is no number
+for it. So a token of ``n`` vectors must be a word that the tokenizer takes for ``2 n`` pieces; any other is refused.
 
-Tokens are of the letters a to z: these are one piece of text to CLIP's own tokenizer, which splits at all else before it joins,
-and are spelled the same in bytes, in which that one reads. Both then find the token beside digits and punctuation.
+Tokens are of the letters a to z: CLIP's own tokenizer, which splits texts at all else before it joins, takes these for one
+word, and spells them in bytes as they are. Both tokenizers find the token beside digits and punctuation.
 """
 
 import re
@@ -55,7 +54,7 @@ class Words:
         self._ranks: dict[Pair, int] = {(left, right): rank for rank, (left, right) in enumerate(pairs)}
         self._added: dict[Pair, int] = {}
         self._tokens: dict[str, _Made] = {}
-        self._text = "\n".join(["", *vocabulary, ""])
+        self._text = "\n".join(vocabulary)
 
     @property
     def vocabulary(self) -> dict[str, int]:
@@ -115,11 +114,14 @@ class Words:
                     f"the tokenizer takes it for {len(pieces)} pieces ({', '.join(map(_bare, pieces))}), and a token with "
                     f"{vectors} must be {wanted}: with more or fewer, other words would change"
                 )
+            parts = [left + right for left, right in zip(pieces[::2], pieces[1::2], strict=True)]
+            if twice := next((part for part in parts if parts.count(part) > 1), None):
+                return f"{_bare(twice)} stands in it twice, and each vector needs a part of its own"
         made = self._made(learned)
         for word in made.numbers:
-            if at := self._text.find(_bare(word)) + 1:
-                other = self._text[self._text.rfind("\n", 0, at) + 1 : self._text.find("\n", at)]
-                return f"{_bare(word)} occurs in {_bare(other)}, a word that the tokenizer has and that could change"
+            if (part := _bare(word)) in self._text:
+                other = max((each for each in self._vocabulary if part in each), key=len)
+                return f"{part} occurs in {_bare(other)}, a word that the tokenizer has and that could change"
         for other, earlier in self._tokens.items():
             if any(_bare(a) in _bare(b) or _bare(b) in _bare(a) for a in made.numbers for b in earlier.numbers):
                 return f"it has a part in common with the token {other}"
@@ -133,7 +135,11 @@ class Words:
         for token, each in {**self._tokens, learned.token: made}.items():
             for symbols in _spelled(token):
                 if [each.numbers.get(piece) for piece in joined(symbols, ranks)] != sorted(set(each.numbers.values())):
-                    return f"its merges and those of {token} get in each other's way"
+                    return (
+                        "the merges of another token apply inside it"
+                        if token == learned.token
+                        else f"its merges apply inside the token {token}"
+                    )
         return None
 
     def _made(self, learned: Learned) -> _Made:
