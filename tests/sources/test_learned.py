@@ -7,11 +7,13 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+import regex
+from tokenizers import Tokenizer, models, trainers
 from transformers import CLIPTokenizer
 
 from sdbuild.errors import SourceError
 from sdbuild.generate.tokenizer import Tokenizer as AppTokenizer
+from sdbuild.shapes.tokenizer import byte_characters
 from sdbuild.sources.learned import Learned, Words
 from tests.sources.prompts import ROOT, prompts, text
 
@@ -30,20 +32,10 @@ def _shapes() -> tuple[dict[str, int], list[str]]:
 def _trained() -> tuple[dict[str, int], list[str]]:
     """A tokenizer like CLIP's, of the words of the documents at hand."""
     own = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
-    own.normalizer = normalizers.Lowercase()
-    own.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(_PIECES), "removed", invert=True),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=9000, show_progress=False, initial_alphabet=alphabet, end_of_word_suffix="</w>"
-    )
-    own.train_from_iterator(text().splitlines(), trainer)
+    trainer = trainers.BpeTrainer(vocab_size=9000, show_progress=False, end_of_word_suffix="</w>")
+    own.train_from_iterator(filter(str.isascii, regex.findall(_PIECES, text().lower())), trainer)
     merges = [" ".join(pair) for pair in json.loads(own.to_str())["model"]["merges"]]
-    letters = sorted(alphabet)
+    letters = byte_characters()
     words = [
         *letters,
         *(letter + "</w>" for letter in letters),
