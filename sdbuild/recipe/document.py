@@ -9,8 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -31,8 +30,7 @@ Location = tuple[str | int, ...]
 Plain = str | int | float | bool | None | tuple["Plain", ...] | dict[str, "Plain"]
 
 
-@dataclass(frozen=True, slots=True)
-class Scalar:
+class Scalar(NamedTuple):
     """A single value; `text` is what the file says, without quotes. `broken`: already reported, say no more of it.
 
     `odd`: the message of one that YAML takes for a number, and that is none here; what is allowed instead is still to be said.
@@ -46,8 +44,7 @@ class Scalar:
     odd: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Sequence:
+class Sequence(NamedTuple):
     """A list."""
 
     items: tuple[Tree, ...]
@@ -55,16 +52,14 @@ class Sequence:
     size: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A key's place and its value."""
 
     key: Span
     value: Tree
 
 
-@dataclass(frozen=True, slots=True)
-class Mapping:
+class Mapping(NamedTuple):
     """Keys and values, in the order of the file."""
 
     entries: dict[str, Entry]
@@ -85,7 +80,7 @@ def parse(text: str, file: str = "") -> tuple[Tree | None, list[Problem]]:
         tree = builder.document()
     except yaml.YAMLError as error:
         problem = syntax_problem(error, text)
-        return None, [replace(problem, span=replace(problem.span, file=file))]
+        return None, [problem._replace(span=problem.span._replace(file=file))]
     except _TooMuchError as stop:
         return None, [Problem(stop.span, stop.message)]
     return tree, builder.problems
@@ -123,11 +118,11 @@ def placed(tree: Mapping, span: Span) -> Mapping:
         if isinstance(each, Mapping):
             return placed(each, span)
         if isinstance(each, Sequence):
-            return replace(each, items=tuple(map(moved, each.items)), span=replace(span, width=1))
-        return replace(each, span=span)
+            return each._replace(items=tuple(map(moved, each.items)), span=span._replace(width=1))
+        return each._replace(span=span)
 
     entries = {key: Entry(span, moved(entry.value)) for key, entry in tree.entries.items()}
-    return Mapping(entries, replace(span, width=1), tree.size)
+    return Mapping(entries, span._replace(width=1), tree.size)
 
 
 def find(tree: Mapping, path: Location) -> tuple[Span, Tree] | None:
@@ -171,16 +166,12 @@ class _TooMuchError(Exception):
         self.span, self.message = span, message
 
 
-@dataclass
 class _Builder:
-    text: str
-    file: str = ""
-    problems: list[Problem] = field(default_factory=list)
-    anchors: dict[str, Tree | None] = field(default_factory=dict)  # None while the anchored value is being read
-    events: Iterator[Any] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.events = yaml.parse(self.text, Loader=_LOADER)
+    def __init__(self, text: str, file: str = "") -> None:
+        self.file = file
+        self.problems: list[Problem] = []
+        self.anchors: dict[str, Tree | None] = {}  # None while the anchored value is being read
+        self.events: Iterator[Any] = yaml.parse(text, Loader=_LOADER)
 
     def document(self) -> Tree | None:
         next(self.events)  # the stream's start

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, ValidationError, field_validator, mo
 from pydantic_core import InitErrorDetails
 
 from sdbuild.families import Recognition
-from sdbuild.recipe.document import Mapping, Scalar, describe, find, merge, parse, placed
+from sdbuild.recipe.document import Mapping, Scalar, Tree, describe, find, merge, parse, placed
 from sdbuild.recipe.fields import WHOLE, Resolution, ResolutionField, Strict, check_name, wrong
 from sdbuild.recipe.files import names_in, pipelines_folder, read_text, split_lines
 from sdbuild.recipe.problems import Problem, RecipeError, Span, allowed, display, report, suggestion
@@ -287,10 +287,18 @@ def every_family() -> dict[str, Family]:
 
 
 @functools.cache
-def load_family_file(path: Path) -> Family:
-    """A family from any file. Raises RecipeError with every problem in it."""
+def _parsed(path: Path) -> tuple[str, Tree | None, tuple[Problem, ...]]:
+    """The text of a family's file, and what `parse` makes of it: once also for families that are like it."""
     text = read_text(path)
     tree, problems = parse(text)
+    return text, tree, tuple(problems)
+
+
+@functools.cache
+def load_family_file(path: Path) -> Family:
+    """A family from any file. Raises RecipeError with every problem in it."""
+    text, tree, found = _parsed(path)
+    problems = list(found)
     mapping = top_level(tree, problems)
     whole = _with_base(mapping, path, problems) if mapping is not None else None
     family = None
@@ -327,7 +335,7 @@ def _with_base(own: Mapping, path: Path, problems: list[Problem]) -> Mapping | N
         )
         return None
     base = path.with_name(f"{name}.yaml")
-    tree, _ = parse(read_text(base))
+    _, tree, _ = _parsed(base)
     if isinstance(tree, Mapping) and "like" in tree.entries:
         notes = (f"name the family that '{name}' is like, or write all keys",)
         problems.append(Problem(entry.value.span, f"'{name}' is itself like another family", notes))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -56,7 +56,7 @@ def load_recipe(path: Path) -> Loaded:
         recipe, checked = _check(merged, path, variant, found)
         for problem in sorted(set(checked)):  # two aliases of one wrong value make one problem
             if problem.warning:  # what several variants are warned of is said once, at the first place
-                problem = replace(problem, span=warned.setdefault(replace(problem, span=_NOWHERE), problem.span))
+                problem = problem._replace(span=warned.setdefault(problem._replace(span=_NOWHERE), problem.span))
             if variant not in said[problem]:
                 said[problem].append(variant)
         if recipe is not None:
@@ -65,7 +65,7 @@ def load_recipe(path: Path) -> Loaded:
     for problem, variants in said.items():
         if len(variants) < len(fanned):
             word = "variant" if len(variants) == 1 else "variants"
-            problem = replace(problem, notes=(*problem.notes, f"in {word} {', '.join(map(str, variants))}"))
+            problem = problem._replace(notes=(*problem.notes, f"in {word} {', '.join(map(str, variants))}"))
         problems.append(problem)
     errors = [problem for problem in problems if not problem.warning]
     if errors:

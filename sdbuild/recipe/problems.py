@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
-import textwrap
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from sdbuild.errors import Status, UserError, printable
 from sdbuild.recipe.abilities import missing
@@ -20,8 +17,7 @@ SHOWN = 50
 """Problems of one file that are shown: with more, it is the wrong file, or one key is wrong everywhere."""
 
 
-@dataclass(frozen=True, order=True, slots=True)
-class Span:
+class Span(NamedTuple):
     """A stretch of one source line. `line` and `column` count characters from 0; `width` is at least 1."""
 
     line: int
@@ -31,8 +27,7 @@ class Span:
     """Of a file that a recipe extends, as it is shown; empty for the recipe itself."""
 
 
-@dataclass(frozen=True, order=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """One thing wrong in a file, or, when `warning` is set, one thing worth knowing.
 
     `notes` are printed under the source line, each on lines of its own: what is allowed, what to do.
@@ -83,6 +78,8 @@ def suggestion(given: str, candidates: Iterable[str], cutoff: float = 0.65) -> t
     elif len(starts) == 1 and len(wanted) > 2:
         best = starts[0]
     else:
+        import difflib  # nobody waits for this and what is below who has made no mistake
+
         near = difflib.get_close_matches(wanted, plain, n=1, cutoff=cutoff)
         best = plain[near[0]] if near else None
     return (f"did you mean '{best}'?",) if best is not None else ()
@@ -101,6 +98,8 @@ def _squeeze(text: str) -> str:
 
 def render(problem: Problem, name: str, lines: Sequence[str], bases: Mapping[str, Sequence[str]] | None = None) -> str:
     """The problem as `name:line:column: message` with the source line, a caret and the notes below."""
+    import textwrap
+
     span = problem.span
     if span.file and bases:
         name, lines = span.file, bases[span.file]
@@ -162,4 +161,6 @@ def _blank(text: str) -> str:
 
 def _columns(text: str) -> int:
     """Terminal columns that the text takes."""
+    import unicodedata
+
     return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from pydantic_core import PydanticCustomError
 
 from sdbuild.recipe.document import Entry, Mapping, Scalar, Sequence, describe, merge
@@ -89,6 +87,6 @@ def without_empty(mapping: Mapping, problems: list[Problem]) -> Mapping:
             value = without_empty(value, problems)
         elif isinstance(value, Scalar) and value.value is None and not value.text and not value.broken:
             problems.append(Problem(entry.key, f"'{key}' has no value", ("write a value, or null for the default",)))
-            value = replace(value, broken=True)
+            value = value._replace(broken=True)
         entries[key] = Entry(entry.key, value)
     return Mapping(entries, mapping.span, mapping.size)
