@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sdbuild.opset import Opset
-from sdbuild.recipe.catalogue import DEFAULT_YEAR, Chip, catalogue
+from sdbuild.recipe.catalogue import catalogue
 from sdbuild.recipe.compression import Step
 from sdbuild.recipe.family import Component, Family, Port, Precision
 from sdbuild.recipe.fields import EVERYTHING, Resolution
 from sdbuild.recipe.local import bears_float16
 from sdbuild.recipe.source import Source
 from sdbuild.recipe.sources import find_source
-from sdbuild.recipe.targets import TARGETS, Target, target_of
+from sdbuild.recipe.targets import DEFAULT_YEAR, TARGETS, Target, target_of
 from sdbuild.recipe.written import Attention, Bundle, Compiler, ComputeUnits, Verify, WrittenRecipe
+
+if TYPE_CHECKING:
+    from sdbuild.recipe.devices import Chip
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,18 @@ Sizes are nominal and so only known for hub models. For local and built-in ones 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from sdbuild.recipe.catalogue import Device, catalogue
+from sdbuild.recipe.catalogue import catalogue
 from sdbuild.recipe.compression import compressed, unfold
 from sdbuild.recipe.model import Recipe
 from sdbuild.recipe.rules import Finding, rule
 from sdbuild.recipe.sizes import GB, full_bits, weight_bytes
 from sdbuild.recipe.targets import FEATURES, target_of
 from sdbuild.recipe.written import WrittenRecipe
+
+if TYPE_CHECKING:
+    from sdbuild.recipe.devices import Device
 
 # README of apple/ml-stable-diffusion, `--chunk-unet`: on iOS and iPadOS the Neural Engine needs chunks of less than
 # 1 GB, unless weights are palettized with 6 bits or fewer.

@@ -101,7 +101,6 @@ class Options(Override, Generic[O]):
         if "example" in vars(cls):
             for level, key in _KEYS.items():
                 cls.model_fields[level].examples = [{key: dict(cls.example)}]
-            cls.model_rebuild(force=True)
 
     @abstractmethod
     def features(self, before: Storage) -> Iterator[tuple[str, Place]]:

@@ -40,6 +40,7 @@ TARGETS = {
     for target in [Target(f"{platform}{opset.value if platform == 'iOS' else opset.macos}", platform, opset)]
 }
 NEWEST_YEAR = max(Opset).value
+DEFAULT_YEAR = 17  # the first systems that keep compressed weights compressed in memory: iOS17, macOS14
 
 
 @dataclass(frozen=True, slots=True)
