@@ -61,6 +61,7 @@ def task_sdbuild() -> None:
 
 def hand_over() -> NoReturn:
     """Do what doit's command line says, and end the process."""
+    cli.start()
     run_program(lambda: run_doits(sys.argv[1:], cli.here()))
 
 
