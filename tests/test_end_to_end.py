@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.engine.test_start_up import HEAVY, READING, SELDOM, STARTING, imported
+
 MODEL = Path(__file__).parents[1] / "sdbuild/shapes/model"
 
 RECIPE = """\
@@ -90,6 +92,11 @@ def test_a_build_imports_nothing_of_coremltools_but_its_messages(reference: Path
     run = [sys.executable, "-c", "import coremltools"]
     subprocess.run(run, env=os.environ | shadowed(tmp_path), check=True)
     assert (tmp_path / "shadow/coremltools/imported").exists()
+
+
+def test_a_build_with_nothing_to_do_imports_nothing_that_runs_tasks(reference: Path) -> None:
+    found = imported(reference, "build", "shapes")
+    assert found >= READING and not found & (HEAVY | SELDOM | STARTING)
 
 
 def test_the_default_build_ends_with_resources_for_swift(reference: Path) -> None:

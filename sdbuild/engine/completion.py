@@ -9,11 +9,8 @@ from sdbuild import jobs
 from sdbuild.engine import commands
 from sdbuild.engine.arguments import DEFAULT, OPTIONS, is_task
 from sdbuild.engine.command import Command, Variable
-from sdbuild.engine.request import graph_of, load
 from sdbuild.errors import UserError
-from sdbuild.recipe.catalogue import catalogue
 from sdbuild.recipe.files import configs_folder, names_in
-from sdbuild.recipe.variants import ALL
 
 _YAML = (".yaml", ".yml")
 _ANYWHERE = ("-h", "--help")
@@ -107,10 +104,17 @@ def _of_kind(variable: Variable, start: str, given: dict[str, str], here: Path) 
         case "recipe":
             return (*names_in(configs_folder()), *_paths(start, here, _YAML))
         case "variant":
+            from sdbuild.engine.request import load
+            from sdbuild.recipe.variants import ALL
+
             return (*(each.variant for each in load(recipe, here).recipes if each.variant), ALL)
         case "task":
+            from sdbuild.engine.request import graph_of, load
+
             return (*jobs.names(), *graph_of(load(recipe, here)).tasks)
         case "device":
+            from sdbuild.recipe.catalogue import catalogue
+
             return catalogue().devices
         case "command":
             return (*commands.names(), *jobs.names())

@@ -10,6 +10,7 @@ from typing import Any
 from sdbuild.engine.answer import Answer
 from sdbuild.engine.progress import size
 from sdbuild.engine.session import Session
+from sdbuild.engine.table import table
 from sdbuild.errors import Status
 from sdbuild.plan import Build
 from sdbuild.recipe.problems import display
@@ -106,17 +107,3 @@ def _of_many(session: Session, builds: Sequence[Build]) -> str:
         resources = artifacts[build.result].size("Resources")
         rows.append((build.variant or build.name, size(packages), size(resources), display(session.to.folder(build))))
     return table(rows)
-
-
-def table(rows: Sequence[Sequence[str]], indent: str = "  ") -> str:
-    """Text in columns: the first one and any that holds no digits to the left, numbers to the right."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    right = [column > 0 and any(row[column][:1].isdigit() for row in rows[1:]) for column in range(len(widths))]
-    return "\n".join(
-        indent
-        + "  ".join(
-            text.rjust(width) if flush else text.ljust(width)
-            for text, width, flush in zip(row, widths, right, strict=True)
-        ).rstrip()
-        for row in rows
-    )

@@ -114,7 +114,7 @@ def test_a_fault(here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: py
     def fail(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("sdbuild.engine.commands.validate.load", fail)
+    monkeypatch.setattr("sdbuild.engine.request.load", fail)
     with pytest.raises(ZeroDivisionError):
         run(["validate", "--json"], here)
     assert json.loads(capsys.readouterr().out)["status"] == 2

@@ -10,7 +10,7 @@ import pytest
 
 from sdbuild.engine import progress
 from sdbuild.engine.progress import LiveDisplay, Place, PlainDisplay, amount, make_display, roughly, seconds, size
-from sdbuild.engine.summary import table
+from sdbuild.engine.table import table
 from tests.engine.conftest import Toy
 from tests.engine.processes import wait_for
 from tests.engine.toy import NODES

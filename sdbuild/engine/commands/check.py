@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from sdbuild.engine.answer import Answer
 from sdbuild.engine.arguments import Arguments
@@ -17,9 +17,10 @@ from sdbuild.engine.progress import make_display, size
 from sdbuild.errors import Status
 from sdbuild.program import complain
 from sdbuild.recipe.problems import display
-from sdbuild.store import Artifact, Store, open_store
-from sdbuild.store.errors import UNWRITABLE, explained
-from sdbuild.store.integrity import Damage, condemn, find_damage, find_strangers
+
+if TYPE_CHECKING:
+    from sdbuild.store import Artifact, Store
+    from sdbuild.store.integrity import Damage
 
 _MOST = 20  # artifacts named
 
@@ -29,6 +30,10 @@ def run(arguments: Arguments, here: Path) -> Answer:
 
     What links lead to, the user's own models, is left out: they may change, and builds compare them with care.
     """
+    from sdbuild.store import open_store
+    from sdbuild.store.errors import explained
+    from sdbuild.store.integrity import find_strangers
+
     store = open_store()
     with store.in_use() or nullcontext():
         artifacts = sorted(store.artifacts(), key=lambda artifact: artifact.path)
@@ -87,6 +92,8 @@ def _stream(arguments: Arguments) -> TextIO:
 
 
 def _read(artifacts: list[Artifact], stream: TextIO) -> list[Damage]:
+    from sdbuild.store.integrity import find_damage
+
     shown = make_display(stream)
     try:
         shown.start("check", "read the store")
@@ -102,6 +109,9 @@ def _read(artifacts: list[Artifact], stream: TextIO) -> list[Damage]:
 
 def _condemn(store: Store, damages: list[Damage]) -> bool:
     """Whether it could be noted."""
+    from sdbuild.store.errors import UNWRITABLE
+    from sdbuild.store.integrity import condemn
+
     try:
         condemn(store, damages)
     except OSError as error:

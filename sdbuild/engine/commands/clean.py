@@ -7,15 +7,16 @@ from pathlib import Path
 
 from sdbuild.engine.arguments import Arguments
 from sdbuild.engine.command import CONFIG, OUT, VARIANT, Command
-from sdbuild.engine.request import graph_of, load
-from sdbuild.engine.results import Destination, stale_folders, withdraw
 from sdbuild.errors import UserError
 from sdbuild.recipe.problems import display
-from sdbuild.store import explain
 
 
 def run(arguments: Arguments, here: Path) -> None:
     """Remove a recipe's results. The store keeps all it has, so that they are back at once. Raises UserError."""
+    from sdbuild.engine.request import graph_of, load
+    from sdbuild.engine.results import Destination, stale_folders, withdraw
+    from sdbuild.store import explain
+
     request = load(arguments.variables, here)
     builds = graph_of(request).builds
     to = Destination.of(arguments.variables, here)

@@ -10,13 +10,13 @@ from sdbuild.engine.answer import Answer
 from sdbuild.engine.arguments import Arguments, unknown
 from sdbuild.engine.command import JSON, Command, Variable
 from sdbuild.engine.progress import size
-from sdbuild.engine.summary import table
-from sdbuild.recipe.catalogue import catalogue
-from sdbuild.recipe.rules_size import app_budget
+from sdbuild.engine.table import table
 
 
 def run(arguments: Arguments, here: Path) -> Answer:
     """Devices with what naming them in a recipe stands for. Raises UserError."""
+    from sdbuild.recipe.catalogue import catalogue
+
     known = catalogue().devices
     wanted = arguments.variables.get("device")
     if wanted is not None and wanted not in known:
@@ -43,6 +43,9 @@ def run(arguments: Arguments, here: Path) -> Answer:
 
 
 def _device(name: str) -> Mapping[str, Any]:
+    from sdbuild.recipe.catalogue import catalogue
+    from sdbuild.recipe.rules_size import app_budget
+
     device, chip = catalogue().devices[name], catalogue().chip(name)
     return {
         "name": name,

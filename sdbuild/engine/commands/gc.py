@@ -12,7 +12,6 @@ from sdbuild.engine.progress import size
 from sdbuild.errors import printable
 from sdbuild.quantities import seconds, size_bytes
 from sdbuild.recipe.problems import display
-from sdbuild.store import collect, open_store
 
 _LISTED = 10  # recipes
 
@@ -23,6 +22,8 @@ def run(arguments: Arguments, here: Path) -> Answer:
     Raises:
         UserError: a value that cannot be, or a store in which nothing can be removed now.
     """
+    from sdbuild.store import collect, open_store
+
     variables = arguments.variables
     dry = variables.get("dry") == "1"
     older = variables.get("older", "30d")

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sdbuild.engine.arguments import Arguments
 from sdbuild.engine.command import CONFIG, VARIANT, Command, Variable
-from sdbuild.engine.environment import stage_environment
-from sdbuild.engine.request import graph_of, load
-from sdbuild.engine.results import Destination
 from sdbuild.errors import UsageError, UserError
 from sdbuild.generate_variables import VARIABLES
 from sdbuild.quantities import size_bytes
-from sdbuild.recipe.variants import ALL
 
 _FILES = ("bundle", "prompts", "image")
 RESULTS = Variable("results", "the folder that `build out=` wrote to (build/<recipe>)", kind="folder")
@@ -28,6 +23,10 @@ def run(arguments: Arguments, here: Path) -> None:
         UserError: a recipe or results that are not there.
         SystemExit: the process that generates failed, and said why.
     """
+    from sdbuild.engine.request import graph_of, load
+    from sdbuild.engine.results import Destination
+    from sdbuild.recipe.variants import ALL
+
     recipe = {name: value for name, value in arguments.variables.items() if name not in VARIABLES}
     asked = {name: value for name, value in arguments.variables.items() if name in VARIABLES}
     if bundle := asked.pop("bundle", None):
@@ -57,6 +56,10 @@ def run(arguments: Arguments, here: Path) -> None:
 
 
 def _generate(words: Sequence[str], asked: Mapping[str, str], here: Path) -> None:
+    import subprocess
+
+    from sdbuild.engine.environment import stage_environment
+
     generating = [sys.executable, "-m", "sdbuild.generate", *words, *(f"{name}={asked[name]}" for name in asked)]
     with subprocess.Popen(generating, cwd=here, env=stage_environment(1)) as process:
         try:

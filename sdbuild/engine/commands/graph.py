@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sdbuild.engine.answer import Answer
 from sdbuild.engine.arguments import Arguments
 from sdbuild.engine.command import CONFIG, TASK, VARIANT, Command
-from sdbuild.engine.request import find_task, graph_of, load
-from sdbuild.engine.survey import Ready, survey
 from sdbuild.errors import UsageError, UserError
-from sdbuild.graphs import as_text, read_graph
-from sdbuild.plan import Graph, Node
-from sdbuild.store import open_store
+
+if TYPE_CHECKING:
+    from sdbuild.plan import Graph, Node
 
 
 def run(arguments: Arguments, here: Path) -> Answer:
     """The traced graph of a task, or of that which the task's package is made from. Raises UserError."""
+    from sdbuild.engine.request import find_task, graph_of, load
+    from sdbuild.engine.survey import Ready, survey
+    from sdbuild.graphs import as_text, read_graph
+    from sdbuild.store import open_store
+
     variables = arguments.variables
     graph = graph_of(load(variables, here))
     traces = [node for node in graph.tasks.values() if node.stage.name == "trace"]

@@ -9,7 +9,6 @@ from sdbuild.engine.answer import Answer
 from sdbuild.engine.arguments import Arguments
 from sdbuild.engine.command import JSON, Command
 from sdbuild.engine.help import overview
-from sdbuild.recipe import load_recipe
 from sdbuild.recipe.files import configs_folder, names_in
 
 
@@ -19,7 +18,7 @@ def run(arguments: Arguments, here: Path) -> Answer:
     recipes = []
     for name in names_in(folder):
         path = folder / f"{name}.yaml"
-        title = _opening(path) or load_recipe(path).recipes[0].family.title
+        title = _opening(path) or _family_title(path)
         recipes.append({"name": name, "path": str(path), "title": title})
     width = max(len(each["name"]) for each in recipes)
     lines = ["Recipes (config=NAME, or config=PATH for one of your own):"]
@@ -33,6 +32,12 @@ def run(arguments: Arguments, here: Path) -> Answer:
         for command in commands.every()
     ]
     return Answer("\n".join((*lines, overview())), {"recipes": recipes, "commands": listed})
+
+
+def _family_title(path: Path) -> str:
+    from sdbuild.recipe import load_recipe
+
+    return load_recipe(path).recipes[0].family.title
 
 
 def _opening(path: Path) -> str:

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sdbuild.engine.answer import Answer
 from sdbuild.engine.arguments import Arguments
 from sdbuild.engine.command import CONFIG, JSON, OUT, VARIANT, Command
 from sdbuild.engine.progress import size
-from sdbuild.engine.reasons import Reasons, last_entries
-from sdbuild.engine.request import graph_of, load
-from sdbuild.engine.results import Destination, is_published, result_of
-from sdbuild.engine.space import check_writable, disk_needed, surely_due
-from sdbuild.engine.summary import table
-from sdbuild.engine.survey import Ready, State, Waiting, due_nodes, survey
+from sdbuild.engine.table import table
 from sdbuild.errors import Status
-from sdbuild.plan import Graph, Node
 from sdbuild.recipe.problems import display
-from sdbuild.store import Store, open_store
-from sdbuild.store.errors import free_bytes
+
+if TYPE_CHECKING:
+    from sdbuild.engine.survey import State
+    from sdbuild.plan import Graph, Node
+    from sdbuild.store import Store
 
 _MANY = 40  # tasks that are listed one by one
 
@@ -31,6 +28,13 @@ def run(arguments: Arguments, here: Path) -> Answer:
     Raises:
         UserError: what a build would refuse at once, too.
     """
+    from sdbuild.engine.reasons import Reasons, last_entries
+    from sdbuild.engine.request import graph_of, load
+    from sdbuild.engine.results import Destination, is_published, result_of
+    from sdbuild.engine.space import check_writable, disk_needed, surely_due
+    from sdbuild.engine.survey import Ready, Waiting, due_nodes, survey
+    from sdbuild.store import open_store
+
     request = load(arguments.variables, here)
     graph, store, to = graph_of(request), open_store(), Destination.of(arguments.variables, here)
     states = survey(store, graph)
@@ -104,6 +108,8 @@ def _text(
 
 def _models(graph: Graph, states: Mapping[Node, State]) -> list[dict[str, Any]]:
     """Each model with its size: the real one where that is known, the expected one elsewhere."""
+    from sdbuild.engine.survey import Ready
+
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for build in graph.builds:
         for model in build.models:
@@ -126,6 +132,8 @@ def _models(graph: Graph, states: Mapping[Node, State]) -> list[dict[str, Any]]:
 
 
 def _disk(store: Store, need: int, least: int) -> dict[str, Any]:
+    from sdbuild.store.errors import free_bytes
+
     free = free_bytes(store.root)
     enough = free is None or free >= least
     return {"store": str(store.root), "needed_bytes": need, "free_bytes": free, "enough": enough}

@@ -7,13 +7,14 @@ from pathlib import Path
 from sdbuild.engine.answer import Answer
 from sdbuild.engine.arguments import Arguments
 from sdbuild.engine.command import CONFIG, JSON, Command
-from sdbuild.engine.request import load
-from sdbuild.engine.summary import table
+from sdbuild.engine.table import table
 from sdbuild.recipe.problems import display
 
 
 def run(arguments: Arguments, here: Path) -> Answer:
     """Check a recipe; the builds that it asks for. Raises UserError."""
+    from sdbuild.engine.request import load
+
     request = load(arguments.variables, here)
     count = len(request.recipes)
     rows = [

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sdbuild.engine.answer import Answer
 from sdbuild.engine.arguments import Arguments
 from sdbuild.engine.command import CONFIG, JSON, TASK, VARIANT, Command
-from sdbuild.engine.reasons import Reasons, last_entries
-from sdbuild.engine.request import find_task, graph_of, load
-from sdbuild.engine.survey import Ready, State, Waiting, due_nodes, survey
 from sdbuild.errors import one_line
-from sdbuild.plan import Graph, Node
-from sdbuild.store import Entry, open_store
+
+if TYPE_CHECKING:
+    from sdbuild.engine.reasons import Reasons
+    from sdbuild.engine.survey import State
+    from sdbuild.plan import Graph, Node
+    from sdbuild.store import Entry
 
 
 def run(arguments: Arguments, here: Path) -> Answer:
     """Why a task would run, back to the first causes; or why it ran last. Raises UserError."""
+    from sdbuild.engine.reasons import Reasons, last_entries
+    from sdbuild.engine.request import find_task, graph_of, load
+    from sdbuild.engine.survey import due_nodes, survey
+    from sdbuild.store import open_store
+
     variables = arguments.variables
     request = load(variables, here)
     graph = graph_of(request)
@@ -47,6 +53,8 @@ def _text(task: Mapping[str, Any]) -> str:
 def _explain(
     reasons: Reasons, graph: Graph, states: Mapping[Node, State], last: Mapping[Node, Entry], node: Node
 ) -> dict[str, Any]:
+    from sdbuild.engine.survey import Ready, Waiting
+
     name, state = graph.names[node], states[node]
     if isinstance(state, Ready):
         entry = last.get(node)
