@@ -24,7 +24,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from sdbuild.stages.__main__ import end_with, main
+from sdbuild.stages.__main__ import end_with, leave, main
 
 _MESSAGE = 1 << 18  # bytes
 _DESCRIPTORS = 16  # of one message
@@ -128,4 +128,4 @@ def _end_threads() -> None:
 
 if __name__ == "__main__":
     gc.disable()  # what is imported stays
-    sys.exit(main(serve(socket.socket(fileno=int(sys.argv[1])))))
+    leave(main(serve(socket.socket(fileno=int(sys.argv[1])))))

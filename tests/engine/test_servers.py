@@ -68,6 +68,15 @@ def test_the_tasks_of_a_stage_share_a_server_unless_every_one_is_to_be_a_new_pro
     assert parents == [False, True]
 
 
+@pytest.mark.parametrize("extra", [{}, {COLD: "1"}])
+def test_a_stage_that_is_done_ends_without_taking_apart_what_it_imported(
+    toy: Toy, tmp_path: Path, extra: dict[str, str]
+) -> None:
+    taken_apart = tmp_path / "taken apart"
+    assert toy.build(TOY_EXIT=str(taken_apart), **extra).returncode == 0
+    assert not taken_apart.exists()
+
+
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_a_stage_whose_server_dies_is_started_as_a_new_process(
     toy: Toy, make_toy: Callable[[str], Toy], tmp_path: Path, jobs: str

@@ -1,5 +1,6 @@
 """A stage for tests: it writes what its parameters and inputs say, or goes wrong as they ask. See ``toy``."""
 
+import atexit
 import gc
 import json
 import os
@@ -19,6 +20,8 @@ def run(job: Play, place: Place) -> None:
     if log := os.environ.get("TOY_LOG"):
         with Path(log).open("a") as file:
             file.write(f"{name}\n")
+    if place_of_exit := os.environ.get("TOY_EXIT"):
+        atexit.register(Path(place_of_exit).touch)
     if role := job.scribble:
         scribble(next(iter(_files(job.inputs[role].path))), place.scratch / "scribbled")
     read = "".join(
