@@ -15,7 +15,7 @@ from sdbuild.plan.scope import Scope
 from sdbuild.plan.sizes import Expected
 from sdbuild.plan.sourcing import Sourcing
 from sdbuild.recipe import family
-from sdbuild.recipe.compression import label
+from sdbuild.recipe.compression import Step, label
 from sdbuild.recipe.sizes import full_bits
 
 
@@ -25,11 +25,19 @@ class CoreML:
     def __init__(self) -> None:
         """Nothing was planned yet."""
         self._converted: dict[tuple[Sourcing, str], Node] = {}
+        self._made: dict[tuple[Sourcing, str, str, bool], Made] = {}
 
     def models(self, scope: Scope, sourcing: Sourcing, component: str) -> Made:
-        """A package and what apps load; two of them where it is cut."""
-        recipe, own = scope.recipe, scope.components[component]
-        steps = recipe.compress.get(component, ())
+        """A package and what apps load; two of them where it is cut. Variants that do the same to it share them."""
+        recipe = scope.recipe
+        steps, cut = recipe.compress.get(component, ()), recipe.chunk and scope.components[component].chunkable
+        key = sourcing, component, repr(steps), cut
+        if key not in self._made:
+            self._made[key] = self._make(scope, sourcing, component, steps, cut)
+        return self._made[key]
+
+    def _make(self, scope: Scope, sourcing: Sourcing, component: str, steps: tuple[Step, ...], cut: bool) -> Made:
+        own = scope.components[component]
         packages = [self._convert(sourcing, component)]
         expected = scope.expected[packages[0]]
         if steps:
@@ -43,7 +51,7 @@ class CoreML:
                 package=packages[-1],
             )
             packages.append(scope.node(job, component, expected))
-        if not (recipe.chunk and own.chunkable):
+        if not cut:
             models = [_model(scope, component, own.swift_name, component, packages[-1], expected)]
         else:
             from sdbuild.jobs.chunk import Chunk
