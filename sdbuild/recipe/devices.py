@@ -1,7 +1,5 @@
 """The form of the device catalogue. The data and their sources are in devices.yaml."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field

@@ -1,13 +1,11 @@
 """Model families: what a pipeline is made of, read from pipelines/*.yaml."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_core import InitErrorDetails
@@ -129,7 +127,7 @@ class Component(Strict):
     outputs: tuple[Port, ...] = Field(min_length=1, description="In the order of the Swift package.")
 
     @model_validator(mode="after")
-    def _known_dimensions(self) -> Component:
+    def _known_dimensions(self) -> Self:
         known = (*DIMENSIONS, *self.dimensions)
         faults = [
             InitErrorDetails(
@@ -147,7 +145,7 @@ class Component(Strict):
         return self
 
     @model_validator(mode="after")
-    def _gives_what_its_role_is_for(self) -> Component:
+    def _gives_what_its_role_is_for(self) -> Self:
         if (signal := GIVES[self.role]) not in [port.carries for port in self.outputs]:
             problem = wrong(f"no output of this {self.role} carries '{signal}'")
             fault = InitErrorDetails(type=problem, loc=("outputs",), input=self.outputs)
@@ -235,7 +233,7 @@ class Family(Strict):
             raise wrong(f"two components are called {twice[0]} in Swift")
         return components
 
-    @property
+    @functools.cached_property
     def recognition(self) -> Recognition:
         """By what its models are known, for those who know no recipes."""
         return Recognition(title=self.title, **self.recognise.model_dump())
@@ -283,7 +281,8 @@ def load_family(name: str) -> Family:
 
 def every_family() -> dict[str, Family]:
     """All families that come with sdbuild, by name. Raises RecipeError."""
-    return {name: load_family(name) for name in names_in(pipelines_folder())}
+    folder = pipelines_folder()
+    return {name: load_family_file(folder / f"{name}.yaml") for name in names_in(folder)}
 
 
 @functools.cache

@@ -1,7 +1,5 @@
 """The parts that recipes and families share: strict models, names, image sizes."""
 
-from __future__ import annotations
-
 import re
 from typing import Annotated, Any
 
@@ -25,7 +23,10 @@ _MAX_SIDE = 4096  # pixels; above it the activations of one convolution outgrow 
 
 
 class Strict(BaseModel):
-    """A frozen model that takes no unknown keys and no values of a neighbouring type."""
+    """A frozen model that takes no unknown keys and no values of a neighbouring type.
+
+    The modules with many of them have Python evaluate annotations: pydantic, given them as text, takes several times as long.
+    """
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, defer_build=True

@@ -4,8 +4,6 @@ A step's options hold for all weights but small ones and, unless asked for, embe
 type of operation, by name or by PyTorch parameter, the later of which win (`compress.selection` applies it to a model).
 """
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

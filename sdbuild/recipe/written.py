@@ -1,7 +1,5 @@
 """A recipe as it is written in YAML: the shape of the file, and what each key means."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, WithJsonSchema

@@ -1,10 +1,8 @@
 """palettize: each weight as an index into a table of values."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -62,7 +60,7 @@ class Palettize(Options[PaletteOverride], _Palettes):
     )
 
     @model_validator(mode="after")
-    def _groups_have_a_size(self) -> Palettize:
+    def _groups_have_a_size(self) -> Self:
         for place, options in self._everywhere():
             granularity = options.granularity or self.granularity or "per_tensor"
             if not place and self._has_groups():  # said once for all overrides that have groups
