@@ -20,6 +20,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from sdbuild.coreml.proto import Model_pb2
+from sdbuild.digests import digest_written
 from sdbuild.errors import UserError
 from sdbuild.standins import ENOUGH, stand_in, stand_in_at
 
@@ -151,15 +152,14 @@ def write_package(path: Path, spec: Any, weights: Path | None) -> Package:
     data.mkdir(parents=True)
     model = spec.SerializeToString(deterministic=True)
     (data / "model.mlmodel").write_bytes(model)
-    root = _identifier("model", hashlib.sha256(model))
+    root = _identifier("model", hashlib.sha256(model).digest())
     items = {root: _item("model.mlmodel", "CoreML Model Specification", "model.mlmodel")}
     moved = None
     if weights is not None:
         moved = data / "weights" / "weight.bin"
         moved.parent.mkdir()
         weights.rename(moved)
-        with moved.open("rb") as file:
-            identifier = _identifier("weights", hashlib.file_digest(file, "sha256"))
+        identifier = _identifier("weights", bytes.fromhex(digest_written(moved)))
         items[identifier] = _item("weights", "CoreML Model Weights", "weights")
     manifest = {
         "fileFormatVersion": "1.0.0",
@@ -206,6 +206,6 @@ def _item(name: str, description: str, path: str) -> dict[str, str]:
     }
 
 
-def _identifier(role: str, digest: Any) -> str:
+def _identifier(role: str, digest: bytes) -> str:
     """A UUID that says what it identifies: the role keeps two equal files apart."""
-    return str(uuid.UUID(bytes=hashlib.sha256(role.encode() + digest.digest()).digest()[:16], version=4)).upper()
+    return str(uuid.UUID(bytes=hashlib.sha256(role.encode() + digest).digest()[:16], version=4)).upper()

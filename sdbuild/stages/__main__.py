@@ -22,6 +22,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
+from sdbuild.digests import written
 from sdbuild.errors import NO_MEMORY, Status, UserError, tells_of_no_memory
 from sdbuild.job import decode
 from sdbuild.stages import Place
@@ -85,7 +86,7 @@ def _run(job: dict[str, Any], work: Workplace, news: _News) -> None:
 
 def _commit(job: dict[str, Any], inputs: Inputs, store: Store, work: Workplace, seconds: float) -> None:
     work.seal()
-    known = {}
+    known = written()
     for artifact in inputs.artifacts:
         known.update(artifact.known_digests())
     stamp = Stamp.of(

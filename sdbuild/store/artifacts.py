@@ -21,8 +21,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from sdbuild.digests import Identity, identity
 from sdbuild.errors import one_line
-from sdbuild.store.digest import FileRecord, Identity, hash_file, identity, part_digest, walk
+from sdbuild.store.digest import FileRecord, hash_file, part_digest, walk
 from sdbuild.store.errors import UNWRITABLE, explained, not_writable
 from sdbuild.store.locks import Lock
 from sdbuild.store.stamp import Stamp, read_stamp, write_atomically

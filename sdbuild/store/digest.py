@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from sdbuild.digests import Identity, identity
+
 
 @dataclass(frozen=True, slots=True)
 class FileRecord:
@@ -49,14 +51,6 @@ def hash_file(path: Path) -> str:
     """SHA-256 of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-Identity = tuple[int, int, int, int]
-
-
-def identity(stat: os.stat_result) -> Identity:
-    """Equal for two hard links to a file that nobody wrote to in between."""
-    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
 def inode(stat: os.stat_result) -> tuple[int, int]:

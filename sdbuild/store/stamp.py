@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from sdbuild.store.digest import FileRecord, Identity, record_files
+from sdbuild.digests import Identity
+from sdbuild.store.digest import FileRecord, record_files
 from sdbuild.store.sync import sync_file, sync_folder
 
 _FORMAT = 2

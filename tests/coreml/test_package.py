@@ -1,5 +1,6 @@
 """Packages: the same bytes for the same content, and a clear message for what is none."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -11,6 +12,9 @@ import pytest
 
 from sdbuild.coreml.package import PackageError, read_package, read_parameters, write_package, write_parameters
 from sdbuild.coreml.proto import Model_pb2
+from sdbuild.digests import identity, written
+from sdbuild.store import digest
+from sdbuild.store.digest import hash_file, record_files
 
 MODEL = "Data/com.apple.CoreML/model.mlmodel"
 WEIGHTS = "Data/com.apple.CoreML/weights/weight.bin"
@@ -45,6 +49,26 @@ def test_bytes_depend_on_content_alone(tmp_path: Path) -> None:
     assert (first / manifest).read_bytes() == (second / manifest).read_bytes()
     assert (first / model).read_bytes() == (second / model).read_bytes()
     assert (first / manifest).read_bytes() != (other / manifest).read_bytes()
+
+
+def test_the_digest_of_weights_is_remembered_until_they_are_written_to(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.mlpackage") / WEIGHTS
+    linked = tmp_path / "linked"
+    os.link(file, linked)
+    linked.chmod(0o444)
+    assert written()[identity(linked.stat())] == hashlib.sha256(b"weights").hexdigest()
+    linked.chmod(0o644)
+    os.utime(linked, ns=(0, 0))
+    assert identity(linked.stat()) not in written()
+
+
+def test_a_stamp_takes_the_digest_of_what_the_process_wrote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "a.mlpackage")
+    expected = record_files(tmp_path)
+    read: list[str] = []
+    monkeypatch.setattr(digest, "hash_file", lambda path: read.append(path.name) or hash_file(path))
+    assert record_files(tmp_path, written()) == expected
+    assert sorted(read) == ["Manifest.json", "model.mlmodel"]
 
 
 def test_coremltools_reads_the_manifest(tmp_path: Path) -> None:
