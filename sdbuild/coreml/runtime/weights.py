@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -65,19 +66,23 @@ class WeightFile:
 class Source:
     """A constant that can be had at any time: its type, and a function that reads or decodes it.
 
-    ``load`` returns an array of the type's shape, or a text. ``immediate`` ones are in memory anyway.
+    ``load`` returns an array of the type's shape, or a text. ``immediate`` ones are in memory anyway. ``widened`` returns the
+    same numbers in float32, where that is quicker than to widen what ``load`` returns.
     """
 
     type: TensorType
     load: Callable[[], Array | str]
     immediate: bool = False
+    widened: Callable[[], Array] | None = None
 
-    def array(self) -> Array:
-        """The values of a tensor.
+    def array(self, wide: bool = False) -> Array:
+        """The values of a tensor; ``wide``: float32 will do as well for the type's float16.
 
         Raises:
             ModelError: it is a text.
         """
+        if wide and self.widened is not None:
+            return self.widened()
         value = self.load()
         if not isinstance(value, np.ndarray):
             raise ModelError(f"the text {value!r} stands where a tensor is expected")
@@ -99,16 +104,22 @@ def decoded_source(operation: Operation, output: int, arguments: Mapping[str, So
     if None in declared.shape or declared.dtype not in NUMPY_TYPES:
         raise ModelError(f"{operation}: weights cannot be of the type {declared}")
 
-    def load() -> Array:
+    def decoded(widen: bool) -> Array:
         try:
-            value = decoder(**{name: source.load() for name, source in arguments.items()})[output]
+            given = {name: source.load() for name, source in arguments.items()}
+            if widen:
+                given["lut"] = np.asarray(given["lut"], np.float32)
+            value = decoder(**given)[output]
         except (DecodeError, ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError) as error:
             raise ModelError(f"{operation}: {error}") from None
-        if value.shape != declared.shape or value.dtype != NUMPY_TYPES.get(declared.dtype):
+        if value.shape != declared.shape or value.dtype != (np.float32 if widen else NUMPY_TYPES[declared.dtype]):
             raise ModelError(f"{operation}: said to be {declared}, but decodes to {value.dtype} {list(value.shape)}")
         return value
 
-    return Source(declared, load)
+    # A palette of 64 entries is widened in no time, the weights that are looked up in it are not.
+    looked_up = operation.type == "constexpr_lut_to_dense" and declared.dtype == "fp16"
+    table = arguments["lut"].type.dtype if looked_up and "lut" in arguments else None
+    return Source(declared, partial(decoded, False), widened=partial(decoded, True) if table == "fp16" else None)
 
 
 class Cache:
@@ -157,7 +168,8 @@ class _Loader:
     def __call__(self) -> torch.Tensor:
         if self._kept is not None:
             return self._kept
-        array = self._source.array()
+        wide = self._storage.dtype(self._source.type.dtype) is torch.float32
+        array = self._source.array(wide)
         tensor = self._storage.constant(array, self._source.type.dtype)
         if not (self._file.holds(array) and tensor.data_ptr() == array.ctypes.data):
             self._file.release()
