@@ -33,7 +33,7 @@ class Original:
     """Of a text encoder: the folder."""
 
 
-@stage("originals", version=2, title="run the originals in PyTorch", tools=("torch", "diffusers", "transformers"))
+@stage("originals", version=3, title="run the originals in PyTorch", tools=("torch", "diffusers", "transformers"))
 class Originals:
     """The cases of each component, in a folder of its name, and ``scheduler.json``, what the image is generated with."""
 

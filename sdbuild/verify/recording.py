@@ -1,6 +1,6 @@
 """What the PyTorch originals give for the inputs that a drawing meets: the cases that artifacts are compared with."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -12,7 +12,7 @@ from sdbuild.flow.latents import decode
 from sdbuild.modeling.checkpoint import read_config
 from sdbuild.networks import Network
 from sdbuild.verify.artifact import telling_of
-from sdbuild.verify.cases import Cases
+from sdbuild.verify.cases import Case, Cases
 from sdbuild.verify.images import looked_at, picture
 from sdbuild.verify.pipeline import DRAWN, PROMPTS, Pipeline
 from sdbuild.verify.recorder import Recorder
@@ -20,8 +20,8 @@ from sdbuild.verify.reference import Reference
 from sdbuild.verify.tokenizer import tokenize
 from sdbuild.wiring import Part
 
-_DENOISER_CASES = 4
-"""How many calls of the drawing's denoiser artifacts repeat, from the first to the last."""
+_DENOISER_TIMES = 4
+"""At how many times of the image artifacts repeat the denoiser's calls, from the first to the last."""
 
 
 class Originals:
@@ -105,14 +105,40 @@ def _named(pipeline: Pipeline, part: Part, recorder: Recorder) -> Cases:
         return dict(zip(PROMPTS, calls, strict=True))
     if part.role != "denoiser":
         return dict(zip(["drawing", "picture"][-len(calls) :], calls, strict=True))
-    halves, port = [""] if pipeline.facts.batch == 2 else [", unguided", ", guided"], part.input("time")
+    port = part.input("time")
     assert port is not None
-    found = {
-        f"timestep {call.inputs[port][0]:g}{halves[index % len(halves)]}": call for index, call in enumerate(calls)
-    }
+    return _of_denoiser(calls, port, pipeline.facts.batch)
+
+
+def _of_denoiser(calls: Sequence[Case], time: str, batch: int) -> Cases:
+    """Cases of calls at `_DENOISER_TIMES` times, from the first call to the last; ``time`` is the port that takes them.
+
+    Rows of a batch do not depend on each other. So where it has both halves of guidance, a case joins the first of one call
+    and the second of the next: each time is seen, each half at early times and at late ones, in half as many runs.
+    """
+    found: dict[str, Case] = {}
+    for index, each in enumerate(calls):
+        half = ("", ", unguided", ", guided")[index % 2 + 1 if batch == 1 else 0]
+        found[f"{each.inputs[time][0]:g}{half}"] = each
     names = list(found)
-    chosen = dict.fromkeys(names[round(at)] for at in np.linspace(0, len(names) - 1, _DENOISER_CASES))
-    return {name: found[name] for name in chosen}
+    chosen = list(dict.fromkeys(names[round(at)] for at in np.linspace(0, len(names) - 1, _DENOISER_TIMES)))
+    if batch == 1:
+        return {f"timestep {name}": found[name] for name in chosen}
+    pairs = zip(chosen[::2], [*chosen[1::2], chosen[-1]], strict=False)
+    return {f"timestep {one}, unguided; {other}, guided": _joined(found[one], found[other]) for one, other in pairs}
+
+
+def _joined(*cases: Case) -> Case:
+    """The first row of the first case, the second of the second."""
+
+    def rows(arrays: Sequence[Array]) -> Array:
+        return np.concatenate([array[row : row + 1] for row, array in enumerate(arrays)])
+
+    inputs, outputs = (
+        {port: rows([each[port] for each in given]) for port in given[0]}
+        for given in ([case.inputs for case in cases], [case.outputs for case in cases])
+    )
+    return Case(inputs, outputs)
 
 
 def count_runs(pipeline: Pipeline) -> int:
