@@ -8,6 +8,7 @@ from sdbuild.coreml.runtime.storage import Precision
 from sdbuild.flow.backend import held
 from sdbuild.flow.conditions import encode
 from sdbuild.flow.latents import decode, shown
+from sdbuild.memory import return_freed_blocks
 from sdbuild.networks import Network
 from sdbuild.verify.artifact import Artifact, telling_of
 from sdbuild.verify.cases import Cases
@@ -34,6 +35,7 @@ class Shipped:
     @contextmanager
     def network(self, part: Part) -> Iterator[Network]:
         """What ships of a component; what it raises names the component and the stage."""
+        return_freed_blocks()
         subject = self._pipeline.subject(part)
         stage, paths = list(subject.stages.items())[-1]
         with telling_of(f"{subject.name}: {stage}"):

@@ -9,6 +9,7 @@ from sdbuild.arrays import Array
 from sdbuild.flow.backend import call, held
 from sdbuild.flow.conditions import encode
 from sdbuild.flow.latents import decode
+from sdbuild.memory import return_freed_blocks
 from sdbuild.modeling.checkpoint import read_config
 from sdbuild.networks import Network
 from sdbuild.verify.artifact import telling_of
@@ -40,6 +41,7 @@ class Originals:
     @contextmanager
     def network(self, part: Part) -> Iterator[Network]:
         """The original of a component; what it raises names it."""
+        return_freed_blocks()
         subject = self._pipeline.subject(part)
         assert subject.weights is not None
         with telling_of(subject.name):
