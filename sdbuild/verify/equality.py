@@ -35,10 +35,10 @@ def same_program(first: Sequence[Path], second: Sequence[Path], outputs: Sequenc
         UserError: a model cannot be read.
     """
     chains = [[open_model(path) for path in paths] for paths in (first, second)]
-    if not _equal(chains, outputs, lambda _file, _constant: ""):
-        return False
     files = [{_identity(model.weights) for model in chain if model.weights} for chain in chains]
-    return _equal(chains, outputs, _place if files[0] == files[1] else _Digests())
+    if files[0] == files[1]:
+        return _equal(chains, outputs, _place)
+    return _equal(chains, outputs, lambda _file, _constant: "") and _equal(chains, outputs, _Digests())
 
 
 def _equal(chains: Sequence[Sequence[Opened]], outputs: Sequence[str], content: _Content) -> bool:
