@@ -1,6 +1,7 @@
 """How a process holds memory."""
 
 import ctypes
+import gc
 from contextlib import suppress
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
@@ -22,7 +23,9 @@ def reuse_freed_blocks() -> None:
 def return_freed_blocks() -> None:
     """Give the system all memory that was freed and is kept to be used again, for example when a network was let go.
 
-    What the next one takes above 64 MiB comes from the system; without this, what the last one left is held beside it.
+    What the next one takes above 64 MiB comes from the system; without this, what the last one left is held beside it. A
+    network of PyTorch's may be in a circle of references, and is gone only when Python has looked for those.
     """
+    gc.collect()
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
