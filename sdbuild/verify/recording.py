@@ -95,6 +95,7 @@ def _encoded(pipeline: Pipeline, decoder: Part, image: Array) -> Array:
     """An image's mean latent: the library's VAE has both halves, and the one that is not built serves here all the same."""
     subject = pipeline.subject(decoder)
     assert subject.weights is not None
+    return_freed_blocks()
     scale = {"vae_scale": pipeline.facts.vae_scale}
     other = Reference("vae_encoder", subject.config, subject.weights, scale)
     return other([image])[0][:, : pipeline.facts.latent_channels]
