@@ -12,6 +12,9 @@ Keys (all paths relative to Resources, sizes in bytes, digests SHA-256 in hexade
     latents     channels; vae_factor, image pixels for one latent pixel along a side; vae_scale, by which latents are
                 multiplied after encoding and divided before decoding
     prompt      tokens, its length
+    embeddings  of a model with learned embeddings, a list: token, the word that is written for one; ids, the numbers that
+                the tokenizer makes of it, one for each vector; source: {hub, commit, file, sha256} …, or {local}, the sha256
+                of its file
     denoiser    attention (original, split_einsum, split_einsum_v2), batch, chunked
     scheduler   prediction_type, and the numbers of the model's scheduler configuration: beta_start, beta_end, …
     scheduler_overrides  what diffusers' pipeline sets in a scheduler, whatever those numbers say
@@ -66,6 +69,7 @@ class Description:
     tools: Mapping[str, str]
     notes: Sequence[str] = ()
     compression: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    embeddings: Sequence[Mapping[str, Any]] = ()
 
 
 def make_manifest(
@@ -91,6 +95,7 @@ def make_manifest(
             "vae_scale": description.sizes.vae_scale,
         },
         "prompt": {"tokens": description.sizes.tokens},
+        **({"embeddings": [dict(each) for each in description.embeddings]} if description.embeddings else {}),
         "denoiser": {
             "attention": description.attention,
             "batch": description.sizes.batch,

@@ -60,3 +60,5 @@ class Bundle:
     """Its weights, for the marks among them."""
     verified: Artifact | None = None
     """What verify found, if that ran; it is shown beside the bundle."""
+    embeddings: Artifact | None = None
+    """What config recorded of learned embeddings."""

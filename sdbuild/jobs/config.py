@@ -37,13 +37,26 @@ class Wanted:
     """Name of its source."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Embedding:
+    """A learned embedding."""
+
+    token: str
+    """What is to be written for it."""
+    source: SourceFacts
+    file: str | None = None
+    """In the source; None: the only one."""
+
+
 @stage("config", version=7, title="read the model's configuration, tokenizer and list of files", fetches=True)
 class Config:
     """Configurations in canonical form, tokenizers, and which weight files to fetch.
 
     Writes ``components/<name>/`` with ``config.json``, ``files.json`` (the ``commit``, null for a folder, and the weight
     ``files``) and ``card.json`` (author, license, version); ``<tokenizer>/vocab.json`` and ``merges.txt``;
-    ``<scheduler>/scheduler_config.json``; ``model_index.json``; and ``notes.json``, what the app's author should know.
+    ``<scheduler>/scheduler_config.json``; ``model_index.json``; and ``notes.json``, what the app's author should know. With
+    embeddings also ``embeddings.json``: tokens, their numbers and where they are from; and for each text encoder
+    ``rows.safetensors``: what its table of tokens has more than its weights.
     """
 
     source: SourceFacts
@@ -71,3 +84,5 @@ class Config:
     """A mean and a deviation for each channel of the latent images, where a VAE has them, count."""
     precision: dict[str, str]
     """What is built of a VAE, where that is to be judged by its configuration."""
+    embeddings: tuple[Embedding, ...] = ()
+    """In the order of their numbers."""

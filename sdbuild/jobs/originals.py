@@ -46,3 +46,5 @@ class Originals:
     """The family's."""
     scheduler: Artifact
     """Its configuration."""
+    embeddings: Artifact | None = None
+    """What config recorded of learned embeddings: their tokens are put into a prompt."""

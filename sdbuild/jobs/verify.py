@@ -52,3 +52,5 @@ class Verify:
     """In dB, by component, and for "image"."""
     min_converted_psnr: float
     """In dB, of convert."""
+    embeddings: Artifact | None = None
+    """What config recorded of learned embeddings: their tokens are put into a prompt."""

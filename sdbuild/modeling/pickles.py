@@ -6,7 +6,7 @@ zip archives, of which only what is asked for is read; older ones are read whole
 
 import re
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -66,15 +66,24 @@ def load_state(file: Path) -> dict[str, Any]:
     Raises:
         UserError: not a pickle, damaged, of more than plain weights, or with several models in it.
     """
+    return _unpacked(file, load_plain(file))
+
+
+def load_plain(file: Path, allowed: Sequence[type] = ()) -> Any:
+    """What a pickle of tensors and plain containers holds; ``allowed`` are classes that may be in it besides.
+
+    Raises:
+        UserError: not a pickle, damaged, or of more than that.
+    """
     try:
-        loaded = torch.load(file, map_location="cpu", mmap=zipfile.is_zipfile(file), weights_only=True)
+        with torch.serialization.safe_globals(list(allowed)):
+            return torch.load(file, map_location="cpu", mmap=zipfile.is_zipfile(file), weights_only=True)
     except MemoryError:
         raise
     except Exception as error:  # of every kind, for pickle is a language
         if tells_of_no_memory(str(error)):
             raise
         raise SourceError(f"{file}: cannot be loaded as plain weights: {_reason(error)}") from None
-    return _unpacked(file, loaded)
 
 
 def _unpacked(file: Path, state: Any) -> dict[str, Any]:

@@ -19,6 +19,8 @@ from itertools import pairwise
 from sdbuild.bytepairs import WORD_END, Pair, joined
 from sdbuild.errors import SourceError
 
+END = "<|endoftext|>"
+
 _LETTERS = re.compile(r"[a-z]+")
 _RARE, _OTHERS = "xzqkvjw", "abcdefghilmnoprstuy"
 _LONGEST_STEM = 5  # letters, of what suggestions write once for each further vector
@@ -66,8 +68,8 @@ class Words:
         """Likewise."""
         return [*self._lines, *(f"{left} {right}" for left, right in self._added)]
 
-    def add(self, learned: Learned, first: int) -> None:
-        """Have ``first`` and the numbers after it stand for a token.
+    def add(self, learned: Learned, first: int) -> list[int]:
+        """Have ``first`` and the numbers after it stand for a token; returns them.
 
         Raises:
             SourceError: the tokenizer could not make exactly these of the token, and of all else what it did before.
@@ -79,6 +81,7 @@ class Words:
         made = self._tokens[learned.token] = self._made(learned)
         self._added |= self._ranked(made)
         self._vocabulary |= {word: first + number for word, number in made.numbers.items()}
+        return list(range(first, first + learned.vectors))
 
     def suggestion(self, learned: Learned) -> str | None:
         """A token like one that can't be: its letters, fewer of them, or with others at the end."""

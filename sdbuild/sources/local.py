@@ -10,7 +10,7 @@ from sdbuild.errors import SourceError
 from sdbuild.sources.base import MOST_TO_READ, Progress, SourceFile
 from sdbuild.sources.card import CARD
 
-_KINDS = (".json", ".txt", ".safetensors", ".bin")
+_KINDS = (".json", ".txt", ".safetensors", ".bin", ".pt")
 """What a pipeline is made of; a folder may hold much else."""
 
 _SINGLE_FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf")

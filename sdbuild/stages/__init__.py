@@ -6,14 +6,16 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import sdbuild
 from sdbuild.errors import UserError
+from sdbuild.job import Artifact
 
-__all__ = ["Place", "packages_in"]
+__all__ = ["Place", "learned_in", "packages_in"]
 __path__ = [f"{folder}/stages" for folder in sdbuild.__path__]
 
 
@@ -46,3 +48,9 @@ def packages_in(path: Path) -> list[Path]:
     if not found:
         raise UserError(f"{path}: no .mlpackage in it")
     return found
+
+
+def learned_in(embeddings: Artifact | None) -> tuple[str, ...]:
+    """The tokens in an ``embeddings.json`` of config."""
+    found = json.loads(embeddings.path.read_text(encoding="utf-8")) if embeddings is not None else ()
+    return tuple(each["token"] for each in found)

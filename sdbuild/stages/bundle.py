@@ -76,6 +76,7 @@ def _description(job: Bundle, warn: Callable[[str], None]) -> Description:
         compute_units=job.compute_units,
         compiler={name: each for name, each in asdict(job.compiler).items() if each is not None},
         tools=job.tools,
+        embeddings=_read(job.embeddings.path) if job.embeddings is not None else (),
         compression={model: list(each.compress) for each in job.components.values() for model in each.models},
     )
 

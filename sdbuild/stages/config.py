@@ -42,6 +42,10 @@ def run(job: Config, place: Place) -> None:
         )
     except SourceError as error:
         raise SourceError(f"{error}{source.caveat or (vae.caveat if vae else '')}") from None
+    if job.embeddings:
+        from sdbuild.stages.learning import learn_embeddings  # NumPy, for the few recipes that have embeddings
+
+        texts |= learn_embeddings(job, place, texts)
     for path, text in texts.items():
         target = place.output / path
         target.parent.mkdir(parents=True, exist_ok=True)

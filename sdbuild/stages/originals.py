@@ -7,7 +7,7 @@ from sdbuild.memory import reuse_freed_blocks
 from sdbuild.modeling.checkpoint import read_config
 from sdbuild.modeling.markers import markers_in
 from sdbuild.sources.schedulers import with_markers
-from sdbuild.stages import Place
+from sdbuild.stages import Place, learned_in
 from sdbuild.verify.cases import write_cases
 from sdbuild.verify.drawing import Drawing
 from sdbuild.verify.pipeline import Pipeline, Subject
@@ -37,7 +37,7 @@ def run(job: Originals, place: Place) -> None:
         for each in job.components
     ]
     drawing = Drawing(job.sizes, scheduler, job.scheduler_overrides, job.steps)
-    pipeline = Pipeline(subjects, drawing)
+    pipeline = Pipeline(subjects, drawing, learned_in(job.embeddings))
     for name, cases in run_originals(pipeline, place.counter(count_runs(pipeline), "runs")).items():
         write_cases(cases, place.output / name)
     (place.output / "scheduler.json").write_text(json.dumps(scheduler), encoding="utf-8")

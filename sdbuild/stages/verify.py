@@ -5,11 +5,11 @@ import json
 
 from sdbuild.jobs.verify import Verify
 from sdbuild.memory import reuse_freed_blocks
-from sdbuild.stages import Place
+from sdbuild.stages import Place, learned_in
 from sdbuild.verify.cases import read_cases
 from sdbuild.verify.draw import count_drawing, draw
 from sdbuild.verify.drawing import Drawing
-from sdbuild.verify.pipeline import PROMPTS, Pipeline, Subject
+from sdbuild.verify.pipeline import Pipeline, Subject
 from sdbuild.verify.report import Report, kept, read_measured
 
 
@@ -34,12 +34,17 @@ def run(job: Verify, place: Place) -> None:
         )
         for each in job.components
     ]
-    pipeline, image = Pipeline(subjects, drawing), None
+    pipeline, image = Pipeline(subjects, drawing, learned_in(job.embeddings)), None
     if job.image and pipeline.draws:
         needed = [part.name for part in (*pipeline.facts.text_encoders, pipeline.facts.decoder) if part is not None]
         cases = {name: read_cases(job.originals.path / name) for name in needed}
         image = draw(pipeline, cases, job.precision, place.counter(count_drawing(pipeline), "runs"))
-    drawn = {"prompt": PROMPTS["prompt"], "steps": drawing.steps, "guidance": drawing.guidance, "seed": drawing.seed}
+    drawn = {
+        "prompt": pipeline.prompts["prompt"],
+        "steps": drawing.steps,
+        "guidance": drawing.guidance,
+        "seed": drawing.seed,
+    }
     measured = {each.name: read_measured(each.measured.path) for each in job.components}
     report = Report(job.precision, measured, image, drawn, job.min_psnr, kept(job.min_converted_psnr))
     report.check()

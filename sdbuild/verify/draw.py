@@ -13,7 +13,7 @@ from sdbuild.networks import Network
 from sdbuild.verify.artifact import Artifact, telling_of
 from sdbuild.verify.cases import Cases
 from sdbuild.verify.metrics import psnr
-from sdbuild.verify.pipeline import DRAWN, PROMPTS, Pipeline
+from sdbuild.verify.pipeline import DRAWN, Pipeline
 from sdbuild.wiring import Part
 
 
@@ -27,8 +27,8 @@ class Shipped:
         self._pipeline, self._cases, self._precision, self._tick = pipeline, cases, precision, tick
 
     def tokenize(self, part: Part, text: str) -> Array:
-        """Token IDs of one of `PROMPTS`, float32 [1, tokens]."""
-        (name,) = (name for name, prompt in PROMPTS.items() if prompt == text)
+        """Token IDs of one of the pipeline's prompts, float32 [1, tokens]."""
+        (name,) = (name for name, prompt in self._pipeline.prompts.items() if prompt == text)
         (ids,) = self._cases[part.name][name].inputs.values()
         return ids
 
@@ -73,7 +73,7 @@ def shipped_image(
     backend, facts = Shipped(pipeline, cases, precision, tick), pipeline.facts
     assert facts.denoiser is not None
     assert facts.decoder is not None
-    encoded = encode(backend, facts, [PROMPTS[name] for name in DRAWN])
+    encoded = encode(backend, facts, [pipeline.prompts[name] for name in DRAWN])
     with backend.network(facts.denoiser) as network:
         latents = pipeline.latents(network, encoded)
     with backend.network(facts.decoder) as network:

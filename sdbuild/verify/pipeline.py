@@ -29,7 +29,8 @@ PROMPTS = {
     "scene": "a photograph of an astronaut riding a horse on the moon, 35mm, golden hour",
     "long prompt": "an oil painting of a lighthouse above a stormy sea, gulls in the wind, " * 8,
 }
-"""What text encoders are given, by name: the first two are those of the drawing, the last is longer than they take."""
+"""What text encoders are given, by name: the first two are those of the drawing, the last is longer than they take. Words that
+the model has learned are added to one of them, see `Pipeline.prompts`."""
 
 DRAWN = ("negative prompt", "prompt")
 """Those that the denoiser is given, in this order."""
@@ -61,6 +62,13 @@ class Pipeline:
 
     subjects: Sequence[Subject]
     drawing: Drawing
+    learned: tuple[str, ...] = ()
+    """Tokens of learned embeddings."""
+
+    @property
+    def prompts(self) -> dict[str, str]:
+        """What text encoders are given: `PROMPTS`, and in the one that is drawn every learned word."""
+        return PROMPTS | {"prompt": ", ".join([PROMPTS["prompt"], *self.learned])}
 
     @cached_property
     def facts(self) -> Facts:

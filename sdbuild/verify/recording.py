@@ -15,7 +15,7 @@ from sdbuild.networks import Network
 from sdbuild.verify.artifact import telling_of
 from sdbuild.verify.cases import Case, Cases
 from sdbuild.verify.images import looked_at, picture
-from sdbuild.verify.pipeline import DRAWN, PROMPTS, Pipeline
+from sdbuild.verify.pipeline import DRAWN, Pipeline
 from sdbuild.verify.recorder import Recorder
 from sdbuild.verify.reference import Reference
 from sdbuild.verify.tokenizer import tokenize
@@ -66,7 +66,7 @@ def run_originals(pipeline: Pipeline, tick: Callable[[], None]) -> dict[str, Cas
         UserError: weights that cannot be read, do not fit their configuration, or give infinities.
     """
     recorder, facts = Recorder(Originals(pipeline), tick), pipeline.facts
-    encoded = encode(recorder, facts, list(PROMPTS.values()))
+    encoded = encode(recorder, facts, list(pipeline.prompts.values()))
     latents = decoded = None
     if facts.denoiser is not None:
         with recorder.network(facts.denoiser) as network:
@@ -105,7 +105,7 @@ def _named(pipeline: Pipeline, part: Part, recorder: Recorder) -> Cases:
     """The recorded calls of a part by the names of cases; of the denoiser a few, from the first to the last."""
     calls = recorder.calls[part.name]
     if part.role == "text_encoder":
-        return dict(zip(PROMPTS, calls, strict=True))
+        return dict(zip(pipeline.prompts, calls, strict=True))
     if part.role != "denoiser":
         return dict(zip(["drawing", "picture"][-len(calls) :], calls, strict=True))
     port = part.input("time")
@@ -151,7 +151,7 @@ def count_runs(pipeline: Pipeline) -> int:
         if part is facts.denoiser:
             runs += pipeline.denoiser_runs()
         elif part in facts.text_encoders:
-            runs += len(PROMPTS)
+            runs += len(pipeline.prompts)
         else:
             runs += 2 if facts.denoiser is not None and facts.decoder is not None else 1
     return runs

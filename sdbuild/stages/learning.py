@@ -1,0 +1,52 @@
+"""What config does of learned embeddings."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from sdbuild.jobs.config import Config, Embedding
+from sdbuild.modeling.embeddings import read_embedding, write_rows
+from sdbuild.modeling.learning import Given, learn
+from sdbuild.sources import Source, SourceFile, open_source
+from sdbuild.sources.base import digest
+from sdbuild.sources.embeddings import find_embedding
+from sdbuild.stages import Place
+
+
+def learn_embeddings(job: Config, place: Place, texts: Mapping[str, str]) -> dict[str, str]:
+    """Read the embeddings, and write their vectors; returns the texts that change, and ``embeddings.json``."""
+
+    folder = place.scratch / "embeddings"
+    given, origins = [], []
+    for number, each in enumerate(job.embeddings):
+        source = open_source(asdict(each.source))
+        file = find_embedding(source, each.file)
+        here = folder / str(number)
+        here.mkdir(parents=True, exist_ok=True)
+        path = here / file.name
+        path.unlink(missing_ok=True)
+        source.fetch(file, here, place.scratch, lambda done: None)
+        given.append(Given(f"{source.name}: {file.path}", each.token, read_embedding(path, job.allow_pickle)))
+        with path.open("rb") as content:
+            origins.append(_origin(each, source, file, digest(content)))
+    encoders = {
+        folder: [name for name, each in job.components.items() if each.folder == folder] for folder in job.encoders
+    }
+    changed, rows, numbers = learn(texts, job.tokenizers, encoders, given, job.tokens)
+    for name, table in rows.items():
+        (place.output / "components" / name).mkdir(parents=True, exist_ok=True)
+        write_rows(table, place.output / "components" / name / "rows.safetensors")
+    about = [
+        {"token": each.token, "ids": numbers[each.token], "source": origin}
+        for each, origin in zip(given, origins, strict=True)
+    ]
+    return changed | {"embeddings.json": json.dumps(about, indent=2, sort_keys=True) + "\n"}
+
+
+def _origin(embedding: Embedding, source: Source, file: SourceFile, sha256: str) -> dict[str, Any]:
+    """Where an embedding is from: of a local file only its content is said."""
+    if embedding.source.path is not None:
+        return {"local": sha256}
+    commit = {"commit": source.commit} if source.commit else {}
+    return {embedding.source.kind: embedding.source.id, "file": file.path, "sha256": sha256} | commit
