@@ -10,6 +10,7 @@ from sdbuild.jobs.originals import Original, Originals
 from sdbuild.jobs.verify import Built, Verify
 from sdbuild.plan.formats import Made
 from sdbuild.plan.graph import Node, Part
+from sdbuild.plan.overlays import overlays
 from sdbuild.plan.scope import Scope
 from sdbuild.plan.sizes import SMALL, Expected
 from sdbuild.plan.sourcing import Sourcing
@@ -50,6 +51,7 @@ def verify(scope: Scope, sourcing: Sourcing, made: Mapping[str, Made], wanted: W
             image=wanted.image,
             min_psnr=wanted.min_psnr,
             min_converted_psnr=_MIN_CONVERTED_PSNR,
+            embeddings=sourcing.embeddings,
         )
     )
 
@@ -66,6 +68,7 @@ def _originals(scope: Scope, sourcing: Sourcing) -> Node:
             outputs=_names(scope, name)[1],
             config=sourcing.of(name, "config.json"),
             weights=sourcing.weights(name),
+            overlays=overlays(sourcing, name),
             tokenizer=sourcing.tokenizer(name),
         )
         for name, each in scope.components.items()
@@ -77,6 +80,7 @@ def _originals(scope: Scope, sourcing: Sourcing) -> Node:
         steps=_STEPS,
         scheduler_overrides=scope.family.scheduler_overrides,
         scheduler=sourcing.scheduler,
+        embeddings=sourcing.embeddings,
     )
     return scope.node(job, "", Expected(SMALL + images, SMALL + images))
 

@@ -42,6 +42,7 @@ def bundle(scope: Scope, sourcing: Sourcing, models: Mapping[str, tuple[Model, .
         notes=sourcing.config.part("notes.json"),
         denoiser=sourcing.weights(denoisers[0]) if denoisers else None,
         verified=proof,
+        embeddings=sourcing.embeddings,
     )
     return scope.node(job, "", Expected(2 * size, size) if recipe.bundle.zip else Expected(size, 0))
 

@@ -12,6 +12,7 @@ from sdbuild.errors import SourceError
 from sdbuild.job import parts
 from sdbuild.jobs.config import SourceFacts
 from sdbuild.recipe import Recipe
+from sdbuild.recipe.embeddings import Embedding
 from sdbuild.recipe.source import Source
 
 
@@ -71,6 +72,27 @@ def source_facts(source: Source, files: LocalFiles, folders: Iterable[str]) -> S
     present = {folder if (root / folder).is_dir() else "" for folder in folders}
     path = None if source.shipped else str(root)
     return SourceFacts(kind=source.kind, id=source.id, path=path, files=files.of(source, present))
+
+
+def embedding_facts(embedding: Embedding) -> tuple[SourceFacts, str | None]:
+    """The source of an embedding as stages get it, and its file there, where that is known; of a file of the user's the source
+    is its folder.
+
+    Raises:
+        UserError: it can't be read.
+    """
+    source, file = embedding.source, embedding.file
+    if source.remote:
+        return SourceFacts(kind=source.kind, id=source.id, revision=source.revision), file
+    path = local_folder(source)
+    try:
+        if source.shipped:
+            name = str(file)
+            return SourceFacts(kind=source.kind, id=source.id, files={name: _digest(path / name)}), name
+        files = {path.name: _size_and_time(path)}
+    except OSError as error:
+        raise SourceError(f"{error.filename}: the embedding can't be read: {error.strerror}") from None
+    return SourceFacts(kind=source.kind, id=source.id, path=str(path.parent), files=files), path.name
 
 
 def outside_files(job: object) -> dict[str, tuple[int, int]]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from sdbuild.jobs.config import Config, Wanted
+from sdbuild.jobs.config import Config, Embedding, Wanted
 from sdbuild.jobs.download import Download
 from sdbuild.plan.graph import Node, Part
 from sdbuild.plan.scope import Scope
-from sdbuild.plan.sources import source_facts, sources
+from sdbuild.plan.sources import embedding_facts, source_facts, sources
 
 
 class Sourcing:
@@ -49,6 +49,7 @@ class Sourcing:
                 image_sizes=int(denoiser.options.get("image_sizes", 0)) if denoiser is not None else 0,
                 latent_statistics=family.latent_statistics,
                 precision=self._precision_to_judge,
+                embeddings=self._embeddings,
             )
         )
 
@@ -95,6 +96,16 @@ class Sourcing:
         """That of a text encoder."""
         folder = self.scope.components[component].tokenizer
         return self.config.part(folder) if folder is not None else None
+
+    @property
+    def _embeddings(self) -> tuple[Embedding, ...]:
+        known = {each.token: embedding_facts(each) for each in self.scope.recipe.model.embeddings}
+        return tuple(Embedding(token=token, source=facts, file=file) for token, (facts, file) in known.items())
+
+    @property
+    def embeddings(self) -> Part | None:
+        """What config recorded of learned embeddings, where there are any."""
+        return self.config.part("embeddings.json") if self.scope.recipe.model.embeddings else None
 
     @property
     def scheduler(self) -> Part:

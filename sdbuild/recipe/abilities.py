@@ -11,7 +11,6 @@ _EACH = "make it part of the model first, save that with diffusers, and name the
 
 _MISSING = {
     "lora loras lycoris loha lokr adapter adapters peft": f"sdbuild takes no LoRA: {_EACH}",
-    "textualinversion textualinversions embedding embeddings": "sdbuild takes no textual inversion, and adds no words",
     "ipadapter t2iadapter photomaker instantid": "sdbuild builds no image adapters",
     "controlnet controlnets controlnetxs": "sdbuild builds no ControlNet",
     "refiner": "sdbuild builds no refiner of SDXL, only its base",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from sdbuild.recipe import rules_model, rules_size, rules_target
+from sdbuild.recipe import rules_embeddings, rules_model, rules_size, rules_target
 from sdbuild.recipe.document import Mapping, find, first_key, parse, plain
 from sdbuild.recipe.extending import Layers, layers
 from sdbuild.recipe.family import load_family
@@ -21,7 +21,7 @@ from sdbuild.recipe.variants import builds
 from sdbuild.recipe.written import WrittenRecipe
 
 __all__ = ["Loaded", "load_recipe"]
-_RULES = (rules_model, rules_target, rules_size)  # importing them registers their rules
+_RULES = (rules_embeddings, rules_model, rules_target, rules_size)  # importing them registers their rules
 
 
 @dataclass(frozen=True)
@@ -89,14 +89,15 @@ def _check(merged: Mapping, path: Path, variant: str | None, found: Layers) -> t
         if written is None:
             return None, problems
     folders = (_folder(merged, path, found, "source"), _folder(merged, path, found, "vae"))
-    recipe = resolve(written, load_family(written.pipeline), path.absolute(), variant, folders)
+    embeddings = [_folder(merged, path, found, "embeddings", each) for each in range(len(written.model.embeddings))]
+    recipe = resolve(written, load_family(written.pipeline), path.absolute(), variant, folders, embeddings)
     problems += [_placed(finding, merged) for finding in findings(recipe, written, broken)]
     return recipe, problems
 
 
-def _folder(merged: Mapping, path: Path, found: Layers, key: str) -> Path:
+def _folder(merged: Mapping, path: Path, found: Layers, *key: str | int) -> Path:
     """Where a relative path of the model starts: the folder of the file that it is written in."""
-    place = find(merged, ("model", key, "source")) or find(merged, ("model", key))
+    place = find(merged, ("model", *key, "source")) or find(merged, ("model", *key))
     return found.folder(place[1].span.file if place else "", path.absolute())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 from sdbuild.opset import Opset
 from sdbuild.recipe.catalogue import catalogue
 from sdbuild.recipe.compression import Step
+from sdbuild.recipe.embeddings import Embedding, resolve_embeddings
 from sdbuild.recipe.family import Component, Family, Port, Precision
 from sdbuild.recipe.fields import EVERYTHING, Resolution
 from sdbuild.recipe.local import bears_float16
@@ -29,6 +31,8 @@ class RecipeModel:
     """The pipeline."""
     vae: Source | None = None
     """Another VAE."""
+    embeddings: tuple[Embedding, ...] = ()
+    """Learned ones."""
     allow_pickle: bool = False
     """Pickled weights may be loaded."""
     variant: str | None = None
@@ -165,10 +169,12 @@ def resolve(
     path: Path,
     variant: str | None,
     folders: tuple[Path, Path] | None = None,
+    embedding_folders: Sequence[Path] = (),
 ) -> Recipe:
     """Fill in every default. What contradicts itself is left for the rules to tell.
 
-    ``folders``: where relative paths of the model and of the VAE start (the recipe's folder), as its files may be several.
+    ``folders``: where relative paths of the model and of the VAE start (the recipe's folder), as its files may be several;
+    ``embedding_folders``: where those of each embedding do.
     """
     model_folder, vae_folder = folders or (path.parent, path.parent)
     model, target = written.model, written.target
@@ -200,6 +206,7 @@ def resolve(
         model=RecipeModel(
             source=source,
             vae=vae_source,
+            embeddings=resolve_embeddings(model.embeddings, embedding_folders or [path.parent] * len(model.embeddings)),
             allow_pickle=model.allow_pickle,
             variant=model.variant,
             about={key: value for key, value in said.items() if value is not None},

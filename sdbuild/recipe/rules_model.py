@@ -19,12 +19,13 @@ from sdbuild.recipe.written import WrittenRecipe
 @rule("model")
 def sources(recipe: Recipe, _written: WrittenRecipe) -> Iterator[Finding]:
     """Each source must be one; a revision belongs to the hub, and pins it."""
-    yield from _source(recipe.model.source, ("model",), "model_index.json")
+    yield from source_findings(recipe.model.source, ("model",), "model_index.json")
     if recipe.model.vae is not None:
-        yield from _source(recipe.model.vae, ("model", "vae"), "config.json")
+        yield from source_findings(recipe.model.vae, ("model", "vae"), "config.json")
 
 
-def _source(source: Source, at: Location, needs: str) -> Iterator[Finding]:
+def source_findings(source: Source, at: Location, needs: str) -> Iterator[Finding]:
+    """What speaks against a source that is written at a place; ``needs`` is the file that a folder must hold."""
     places = ((*at, "source"), at)
     problem = source.problem(needs)
     if problem is not None:

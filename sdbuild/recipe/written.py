@@ -6,6 +6,7 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag,
 
 from sdbuild.recipe.catalogue import catalogue
 from sdbuild.recipe.compression import Step
+from sdbuild.recipe.embeddings import WrittenEmbedding
 from sdbuild.recipe.family import Precision
 from sdbuild.recipe.fields import EVERYTHING, NAME_PATTERN, ResolutionField, Strict, check_name, form, wrong
 from sdbuild.recipe.files import names_in, pipelines_folder
@@ -99,6 +100,10 @@ class Model(Strict):
         description="Variant of the weights, as in their file names, of the models that have it; `plain` for files without "
         "one. Default: fp16 where there is one, else plain.",
         examples=["bf16", "non_ema"],
+    )
+    embeddings: tuple[WrittenEmbedding, ...] = Field(
+        default=(),
+        description="Learned embeddings (textual inversion), each with the word that is written for it: {source, token}.",
     )
     author: About | None = Field(
         default=None, description="Author that Xcode shows of the models; default: from the model card, if it says so."

@@ -26,7 +26,7 @@ from sdbuild.shapes.train_text import tokenize
 from sdbuild.shapes.train_unet import SEED
 from sdbuild.shapes.train_vae import to_tensor
 
-EMBEDDING_FILE = Path(__file__).parent / "embeddings" / "roxquz.safetensors"
+EMBEDDING_FILE = Path(__file__).parent / "model" / "embeddings" / "roxquz.safetensors"
 SIZE, COLOUR, SHAPE = "large", "purple", "cross"
 SEEN = ("red", "green", "yellow", "black")
 """Backgrounds of the images that it is learned from; the others are for the score."""

@@ -1,8 +1,10 @@
 """What config does of learned embeddings."""
 
 import json
+import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from sdbuild.jobs.config import Config, Embedding
@@ -17,19 +19,17 @@ from sdbuild.stages import Place
 def learn_embeddings(job: Config, place: Place, texts: Mapping[str, str]) -> dict[str, str]:
     """Read the embeddings, and write their vectors; returns the texts that change, and ``embeddings.json``."""
 
-    folder = place.scratch / "embeddings"
     given, origins = [], []
-    for number, each in enumerate(job.embeddings):
+    for each in job.embeddings:
         source = open_source(asdict(each.source))
         file = find_embedding(source, each.file)
-        here = folder / str(number)
-        here.mkdir(parents=True, exist_ok=True)
-        path = here / file.name
-        path.unlink(missing_ok=True)
-        source.fetch(file, here, place.scratch, lambda done: None)
-        given.append(Given(f"{source.name}: {file.path}", each.token, read_embedding(path, job.allow_pickle)))
-        with path.open("rb") as content:
-            origins.append(_origin(each, source, file, digest(content)))
+        with tempfile.TemporaryDirectory(dir=place.scratch) as folder:
+            source.fetch(file, Path(folder), place.scratch, lambda done: None)
+            path = Path(folder) / file.name
+            vectors = read_embedding(path, job.allow_pickle)
+            with path.open("rb") as content:
+                origins.append(_origin(each, source, file, digest(content)))
+        given.append(Given(f"{source.name}: {file.path}", each.token, vectors))
     encoders = {
         folder: [name for name, each in job.components.items() if each.folder == folder] for folder in job.encoders
     }

@@ -26,7 +26,7 @@ from sdbuild.verify.reference import Reference
 from tests.execute import execute, run, with_paths
 from tests.matrix.models import SHAPES
 
-EMBEDDING = SHAPES.parent / "embeddings" / "roxquz.safetensors"
+EMBEDDING = SHAPES / "embeddings" / "roxquz.safetensors"
 PROMPTS = ("a roxquz on an orange background", "roxquz, roxquz. ROXQUZ!", "a large red circle", "a " * 73 + "roxquz")
 
 

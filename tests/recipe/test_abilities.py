@@ -13,7 +13,6 @@ RECIPE = "name: x\npipeline: sd1\nmodel: {source: org/model}\ntarget: {os: iOS17
 WORDS = {
     "lora": "takes no LoRA",
     "LoRAs": "takes no LoRA",
-    "textual_inversion": "no textual inversion",
     "ip-adapter": "no image adapters",
     "t2i_adapter": "no image adapters",
     "control_net": "no ControlNet",

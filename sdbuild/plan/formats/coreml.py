@@ -11,6 +11,7 @@ from sdbuild.jobs.trace import Image, Trace
 from sdbuild.plan import delivering
 from sdbuild.plan.formats import Made
 from sdbuild.plan.graph import Model, Node
+from sdbuild.plan.overlays import overlays
 from sdbuild.plan.scope import Scope
 from sdbuild.plan.sizes import Expected
 from sdbuild.plan.sourcing import Sourcing
@@ -101,6 +102,7 @@ def _convert(sourcing: Sourcing, component: str) -> Node:
         metadata={"description": own.description, **recipe.model.about},
         trace=_trace(sourcing, component),
         weights=sourcing.weights(component),
+        overlays=overlays(sourcing, component),
         card=sourcing.of(component, "card.json"),
     )
     return scope.node(job, component, scope.estimates.package(own, ()))
