@@ -10,7 +10,7 @@ from typing import Any
 from sdbuild.jobs.config import Config, Embedding
 from sdbuild.modeling.embeddings import read_embedding, write_rows
 from sdbuild.modeling.learning import Given, learn
-from sdbuild.sources import Source, SourceFile, open_source
+from sdbuild.sources import Source, SourceError, SourceFile, open_source
 from sdbuild.sources.base import digest
 from sdbuild.sources.embeddings import find_embedding
 from sdbuild.stages import Place
@@ -18,7 +18,6 @@ from sdbuild.stages import Place
 
 def learn_embeddings(job: Config, place: Place, texts: Mapping[str, str]) -> dict[str, str]:
     """Read the embeddings, and write their vectors; returns the texts that change, and ``embeddings.json``."""
-
     given, origins = [], []
     for each in job.embeddings:
         source = open_source(asdict(each.source))
@@ -26,10 +25,14 @@ def learn_embeddings(job: Config, place: Place, texts: Mapping[str, str]) -> dic
         with tempfile.TemporaryDirectory(dir=place.scratch) as folder:
             source.fetch(file, Path(folder), place.scratch, lambda done: None)
             path = Path(folder) / file.name
-            vectors = read_embedding(path, job.allow_pickle)
+            name = source.name if each.source.path is not None else f"{source.name}/{file.path}"
+            try:
+                vectors = read_embedding(path, job.allow_pickle)
+            except SourceError as error:
+                raise SourceError(str(error).replace(str(path), name)) from None
             with path.open("rb") as content:
                 origins.append(_origin(each, source, file, digest(content)))
-        given.append(Given(f"{source.name}: {file.path}", each.token, vectors))
+        given.append(Given(name, each.token, vectors))
     encoders = {
         folder: [name for name, each in job.components.items() if each.folder == folder] for folder in job.encoders
     }

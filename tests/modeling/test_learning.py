@@ -12,17 +12,20 @@ import pytest
 import torch
 import yaml
 from diffusers import StableDiffusionPipeline
+from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
 from sdbuild.coreml.runtime import load
 from sdbuild.errors import SourceError
 from sdbuild.generate.tokenizer import Tokenizer
 from sdbuild.job import Found
 from sdbuild.jobs.config import Embedding, SourceFacts
+from sdbuild.modeling.embeddings import write_rows
 from sdbuild.modeling.learning import Given, learn
 from sdbuild.overlay import Layer
 from sdbuild.plan import Graph, plan
 from sdbuild.recipe import load_recipe
 from sdbuild.verify.reference import Reference
+from tests.architectures import TEXT_XL
 from tests.execute import execute, run, with_paths
 from tests.matrix.models import SHAPES
 
@@ -115,6 +118,34 @@ def test_the_program_gives_what_diffusers_does(
         np.testing.assert_allclose(
             program.predict({"input_ids": ids})["last_hidden_state"], theirs(diffusers, prompt), atol=2e-5
         )
+
+
+@pytest.mark.parametrize("known", [2, 652])
+def test_a_grown_text_encoder_gives_what_transformers_gives_of_a_resized_one(known: int, tmp_path: Path) -> None:
+    """The larger one of SDXL, whose pooled output is that of the end mark, whether its configuration knows that or not."""
+    config = TEXT_XL | {"vocab_size": 653, "eos_token_id": known, "bos_token_id": 651, "pad_token_id": 0}
+    torch.manual_seed(3)
+    model = CLIPTextModelWithProjection(CLIPTextConfig(**config)).eval()
+    model.save_pretrained(tmp_path / "text_encoder")
+    before = texts() | {"components/text_encoder/config.json": json.dumps(config)}
+    vectors = np.random.default_rng(0).standard_normal((2, 64)).astype(np.float32)
+    after, rows, _ = learn(before, ["tokenizer"], ONE, [Given("x", "qjvx", (vectors,))], 77)
+    (tmp_path / "config.json").write_text(after["components/text_encoder/config.json"])
+    write_rows(rows["text_encoder"], tmp_path / "rows.safetensors")
+    laid = {"embeddings": {"learned": Layer(files=Found(tmp_path / "rows.safetensors"))}}
+    ours = Reference("clip_text", tmp_path / "config.json", tmp_path / "text_encoder", {"layer": -2}, laid)
+    model.resize_token_embeddings(655, mean_resizing=False)
+    with torch.no_grad():
+        model.get_input_embeddings().weight[653:] = torch.from_numpy(vectors)
+        ids = torch.tensor([[651, 5, 653, 654, 6, 652, *[0] * 71]])
+        theirs = model(ids, output_hidden_states=True)
+        last = model.text_model(ids).last_hidden_state
+        pooled = model.text_projection(last[:, 5])
+    hidden, found = ours([ids.numpy().astype(np.float32)])
+    np.testing.assert_allclose(hidden, theirs.hidden_states[-2].numpy(), atol=1e-5)
+    np.testing.assert_allclose(found, pooled.numpy(), atol=1e-5)
+    # With the mark that such models are published with, transformers takes the new word for it.
+    assert np.allclose(found, theirs.text_embeds.numpy(), atol=1e-5) == (known == 652)
 
 
 def texts(*, vocab_size: int = 653, width: int = 128, tokenizers: Sequence[str] = ("tokenizer",)) -> dict[str, str]:
