@@ -95,7 +95,8 @@ def _encoded(pipeline: StableDiffusionPipeline, images: np.ndarray[Any, Any]) ->
     with torch.no_grad():
         parts = torch.chunk(to_tensor(images), 16)
         means = torch.cat([pipeline.vae.encode(part).latent_dist.mean for part in parts])
-    return means * pipeline.vae.config.scaling_factor
+    scaled: Tensor = means * pipeline.vae.config.scaling_factor
+    return scaled
 
 
 def _context(pipeline: StableDiffusionPipeline, table: Tensor, captions: list[str]) -> Tensor:
@@ -108,7 +109,8 @@ def _context(pipeline: StableDiffusionPipeline, table: Tensor, captions: list[st
 
 def _table_name(pipeline: StableDiffusionPipeline) -> str:
     table = pipeline.text_encoder.get_input_embeddings().weight
-    return next(name for name, parameter in pipeline.text_encoder.named_parameters() if parameter is table)
+    named: dict[str, Tensor] = dict(pipeline.text_encoder.named_parameters())
+    return next(name for name, parameter in named.items() if parameter is table)
 
 
 def score(pipeline: StableDiffusionPipeline) -> str:
