@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from sdbuild.job import stage
 
@@ -22,6 +23,8 @@ class SourceFacts:
     files: dict[str, str] = field(default_factory=dict)
     """On this machine: the state of the files that the stage may read, by path in the folder. It makes an edit of the model
     change the stage's key."""
+    sha256: str | None = None
+    """Of a file somewhere in the web."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +51,25 @@ class Embedding:
     """In the source; None: the only one."""
 
 
-@stage("config", version=7, title="read the model's configuration, tokenizer and list of files", fetches=True)
+@dataclass(frozen=True, kw_only=True)
+class SingleFile:
+    """What is said of the models in single files, which come without configurations."""
+
+    scheduler: dict[str, Any]
+    """The family's."""
+    usual_prediction: str | None
+    """Of the family's models that say nothing; None where that can't be known."""
+    pipeline_class: str
+    """That a ``model_index.json`` of the family would name."""
+    prediction_type: str | None = None
+    """As the recipe says; so are the next two."""
+    zero_terminal_snr: bool | None = None
+    ema: bool | None = None
+    config: SourceFacts | None = None
+    """A model whose configurations, tokenizers and scheduler are taken."""
+
+
+@stage("config", version=8, title="read the model's configuration, tokenizer and list of files", fetches=True)
 class Config:
     """Configurations in canonical form, tokenizers, and which weight files to fetch.
 
@@ -60,8 +81,10 @@ class Config:
     """
 
     source: SourceFacts
-    vae: SourceFacts | None
-    """None where the recipe names no other VAE."""
+    others: dict[str, SourceFacts]
+    """Of components that do not come from it: by the name of the recipe's key, such as vae."""
+    single_file: SingleFile | None = None
+    """None where no source is one."""
     allow_pickle: bool
     variant: str | None
     """Of the weights."""

@@ -22,6 +22,7 @@ from sdbuild.modeling.floats import decoded
 from sdbuild.sources.base import shown
 from sdbuild.sources.contents import OF_TWO_SAVES, are_safetensors
 from sdbuild.sources.header import Entry, header_of
+from sdbuild.sources.layouts.base import Taken
 from sdbuild.sources.leftovers import KINDS, WEIGHT_TYPES, check_names, listed, refuse, type_problem, unused, wrapped
 from sdbuild.standins import ENOUGH
 
@@ -47,13 +48,17 @@ class _Stored:
     dtype: str
     shape: tuple[int, ...]
     read: Callable[[], Array] | None
+    entry: Entry | None = None
+    """Its place, in a file of safetensors."""
 
 
 class Checkpoint:
     """The tensors of one component, in however many files they lie."""
 
-    def __init__(self, files: list[Path]) -> None:
+    def __init__(self, files: list[Path], names: Mapping[str, Taken] | None = None) -> None:
         """Index the files; of safetensors and of today's pickles nothing is read but what says which tensors there are.
+
+        ``names``: where the component's tensors lie among those of the files, where these have others as well or other names.
 
         Raises:
             UserError: a file that is not a checkpoint; a tensor that is in two of them.
@@ -66,6 +71,26 @@ class Checkpoint:
                     other = self._stored[name].file.name
                     raise SourceError(f"{file}: {shown(name)} is in {other} as well: {OF_TWO_SAVES}")
                 self._stored[name] = stored
+        if names is not None:
+            self._stored = {name: self._take(taken) for name, taken in names.items()}
+
+    def _take(self, taken: Taken) -> _Stored:
+        if taken.key not in self._stored:
+            files = self._names_of_files()
+            raise SourceError(f"weights: {shown(taken.key)} is not in {files}: the file has changed; build again")
+        stored = self._stored[taken.key]
+        if taken.parts > 1 and (not stored.shape or stored.shape[0] % taken.parts):
+            raise SourceError(
+                f"{stored.file}: {shown(taken.key)} has shape {list(stored.shape)}, and should be {taken.parts} matrices in one"
+            )
+        whole = stored.read
+        if whole is None or (taken.parts == 1 and not taken.transposed):
+            return stored
+        if stored.entry is not None and not taken.transposed:
+            read = partial(_load, stored.file, taken.key, _rows(stored.entry, taken))
+        else:
+            read = partial(_taken, whole, taken)
+        return _Stored(stored.file, stored.dtype, taken.shape(stored.shape), read)
 
     def names(self) -> list[str]:
         """The names in the files, sorted."""
@@ -156,12 +181,27 @@ def _index(file: Path) -> dict[str, _Stored]:
         raise SourceError(f"{file}: can't be read: {error.strerror}") from None
     if are_safetensors(str(file), file.name, start):
         return {
-            name: _Stored(file, entry.dtype, entry.shape, partial(_load, file, name, entry))
+            name: _Stored(file, entry.dtype, entry.shape, partial(_load, file, name, entry), entry)
             for name, entry in header_of(file).items()
         }
     from sdbuild.modeling.pickles import tensors_in  # torch, which safetensors do without
 
     return {name: _Stored(file, *tensor) for name, tensor in tensors_in(file).items()}
+
+
+def _rows(entry: Entry, taken: Taken) -> Entry:
+    """The place of one of equal parts of a tensor's rows, which lie one after the other."""
+    size = (entry.end - entry.start) // taken.parts
+    start = entry.start + taken.part * size
+    return Entry(entry.dtype, taken.shape(entry.shape), start, start + size)
+
+
+def _taken(whole: Callable[[], Array], taken: Taken) -> Array:
+    """The same of a tensor in a pickle, or one with rows for columns."""
+    tensor = whole()
+    if taken.transposed:
+        return np.ascontiguousarray(tensor.T)
+    return np.ascontiguousarray(np.split(tensor, taken.parts)[taken.part])
 
 
 def _load(file: Path, name: str, entry: Entry) -> Array:
@@ -176,6 +216,15 @@ def _load(file: Path, name: str, entry: Entry) -> Array:
 def weight_files(folder: Path) -> list[Path]:
     """The weight files of a folder, shards in the order of their names."""
     return sorted(path for path in folder.iterdir() if path.suffix in (".safetensors", ".bin", ".pt", ".ckpt"))
+
+
+def names_of(folder: Path) -> dict[str, Taken] | None:
+    """Of a folder that a single file was put into, where in it the component's tensors lie; None for any other."""
+    path = folder / "names.json"
+    if not path.exists():
+        return None
+    names: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["names"]
+    return {name: Taken(**record) for name, record in names.items()}
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from sdbuild.arrays import Array
 from sdbuild.modeling import overlays
-from sdbuild.modeling.checkpoint import Checkpoint, weight_files
+from sdbuild.modeling.checkpoint import Checkpoint, names_of, weight_files
 from sdbuild.overlay import Overlays
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -37,7 +37,7 @@ def open_weights(folder: Path, laid: Overlays, model: Shapes) -> Weights:
     Raises:
         UserError: a file that can't be read; an overlay that is not for this model.
     """
-    weights: Weights = Checkpoint(weight_files(folder))
+    weights: Weights = Checkpoint(weight_files(folder), names_of(folder))
     for kind in sorted(laid, key=lambda name: overlays.find(name).RANK):
         weights = overlays.find(kind).lay(weights, laid[kind], model)
     return weights

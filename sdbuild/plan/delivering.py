@@ -55,7 +55,7 @@ def _shipped(scope: Scope, sourcing: Sourcing, component: str, models: tuple[Mod
         origin=origin(source),
         models={model.name: model.compiled.part(f"{model.name}.mlmodelc") for model in models},
         files=sourcing.of(component, "files.json"),
-        weights=sourcing.weights(component).part("files.json") if not source.origin else None,
+        weights=sourcing.weight_record(component) if not source.origin else None,
     )
 
 

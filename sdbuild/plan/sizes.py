@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sdbuild.plan.sources import sources, weight_bytes_of
+from sdbuild.plan.sources import place_of, weight_bytes_of
 from sdbuild.recipe import Component, Recipe
 from sdbuild.recipe.compression import Step
 from sdbuild.recipe.sizes import weight_bytes
@@ -51,20 +51,19 @@ class Estimates:
         return component.parameters if self._scale(component) == 1 else None
 
     def _source(self, component: Component) -> Source:
-        return sources(self._recipe)[component.source]
+        return self._recipe.model.named[place_of(self._recipe, component)[0]]
 
     def _nominal(self, component: Component) -> int:
-        """Bytes of the weight files in the component's folder, which other components of its source may share."""
-        components = self._recipe.family.components.values()
-        place = component.source, component.folder
-        return _HALF * sum(each.parameters for each in components if (each.source, each.folder) == place)
+        """Bytes of the weight files in the component's place, which other components of its source may share."""
+        components, place = self._recipe.family.components.values(), place_of(self._recipe, component)
+        return _HALF * sum(each.parameters for each in components if place_of(self._recipe, each) == place)
 
     def _scale(self, component: Component) -> float:
         """How many times larger than usual this model is: local ones may be far smaller than their family's."""
         source = self._source(component)
         if source.remote:
             return 1
-        place = component.source, component.folder
+        place = place_of(self._recipe, component)
         if place not in self._scales:
             files = weight_bytes_of(source, component.folder, self._recipe.model.variant)
             ratio = files / self._nominal(component)

@@ -11,7 +11,7 @@ from pathlib import Path
 from sdbuild.errors import SourceError
 from sdbuild.job import parts
 from sdbuild.jobs.config import SourceFacts
-from sdbuild.recipe import Recipe
+from sdbuild.recipe import Component, Recipe
 from sdbuild.recipe.embeddings import Embedding
 from sdbuild.recipe.source import Source
 
@@ -53,6 +53,15 @@ class LocalFiles:
             found.update(self._seen[place])
         return dict(sorted(found.items()))
 
+    def of_file(self, file: Path) -> dict[str, str]:
+        """The same of a single file, by its name. Raises UserError: it can't be read."""
+        if file not in self._seen:
+            try:
+                self._seen[file] = {file.name: _size_and_time(file)}
+            except OSError as error:
+                raise SourceError(f"{file}: can't be read: {error.strerror}") from None
+        return self._seen[file]
+
 
 def _size_and_time(file: Path) -> str:
     stat = file.stat()
@@ -68,6 +77,10 @@ def source_facts(source: Source, files: LocalFiles, folders: Iterable[str]) -> S
     """A source as stages get it; of a local one also the state of ``folders``, for those it lacks that of its root."""
     if source.remote:
         return SourceFacts(kind=source.kind, id=source.id, revision=source.revision)
+    if source.file is not None:
+        return SourceFacts(
+            kind=source.kind, id=source.id, path=str(source.file.parent), files=files.of_file(source.file)
+        )
     root = local_folder(source)
     present = {folder if (root / folder).is_dir() else "" for folder in folders}
     path = None if source.shipped else str(root)
@@ -84,7 +97,7 @@ def embedding_facts(embedding: Embedding) -> tuple[SourceFacts, str | None]:
     source, file = embedding.source, embedding.file
     if source.remote:
         return SourceFacts(kind=source.kind, id=source.id, revision=source.revision), file
-    path = local_folder(source)
+    path = source.file or local_folder(source)
     try:
         if source.shipped:
             name = str(file)
@@ -117,7 +130,10 @@ def origin(source: Source) -> dict[str, str]:
 
 
 def weight_bytes_of(source: Source, folder: str, variant: str | None = None) -> int:
-    """Bytes of the weight files in a folder of a local source: of one format and variant, as a build takes them."""
+    """Bytes of the weight files in a folder of a local source: of one format and variant, as a build takes them. A single file
+    is as large for every folder."""
+    if source.file is not None:
+        return source.file.stat().st_size
     root = local_folder(source)
     place = root / folder if (root / folder).is_dir() else root
     try:
@@ -142,6 +158,9 @@ _WEIGHTS = re.compile(
 """A file of weights, or a part of one; older diffusers put the variant behind the part's number."""
 
 
-def sources(recipe: Recipe) -> dict[str, Source]:
-    """The recipe's sources by what families call them."""
-    return {"source": recipe.model.source, "vae": recipe.model.vae or recipe.model.source}
+def place_of(recipe: Recipe, component: Component) -> tuple[str, str]:
+    """Where a component's weights lie: the key of the recipe that names the source, and the folder there, "" for a single file.
+    What shares a place shares a download.
+    """
+    name = recipe.model.name_of(component.source)
+    return name, "" if recipe.model.named[name].single else component.folder

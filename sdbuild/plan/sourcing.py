@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from sdbuild.jobs.config import Config, Embedding, Wanted
+from sdbuild.jobs.config import Config, Embedding, SingleFile, Wanted
 from sdbuild.jobs.download import Download
 from sdbuild.plan.graph import Node, Part
 from sdbuild.plan.scope import Scope
-from sdbuild.plan.sources import embedding_facts, source_facts, sources
+from sdbuild.plan.sources import embedding_facts, place_of, source_facts
 
 
 class Sourcing:
@@ -17,8 +17,7 @@ class Sourcing:
     def __init__(self, scope: Scope) -> None:
         """Of the models of a recipe; ``scope`` is its early one."""
         self.scope = scope
-        self._sources = sources(scope.recipe)
-        self._weights: dict[str, Node] = {}
+        self._downloads: dict[tuple[str, str], Node] = {}
 
     @cached_property
     def config(self) -> Node:
@@ -27,11 +26,15 @@ class Sourcing:
         components = scope.components.values()
         encoders, denoiser = family.text_encoders.values(), family.denoiser
         own = [*(each.folder for each in (*components, *encoders)), *family.tokenizers, family.scheduler]
-        vae, of_vae = recipe.model.vae, [each.folder for each in components if each.source == "vae"]
+        others = {
+            key: source_facts(source, scope.files, ["", *(each.folder for each in components if each.source == key)])
+            for key, source in recipe.model.others.items()
+        }
         return scope.node(
             Config(
                 source=source_facts(recipe.model.source, scope.files, ["", *own]),
-                vae=source_facts(vae, scope.files, ["", *of_vae]) if vae is not None else None,
+                others=others,
+                single_file=self._single_file(own),
                 allow_pickle=recipe.model.allow_pickle,
                 variant=recipe.model.variant,
                 components={
@@ -53,6 +56,21 @@ class Sourcing:
             )
         )
 
+    def _single_file(self, folders: list[str]) -> SingleFile | None:
+        """What is said of single files, where there are some. ``folders`` are a pipeline's."""
+        model, family, config = self.scope.recipe.model, self.scope.family, self.scope.recipe.model.config
+        if not any(source.single for source in model.named.values()):
+            return None
+        return SingleFile(
+            scheduler=dict(family.single_file.scheduler),
+            usual_prediction=family.single_file.prediction_type,
+            pipeline_class=f"{family.recognise.pipelines[0]}Pipeline",
+            prediction_type=model.prediction_type,
+            zero_terminal_snr=model.zero_terminal_snr,
+            ema=model.ema,
+            config=source_facts(config, self.scope.files, ["", *folders]) if config is not None else None,
+        )
+
     @property
     def _precision_to_judge(self) -> dict[str, str]:
         """Of VAEs that the hub alone knows: those whose own word on float16 may speak against what will be built."""
@@ -70,20 +88,32 @@ class Sourcing:
         """What config found of a component: ``config.json``, ``files.json`` or ``card.json``."""
         return self.config.part(f"components/{component}/{file}")
 
-    def weights(self, component: str) -> Node:
-        """The download of a component's weights.
+    def weights(self, component: str) -> Node | Part:
+        """A component's weights: their download or, of a single file, the part of it that is the component's.
 
-        Components that lie in one folder of one source share it; it is called after the first of them.
+        Components that lie in one folder of one source share a download, as do those in one file; it is called after the first
+        of them.
         """
-        if component not in self._weights:
-            self._weights[component] = self._download(component)
-        return self._weights[component]
+        recipe, own = self.scope.recipe, self.scope.components[component]
+        place = place_of(recipe, own)
+        if place not in self._downloads:
+            self._downloads[place] = self._download(place)
+        download = self._downloads[place]
+        return download.part(own.folder) if recipe.source_of(component).single else download
 
-    def _download(self, component: str) -> Node:
-        scope, own = self.scope, self.scope.components[component]
-        place = own.source, own.folder
-        first = next(name for name, each in scope.components.items() if (each.source, each.folder) == place)
-        facts = source_facts(self._sources[own.source], scope.files, [own.folder])
+    def weight_record(self, component: str) -> Part:
+        """The ``files.json`` beside a component's weights."""
+        weights = self.weights(component)
+        return (
+            weights.node.part(f"{weights.subpath}/files.json")
+            if isinstance(weights, Part)
+            else weights.part("files.json")
+        )
+
+    def _download(self, place: tuple[str, str]) -> Node:
+        scope, recipe = self.scope, self.scope.recipe
+        first, own = next(item for item in scope.components.items() if place_of(recipe, item[1]) == place)
+        facts = source_facts(recipe.model.named[place[0]], scope.files, [own.folder])
         job = Download(source=facts, files=self.of(first, "files.json"))
         return scope.node(job, first, scope.estimates.download(own))
 

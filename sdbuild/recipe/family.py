@@ -111,8 +111,8 @@ class Component(Strict):
     swift_name: str = Field(pattern=r"^[A-Za-z0-9]+$", description="Name of its .mlmodelc in Resources.")
     description: str = Field(min_length=1, description="Shown by Xcode.")
     precision: Precision = Field(default="float16", description="Precision of weights and arithmetic.")
-    source: Literal["source", "vae"] = Field(
-        default="source", description="Where it comes from; vae: the recipe's model.vae where it names one."
+    source: Literal["source", "vae", "text_encoder", "text_encoder_2"] = Field(
+        default="source", description="Where it comes from; vae: the recipe's model.vae where it names one, and so on."
     )
     optional: bool = Field(default=False, description="Built only when the recipe lists it.")
     chunkable: bool = Field(default=False, description="`chunk: true` cuts it in two.")
@@ -184,6 +184,16 @@ class Recognise(Strict):
     )
 
 
+class SingleFile(Strict):
+    """What models in single files leave open, as the published model of the family has it."""
+
+    scheduler: dict[str, int | float | bool | str] = Field(default={}, description="Its scheduler's configuration.")
+    prediction_type: Literal["epsilon", "v_prediction"] | None = Field(
+        default=None,
+        description="What the UNet of a file predicts that does not say; null: the family's models differ, so the recipe says.",
+    )
+
+
 class Family(Strict):
     """A family of pipelines that share architecture, ports and names."""
 
@@ -222,6 +232,9 @@ class Family(Strict):
     scheduler: str = Field(min_length=1, description="Scheduler folder.")
     scheduler_overrides: dict[str, int | float | bool | str] = Field(
         default={}, description="What a scheduler is made with, whatever the model's configuration says."
+    )
+    single_file: SingleFile = Field(
+        default=SingleFile(), description="What models in single files leave open, which have no configurations."
     )
     components: dict[str, Component] = Field(min_length=1, description="Its networks, in the order they run.")
 

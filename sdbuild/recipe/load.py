@@ -18,7 +18,7 @@ from sdbuild.recipe.problems import Problem, Span, display, render, report
 from sdbuild.recipe.rules import Finding, findings
 from sdbuild.recipe.validation import top_level, validate, without_explained
 from sdbuild.recipe.variants import builds
-from sdbuild.recipe.written import WrittenRecipe
+from sdbuild.recipe.written import OTHER_SOURCES, WrittenRecipe
 
 __all__ = ["Loaded", "load_recipe"]
 _RULES = (rules_embeddings, rules_model, rules_target, rules_size)  # importing them registers their rules
@@ -88,7 +88,7 @@ def _check(merged: Mapping, path: Path, variant: str | None, found: Layers) -> t
         written = _patched(merged, broken)
         if written is None:
             return None, problems
-    folders = (_folder(merged, path, found, "source"), _folder(merged, path, found, "vae"))
+    folders = {key: _folder(merged, path, found, key) for key in ("source", *OTHER_SOURCES)}
     embeddings = [_folder(merged, path, found, "embeddings", each) for each in range(len(written.model.embeddings))]
     recipe = resolve(written, load_family(written.pipeline), path.absolute(), variant, folders, embeddings)
     problems += [_placed(finding, merged) for finding in findings(recipe, written, broken)]

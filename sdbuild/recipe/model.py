@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +17,17 @@ from sdbuild.recipe.local import bears_float16
 from sdbuild.recipe.source import Source
 from sdbuild.recipe.sources import find_source
 from sdbuild.recipe.targets import DEFAULT_YEAR, TARGETS, Target, target_of
-from sdbuild.recipe.written import Attention, Bundle, Compiler, ComputeUnits, Verify, WrittenRecipe
+from sdbuild.recipe.written import (
+    OTHER_SOURCES,
+    Attention,
+    Bundle,
+    Compiler,
+    ComputeUnits,
+    Model,
+    PredictionType,
+    Verify,
+    WrittenRecipe,
+)
 
 if TYPE_CHECKING:
     from sdbuild.recipe.devices import Chip
@@ -33,12 +43,37 @@ class RecipeModel:
     """Another VAE."""
     embeddings: tuple[Embedding, ...] = ()
     """Learned ones."""
+    text_encoder: Source | None = None
+    """Another text encoder."""
+    text_encoder_2: Source | None = None
+    """Another second text encoder."""
+    config: Source | None = None
+    """Of a single file: the model whose configurations it has. The next three are what the recipe says of single files, too."""
+    prediction_type: PredictionType | None = None
+    zero_terminal_snr: bool | None = None
+    ema: bool | None = None
+    """Take the average of the weights."""
     allow_pickle: bool = False
     """Pickled weights may be loaded."""
     variant: str | None = None
     """Variant of the weights, of the models that have it."""
     about: dict[str, str] = field(default_factory=dict)
     """What the recipe says of author, license and version; the rest is the model card's to say."""
+
+    @property
+    def others(self) -> dict[str, Source]:
+        """The sources of components that do not come from the pipeline, by the keys that name them."""
+        named = {"vae": self.vae, "text_encoder": self.text_encoder, "text_encoder_2": self.text_encoder_2}
+        return {key: source for key, source in named.items() if source is not None}
+
+    @property
+    def named(self) -> dict[str, Source]:
+        """All sources of weights by the keys that name them."""
+        return {"source": self.source, **self.others}
+
+    def name_of(self, source: str) -> str:
+        """The key that names what a family calls so: the pipeline's own, where the recipe names no other."""
+        return source if source in self.others else "source"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,9 +141,7 @@ class Recipe:
 
     def source_of(self, component: str) -> Source:
         """Where the weights and the config of a component come from."""
-        if self.family.components[component].source == "vae" and self.model.vae is not None:
-            return self.model.vae
-        return self.model.source
+        return self.model.named[self.model.name_of(self.family.components[component].source)]
 
     def precision(self, component: str) -> Precision:
         """The precision of a component: as the recipe says, or the family's, or float16 for a VAE that is known to bear it."""
@@ -168,15 +201,14 @@ def resolve(
     family: Family,
     path: Path,
     variant: str | None,
-    folders: tuple[Path, Path] | None = None,
+    folders: Mapping[str, Path] | None = None,
     embedding_folders: Sequence[Path] = (),
 ) -> Recipe:
     """Fill in every default. What contradicts itself is left for the rules to tell.
 
-    ``folders``: where relative paths of the model and of the VAE start (the recipe's folder), as its files may be several;
-    ``embedding_folders``: where those of each embedding do.
+    ``folders``: where relative paths of the sources start, by the keys that name them (the recipe's folder), as its files may
+    be several; ``embedding_folders``: where those of each embedding do.
     """
-    model_folder, vae_folder = folders or (path.parent, path.parent)
     model, target = written.model, written.target
     chip = catalogue().chip(target.device) if target.device is not None else None
     if target.os is not None:
@@ -194,9 +226,7 @@ def resolve(
     on_engine = units in ("all", "cpuAndNeuralEngine")
     listed = written.components or family.default_components
     components = tuple(name for name in family.components if name in listed)
-    vae = model.vae
-    source = find_source(model.source, model.revision, model_folder)
-    vae_source = find_source(vae.source, vae.revision, vae_folder) if vae is not None else None
+    sources = _sources(model, folders or {}, path.parent)
     said = {"author": model.author, "license": model.license, "version": model.version}
     return Recipe(
         name=written.name,
@@ -204,8 +234,10 @@ def resolve(
         path=path,
         family=family,
         model=RecipeModel(
-            source=source,
-            vae=vae_source,
+            **sources,
+            prediction_type=model.prediction_type,
+            zero_terminal_snr=model.zero_terminal_snr,
+            ema=model.ema,
             embeddings=resolve_embeddings(model.embeddings, embedding_folders or [path.parent] * len(model.embeddings)),
             allow_pickle=model.allow_pickle,
             variant=model.variant,
@@ -218,7 +250,7 @@ def resolve(
         resolution=written.resolution or family.default_resolution,
         batch=written.batch or family.batches[0],
         attention=written.attention or (family.neural_engine_attention if on_engine else "original"),
-        precisions=_precisions(family, vae_source or source) | written.precision,
+        precisions=_precisions(family, sources.get("vae") or sources["source"]) | written.precision,
         precisions_said=tuple(written.precision),
         compress={name: steps for name in components if (steps := written.compress.get(name))},
         chunk=bool(written.chunk),
@@ -226,6 +258,15 @@ def resolve(
         bundle=written.bundle,
         verify=_limits(written.verify, components),
     )
+
+
+def _sources(model: Model, folders: Mapping[str, Path], folder: Path) -> dict[str, Source]:
+    """Of a recipe, by the keys that name them."""
+    found = {"source": find_source(model.source, model.revision, folders.get("source", folder))}
+    for key in OTHER_SOURCES:
+        if (other := getattr(model, key)) is not None:
+            found[key] = find_source(other.source, other.revision, folders.get(key, folder))
+    return found
 
 
 def _precisions(family: Family, vae: Source) -> dict[str, Precision]:

@@ -30,7 +30,7 @@ def embeddings_are_there(recipe: Recipe, _written: WrittenRecipe) -> Iterator[Fi
 
 def _file(embedding: Embedding, at: Location) -> Iterator[Finding]:
     """That of an embedding on this machine."""
-    path = embedding.source.folder
+    path = embedding.source.file or embedding.source.folder
     if path is None:
         return
     if embedding.source.shipped:

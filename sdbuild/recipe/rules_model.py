@@ -20,8 +20,10 @@ from sdbuild.recipe.written import WrittenRecipe
 def sources(recipe: Recipe, _written: WrittenRecipe) -> Iterator[Finding]:
     """Each source must be one; a revision belongs to the hub, and pins it."""
     yield from source_findings(recipe.model.source, ("model",), "model_index.json")
-    if recipe.model.vae is not None:
-        yield from source_findings(recipe.model.vae, ("model", "vae"), "config.json")
+    for key, source in recipe.model.others.items():
+        yield from source_findings(source, ("model", key), "config.json")
+    if recipe.model.config is not None:
+        yield from source_findings(recipe.model.config, ("model", "config"), "model_index.json")
 
 
 def source_findings(source: Source, at: Location, needs: str) -> Iterator[Finding]:
@@ -59,16 +61,40 @@ def model_is_of_the_family(recipe: Recipe, _written: WrittenRecipe) -> Iterator[
 
 
 @rule("model", "components", "pipeline")
-def vae_is_used(recipe: Recipe, written: WrittenRecipe) -> Iterator[Finding]:
-    """Another VAE must be for something."""
-    users = [name for name, component in recipe.family.components.items() if component.source == "vae"]
-    if written.model.vae is not None and not any(name in recipe.components for name in users):
-        yield Finding(
-            "a VAE is named, but nothing is built from it",
-            (("model", "vae"),),
-            (f"add one of {', '.join(users)} to components, or remove the key",),
-            on_key=True,
-        )
+def others_are_used(recipe: Recipe, _written: WrittenRecipe) -> Iterator[Finding]:
+    """Another VAE or text encoder must be for something."""
+    called = {"vae": "a VAE", "text_encoder": "a text encoder", "text_encoder_2": "a second text encoder"}
+    for key in recipe.model.others:
+        users = [name for name, component in recipe.family.components.items() if component.source == key]
+        if not any(name in recipe.components for name in users):
+            advice = f"add one of {', '.join(users)} to components, or remove the key" if users else "remove the key"
+            yield Finding(
+                f"{called[key]} is named, but nothing is built from it", (("model", key),), (advice,), on_key=True
+            )
+
+
+@rule("model")
+def single_files_are_asked_about(recipe: Recipe, written: WrittenRecipe) -> Iterator[Finding]:
+    """What a folder's configurations say is no question there, and what is a folder's none of a file."""
+    model = recipe.model
+    if model.source.single:
+        if model.variant is not None:
+            yield Finding("a single file has no variants", (("model", "variant"),), ("remove the key",), on_key=True)
+        if model.config is not None and model.config.single:
+            yield Finding(
+                "configurations are in a model's folder, not in a single file",
+                (("model", "config"),),
+                ("name a diffusers folder or a model of the hub",),
+            )
+        return
+    for key in ("config", "prediction_type", "zero_terminal_snr", "ema"):
+        if getattr(written.model, key) is not None:
+            yield Finding(
+                f"`{key}` is for a single file: {model.source.title} says it in its own configurations",
+                (("model", key),),
+                ("remove the key",),
+                on_key=True,
+            )
 
 
 @rule("components", "pipeline")
@@ -149,7 +175,7 @@ def resolution_fits(recipe: Recipe, _written: WrittenRecipe) -> Iterator[Finding
     family, size = recipe.family, recipe.resolution
     if size.width % family.vae_factor or size.height % family.vae_factor:
         multiple, why = family.vae_factor, f"the VAE makes one latent pixel of {family.vae_factor}x{family.vae_factor}"
-    elif recipe.model.source.remote:
+    elif recipe.model.source.remote or recipe.model.source.single:
         multiple = family.vae_factor * family.unet_factor
         why = f"the UNet of {family.title} halves the latent image until {family.unet_factor} become 1"
     else:

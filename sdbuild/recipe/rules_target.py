@@ -142,7 +142,7 @@ def precision_fits(recipe: Recipe, written: WrittenRecipe) -> Iterator[Finding]:
         )
     for name in recipe.at_risk_in_float16:
         source = recipe.source_of(name)
-        if not source.remote and not bears_float16(source, recipe.family.components[name].folder):
+        if not source.remote and not source.single and not bears_float16(source, recipe.family.components[name].folder):
             yield Finding(
                 f"float16 overflows in {name} of {recipe.family.title}, and the config.json of this one does not say "
                 "force_upcast: false: images may come out black",

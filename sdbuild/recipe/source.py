@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import ClassVar, Self
+
+SINGLE_FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
+"""Suffixes of files that weights come in."""
 
 Trouble = tuple[str, tuple[str, ...]]
 """A message, and notes on what is allowed or was meant."""
@@ -24,6 +28,9 @@ class Source:
     """Nothing of it is on this machine until a build has fetched it."""
     shipped: ClassVar[bool] = False
     """A part of sdbuild: its files are known by their content, for where and when they were installed is nobody's choice."""
+
+    single: ClassVar[bool] = False
+    """One file of weights, which comes without configurations."""
 
     id: str
     """As the recipe writes it, without a prefix that names the kind."""
@@ -46,6 +53,11 @@ class Source:
         return None
 
     @property
+    def file(self) -> Path | None:
+        """Of a single file: where it is on this machine; None where it is elsewhere."""
+        return None
+
+    @property
     def pinned(self) -> bool:
         """The same bytes for ever, or for as long as the user leaves them alone."""
         return True
@@ -61,3 +73,17 @@ class Source:
         ``needs`` is the file that a folder must hold. What lies elsewhere is not looked up.
         """
         raise NotImplementedError
+
+
+def looks_local(text: str) -> bool:
+    """Whether a text starts as paths do."""
+    return text in (".", "..") or text.startswith(("./", "../", "/", "~"))
+
+
+def near_names(path: Path) -> tuple[str, ...]:
+    """A note with the file beside it that may be meant; none where there is none."""
+    try:
+        beside = [entry.name for entry in path.parent.iterdir() if entry.suffix.lower() in SINGLE_FILES]
+    except OSError:
+        return ()
+    return tuple(f"did you mean {path.parent / near}?" for near in get_close_matches(path.name, beside, 1))

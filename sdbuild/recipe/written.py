@@ -62,18 +62,24 @@ Variant = Annotated[str, Field(max_length=40, pattern=r"^[A-Za-z0-9_-]+$")]
 Revision = Annotated[str, Field(min_length=1, max_length=200)]
 
 
-class VaeSource(Strict):
-    """Where to take the VAE from instead of the model's own folder."""
+PredictionType = Literal["epsilon", "v_prediction"]
+OTHER_SOURCES = ("vae", "text_encoder", "text_encoder_2", "config")
+"""Keys of ``model:`` that name sources beside the model's own."""
 
-    source: str = Field(min_length=1, description="Hub id (org/name) or folder of an AutoencoderKL.")
+
+class OtherSource(Strict):
+    """Where to take a part of the model from instead of the model's own source."""
+
+    source: str = Field(min_length=1, description="Hub id (org/name), folder, or single file.")
     revision: Revision | None = Field(default=None, description="Commit, tag or branch on the hub; pin the commit.")
 
 
-_ShortVae = Annotated[
-    VaeSource,
+_ShortSource = Annotated[
+    OtherSource,
     BeforeValidator(_short_source),
     WithJsonSchema({"type": "string", "examples": ["madebyollin/sdxl-vae-fp16-fix"]}),
 ]
+_Other = Annotated[Annotated[_ShortSource, Tag("text")] | Annotated[OtherSource, Tag("mapping")], Discriminator(form)]
 
 
 class Model(Strict):
@@ -81,16 +87,47 @@ class Model(Strict):
 
     source: str = Field(
         min_length=1,
-        description="Hub id (org/name), a local diffusers folder (relative to this file), or builtin:shapes.",
-        examples=["stabilityai/stable-diffusion-xl-base-1.0", "./my-finetune", "builtin:shapes"],
+        description="Hub id (org/name), a local diffusers folder or single file (relative to this file), or builtin:shapes.",
+        examples=[
+            "stabilityai/stable-diffusion-xl-base-1.0",
+            "./my-finetune",
+            "./portraits.safetensors",
+            "builtin:shapes",
+        ],
     )
     revision: Revision | None = Field(
         default=None,
         description="Commit, tag or branch on the hub. Pin the 40-digit commit: only then are builds repeatable.",
     )
-    vae: (
-        Annotated[Annotated[_ShortVae, Tag("text")] | Annotated[VaeSource, Tag("mapping")], Discriminator(form)] | None
-    ) = Field(default=None, description="Another VAE: hub id or folder, or {source, revision}.")
+    vae: _Other | None = Field(
+        default=None, description="Another VAE: hub id, folder or single file, or {source, revision}."
+    )
+    text_encoder: _Other | None = Field(
+        default=None, description="Another text encoder, for a file without one: hub id, folder or single file."
+    )
+    text_encoder_2: _Other | None = Field(
+        default=None, description="The same for the second text encoder of Stable Diffusion XL."
+    )
+    config: _Other | None = Field(
+        default=None,
+        description="Of a single file whose architecture, tokenizer or scheduler is not its family's: the model, as a folder "
+        "or on the hub, whose configurations it has.",
+        examples=["builtin:shapes"],
+    )
+    prediction_type: PredictionType | None = Field(
+        default=None,
+        description="What the UNet in a single file predicts, where the file does not say: noise (epsilon), or v.",
+    )
+    zero_terminal_snr: bool | None = Field(
+        default=None,
+        description="The UNet in a single file was trained on a schedule that ends in noise alone; default: as the file's "
+        "marks say.",
+    )
+    ema: bool | None = Field(
+        default=None,
+        description="Of a single file that has the weights of its UNet twice, take those that training averaged; default: "
+        "the last ones.",
+    )
     allow_pickle: bool = Field(
         default=False,
         description="Accept weights in pickle format (.bin), loaded with restrictions. Prefer safetensors.",

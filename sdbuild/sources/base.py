@@ -71,6 +71,10 @@ class Source(Protocol):
         """Why a file may seem not to be there, for the end of a message; "" where nothing is to be said."""
 
     @property
+    def single(self) -> str | None:
+        """The path of the weight file that this source is; None where it is a folder of several."""
+
+    @property
     def files(self) -> dict[str, SourceFile]:
         """All files by path. Raises SourceError when the source is not there."""
 

@@ -48,7 +48,14 @@ def looks_like_header(start: bytes) -> bool:
 
 
 def read_header(name: str, size: int, read: Callable[[int], bytes]) -> dict[str, Entry]:
-    """The tensors of a file by name.
+    """The tensors of a file by name; see `read_header_and_metadata`."""
+    return read_header_and_metadata(name, size, read)[0]
+
+
+def read_header_and_metadata(
+    name: str, size: int, read: Callable[[int], bytes]
+) -> tuple[dict[str, Entry], dict[str, str]]:
+    """The tensors of a file by name, and what its author wrote beside them.
 
     ``name`` is for messages; ``size`` that of the file in bytes; ``read`` gives as many of its first bytes as it is asked for.
 
@@ -65,7 +72,8 @@ def read_header(name: str, size: int, read: Callable[[int], bytes]) -> dict[str,
         text = read(_LENGTH + length)[_LENGTH:]
         if len(text) != length:
             raise _DamagedError("its header breaks off")
-        return _placed(_parsed(text), _LENGTH + length, size)
+        header, metadata = _parsed(text)
+        return _placed(header, _LENGTH + length, size), metadata
     except _DamagedError as error:
         raise SourceError(f"{name}: not a safetensors file, or damaged ({error}); get it again") from None
 
@@ -84,7 +92,7 @@ class _DamagedError(Exception):
     """What is wrong with a header."""
 
 
-def _parsed(text: bytes) -> dict[str, Any]:
+def _parsed(text: bytes) -> tuple[dict[str, Any], dict[str, str]]:
     try:
         header = json.loads(text.decode(), object_pairs_hook=_object, parse_constant=_no_constant)
     except (ValueError, RecursionError):
@@ -94,7 +102,7 @@ def _parsed(text: bytes) -> dict[str, Any]:
     metadata = header.pop("__metadata__", None)
     if metadata is not None and not (isinstance(metadata, dict) and all(type(v) is str for v in metadata.values())):
         raise _DamagedError("its metadata is no table of texts")
-    return header
+    return header, metadata or {}
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

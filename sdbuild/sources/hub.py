@@ -35,6 +35,8 @@ class HubSource:
     Files that the hub's own cache has are taken from there; offline (``HF_HUB_OFFLINE``) there is nothing else.
     """
 
+    single: str | None = None
+
     def __init__(
         self, repository: str, revision: str | None, client: HubClient | None = None, cache: HubCache | None = None
     ) -> None:

@@ -20,6 +20,7 @@ class LocalSource:
     """A folder as diffusers saves it. Its files are linked, never copied."""
 
     commit = None
+    single: str | None = None
     title: str | None = None
     caveat = ""
 

@@ -15,6 +15,7 @@ from sdbuild.sources.contents import check_weights
 from sdbuild.sources.scales import check_scale
 from sdbuild.sources.schedulers import resolve_scheduler
 from sdbuild.sources.tokenizer import read_tokenizer, vocabulary_text
+from sdbuild.sources.unfolded import Unfolded
 from sdbuild.sources.weights import choose_weights, variants
 
 Config = dict[str, Any]
@@ -31,7 +32,7 @@ class Wanted:
     role: str
     """Its part in the pipeline, see `sdbuild.wiring`."""
     source: str = "source"
-    """"source": the pipeline; "vae": another VAE where the recipe names one."""
+    """"source": the pipeline; else the source of that name where the recipe names one: "vae", "text_encoder"."""
 
     @property
     def is_text_encoder(self) -> bool:
@@ -85,7 +86,7 @@ class _Found:
 
 def survey(
     pipeline: Source,
-    vae: Source | None,
+    others: Mapping[str, Source],
     models: Mapping[str, Wanted],
     family: Family,
     families: Families,
@@ -100,11 +101,12 @@ def survey(
     ``<scheduler>/scheduler_config.json``, which says in any case what the model predicts; and ``notes.json``, a list of what
     the app's author should know.
 
-    ``vae`` is another source for the models that may come from one. ``files.json`` has the ``commit`` (null for a folder) and
-    ``files``, the weight files; ``card.json`` what `read_card` finds. ``progress`` is called with the steps that are done, and
-    how many there are; ``warn`` with what the user should know though nothing is wrong. ``precision`` names what is built of a
-    VAE, such as ``{"vae_decoder": "float16"}``, where the VAE's own word on that should be looked at. ``variant`` of the
-    weights is taken of the models that have it.
+    ``others`` are the sources, by name, of the models that do not come from the pipeline. ``files.json`` has the ``commit``
+    (null for a folder) and ``files``, the weight files, and of a single file also ``names``, see `Unfolded.record`;
+    ``card.json`` what `read_card` finds. ``progress`` is called with the steps that are done, and how many there are; ``warn``
+    with what the user should know though nothing is wrong. ``precision`` names what is built of a VAE, such as
+    ``{"vae_decoder": "float16"}``, where the VAE's own word on that should be looked at. ``variant`` of the weights is taken of
+    the models that have it.
 
     Raises:
         SourceError: something is missing, damaged, or not what the recipe takes it for.
@@ -114,7 +116,7 @@ def survey(
     texts: dict[str, str] = {}
     index = read_json(pipeline, "model_index.json")
     texts["model_index.json"] = canonical(index)
-    found = _find_all(pipeline, vae, wanted, index, family, families)
+    found = _find_all(pipeline, others, wanted, index, family, families)
     progress(1 + len(found), steps)
     for model in found:
         if model.wanted.is_vae and precision:
@@ -140,9 +142,7 @@ def survey(
     if variant is not None:
         _check_variant(found, variant)
     for number, model in enumerate(found):
-        files = choose_weights(model.source, model.folder, model.of_transformers, allow_pickle, variant)
-        check_weights(model.source, files)
-        record = {"commit": model.source.commit, "files": [file.record() for file in files]}
+        record = _record(model, allow_pickle, variant)
         for name in (name for name, each in models.items() if each == model.wanted):
             place = f"components/{name}"
             texts[f"{place}/config.json"] = canonical(model.config)
@@ -150,6 +150,15 @@ def survey(
             texts[f"{place}/card.json"] = canonical(cards[model.source])
         progress(steps - len(found) + number + 1, steps)
     return texts
+
+
+def _record(model: _Found, allow_pickle: bool, variant: str | None) -> dict[str, Any]:
+    """Where a model's weights are."""
+    if isinstance(model.source, Unfolded):
+        return model.source.record()
+    files = choose_weights(model.source, model.folder, model.of_transformers, allow_pickle, variant)
+    check_weights(model.source, files)
+    return {"commit": model.source.commit, "files": [file.record() for file in files]}
 
 
 def _check_variant(found: list[_Found], variant: str) -> None:
@@ -164,21 +173,26 @@ def _check_variant(found: list[_Found], variant: str) -> None:
 
 
 def _find_all(
-    pipeline: Source, vae: Source | None, models: list[Wanted], index: Config, family: Family, families: Families
+    pipeline: Source,
+    others: Mapping[str, Source],
+    models: list[Wanted],
+    index: Config,
+    family: Family,
+    families: Families,
 ) -> list[_Found]:
     """The models' configurations, checked one by one and against each other."""
     checks.check_index(pipeline.name, index, families)
     # The denoiser first, if there is one: it tells best what pipeline this is.
     unets = [wanted for wanted in models if wanted.is_denoiser and _config(wanted.folder) in pipeline.files]
-    found = {wanted: _find(pipeline, vae, wanted, index) for wanted in unets}
+    found = {wanted: _find(pipeline, others, wanted, index) for wanted in unets}
     unet = found[unets[0]].config if unets else None
     checks.check_pipeline(pipeline.name, index, unet, family.name, families, family.latent_channels)
     if unet is not None:
-        encoders = _encoders(pipeline, vae, models, index, family, found)
+        encoders = _encoders(pipeline, others, models, index, family, found)
         checks.check_refiner(pipeline.name, index, unet, encoders, family.image_sizes)
         checks.check_prompt_width(pipeline.name, unet, encoders, family.image_sizes)
     for wanted in models:
-        model = found[wanted] = found.get(wanted) or _find(pipeline, vae, wanted, index)
+        model = found[wanted] = found.get(wanted) or _find(pipeline, others, wanted, index)
         name = model.source.name
         if wanted.is_text_encoder:
             checks.check_tokens(name, model.folder, model.config, family.name, family.tokens)
@@ -194,13 +208,14 @@ def _find_all(
     return [found[wanted] for wanted in models]
 
 
-def _find(pipeline: Source, vae: Source | None, wanted: Wanted, index: Config) -> _Found:
+def _find(pipeline: Source, others: Mapping[str, Source], wanted: Wanted, index: Config) -> _Found:
     """A model in its source; one of a single model may have no folder for it."""
-    source, folder = pipeline, wanted.folder
-    if wanted.source == "vae" and vae is not None:
-        source = vae
+    source, folder = others.get(wanted.source, pipeline), wanted.folder
+    if source is not pipeline and not isinstance(source, Unfolded):
         folder = folder if _config(folder) in source.files else ""
     if _config(folder) not in source.files:
+        if isinstance(source, Unfolded):
+            raise SourceError(source.lacks(folder))
         if source is pipeline and index.get(folder) in (None, [None, None]):
             raise SourceError(
                 f"{source.name}: this model has no {folder}, says its model_index.json; name another source, or leave out of "
@@ -217,7 +232,7 @@ def _find(pipeline: Source, vae: Source | None, wanted: Wanted, index: Config) -
 
 def _encoders(
     pipeline: Source,
-    vae: Source | None,
+    others: Mapping[str, Source],
     models: list[Wanted],
     index: Config,
     family: Family,
@@ -228,13 +243,12 @@ def _encoders(
     wanted = {model.folder: model for model in models if model.is_text_encoder}
     for folder, model_class in family.encoders.items():
         config: checks.Config | None = None
-        if _config(folder) in pipeline.files:
-            if folder in wanted:
-                model = found[wanted[folder]] = _find(pipeline, vae, wanted[folder], index)
-                config = model.config
-            else:
-                config = read_json(pipeline, _config(folder))
-                config = config if class_of(config) == model_class else None
+        if folder in wanted and (wanted[folder].source in others or _config(folder) in pipeline.files):
+            model = found[wanted[folder]] = _find(pipeline, others, wanted[folder], index)
+            config = model.config
+        elif _config(folder) in pipeline.files:
+            config = read_json(pipeline, _config(folder))
+            config = config if class_of(config) == model_class else None
         encoders[folder] = config
     return {folder: _widths(config) if config is not None else None for folder, config in encoders.items()}
 

@@ -1,11 +1,16 @@
 """config: the small files of a model, checked against the recipe before anything heavy is done."""
 
+from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 
+from sdbuild.families import Families
 from sdbuild.jobs.config import Config
 from sdbuild.recipe.family import every_family
-from sdbuild.sources import SourceError, open_source
+from sdbuild.sources import Source, SourceError, open_source
+from sdbuild.sources.single import Tensors
 from sdbuild.sources.survey import Family, Wanted, survey
+from sdbuild.sources.unfolded import Unfolded, Unfolding
 from sdbuild.stages import Place
 
 
@@ -23,17 +28,23 @@ def run(job: Config, place: Place) -> None:
         job.image_sizes,
         job.latent_statistics,
     )
-    source, vae = open_source(asdict(job.source)), open_source(asdict(job.vae)) if job.vae is not None else None
+    opened = {"source": job.source, **job.others}
+    sources: dict[str, Source] = {name: open_source(asdict(facts)) for name, facts in opened.items()}
+    families = {name: each.recognition for name, each in every_family().items()}
     wanted = {
         name: Wanted(each.folder, each.model_class, each.role, each.source) for name, each in job.components.items()
     }
     try:
+        unfolded = {
+            name: _unfolded(name, source, job, families, place.warn) if source.single is not None else source
+            for name, source in sources.items()
+        }
         texts = survey(
-            source,
-            vae,
+            unfolded.pop("source"),
+            unfolded,
             wanted,
             family,
-            {name: each.recognition for name, each in every_family().items()},
+            families,
             job.allow_pickle,
             lambda done, total: place.progress(done, total, "files"),
             place.warn,
@@ -41,7 +52,8 @@ def run(job: Config, place: Place) -> None:
             job.variant,
         )
     except SourceError as error:
-        raise SourceError(f"{error}{source.caveat or (vae.caveat if vae else '')}") from None
+        caveats = (source.caveat for source in sources.values())
+        raise SourceError(f"{error}{next(filter(None, caveats), '')}") from None
     if job.embeddings:
         from sdbuild.stages.learning import learn_embeddings  # NumPy, for the few recipes that have embeddings
 
@@ -50,3 +62,32 @@ def run(job: Config, place: Place) -> None:
         target = place.output / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8", newline="")
+
+
+def _unfolded(purpose: str, file: Source, job: Config, families: Families, warn: Callable[[str], None]) -> Unfolded:
+    """A single file as a diffusers folder; what the recipe says of its training is about the model's own file alone."""
+    said = job.single_file
+    assert said is not None, "the plan says what is known of single files where there are some"
+    own = purpose == "source"
+    unfolding = Unfolding(
+        family=job.pipeline,
+        vae_scale=job.vae_scale,
+        tokenizers=job.tokenizers,
+        pipeline_class=said.pipeline_class,
+        scheduler_folder=job.scheduler,
+        scheduler=said.scheduler,
+        usual_prediction=said.usual_prediction,
+        prediction_type=said.prediction_type if own else None,
+        zero_terminal_snr=said.zero_terminal_snr if own else None,
+        ema=said.ema if own else None,
+        allow_pickle=job.allow_pickle,
+        read_pickle=_tensors_of,
+    )
+    configs = open_source(asdict(said.config)) if said.config is not None and own else None
+    return Unfolded(file, purpose, unfolding, families, warn, configs)
+
+
+def _tensors_of(pickle: Path) -> Tensors:
+    from sdbuild.modeling.pickles import tensors_in  # torch, which nothing else here needs
+
+    return {name: (dtype, shape) for name, (dtype, shape, _) in tensors_in(pickle).items()}

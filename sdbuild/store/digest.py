@@ -59,10 +59,12 @@ def inode(stat: os.stat_result) -> tuple[int, int]:
 
 
 def record_files(folder: Path, known: Mapping[Identity, str] | None = None) -> tuple[FileRecord, ...]:
-    """Read every file below ``folder``; the digests of files in ``known`` are taken from there instead."""
-    records = []
+    """Read every file below ``folder``, once where it has several names; the digests of files in ``known`` are taken from there
+    instead.
+    """
+    records, seen = [], dict(known or {})
     for path, stat in sorted(walk(folder)):
-        digest = (known or {}).get(identity(stat)) or hash_file(folder / path)
+        digest = seen[identity(stat)] = seen.get(identity(stat)) or hash_file(folder / path)
         records.append(FileRecord(path, stat.st_size, stat.st_mtime_ns, digest))
     return tuple(records)
 

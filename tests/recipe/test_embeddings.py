@@ -27,14 +27,14 @@ def test_each_kind_of_source(tmp_path: Path) -> None:
     )
     found = [(each.token, each.source.kind, each.source.id, each.file) for each in recipe.model.embeddings]
     assert found == [
-        ("a", "local", "./one.pt", None),
+        ("a", "file", "./one.pt", None),
         ("b", "hub", "org/two", None),
         ("c", "hub", "org/three", "deep/one.bin"),
         ("d", "builtin", "shapes", "embeddings/roxquz.safetensors"),
     ]
     jobs = plan([recipe]).tasks["config"].job.embeddings
     assert [(each.source.kind, each.source.id, each.source.revision, each.file) for each in jobs] == [
-        ("local", "./one.pt", None, "one.pt"),
+        ("file", "./one.pt", None, "one.pt"),
         ("hub", "org/two", "a" * 40, None),
         ("hub", "org/three", "b" * 40, "deep/one.bin"),
         ("builtin", "shapes", None, "embeddings/roxquz.safetensors"),
@@ -111,4 +111,4 @@ def test_paths_start_at_the_file_that_they_are_written_in(tmp_path: Path) -> Non
     (tmp_path / "base" / "base.yaml").write_text(BASE.format("    - {source: ./one.pt, token: a}\n"))
     (tmp_path / "x.yaml").write_text("extends: base/base.yaml\nname: y\n")
     (recipe,) = load_recipe(tmp_path / "x.yaml").recipes
-    assert recipe.model.embeddings[0].source.folder == tmp_path / "base" / "one.pt"
+    assert recipe.model.embeddings[0].source.file == tmp_path / "base" / "one.pt"

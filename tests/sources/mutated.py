@@ -87,7 +87,7 @@ WHOLE = {"sd1": whole(SD1), "sdxl": whole(SDXL)}
 class MemorySource:
     """A source whose files are nowhere."""
 
-    name, title, commit = "model", None, None
+    name, title, commit, single = "model", None, None, None
 
     def __init__(self, contents: dict[str, bytes]) -> None:
         self._contents = contents

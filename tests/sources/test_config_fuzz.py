@@ -47,7 +47,7 @@ def answer(family: str, seed: int) -> dict[str, str] | str:
     told: list[str] = []
     try:
         texts = survey(
-            source, None, wanted, given, FAMILIES, False, lambda *step: None, told.append, {"vae_decoder": "float16"}
+            source, {}, wanted, given, FAMILIES, False, lambda *step: None, told.append, {"vae_decoder": "float16"}
         )
     except UserError as error:
         told.append(str(error))

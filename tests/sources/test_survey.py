@@ -40,10 +40,10 @@ def named(*models: Wanted) -> dict[str, Wanted]:
 def look(files: Mapping[str, bytes], folder: Path, family: Family = SD1, vae: Path | None = None) -> dict[str, str]:
     """The survey of a local folder, named ``model`` in messages."""
     models = [TEXT, TEXT_2, UNET, VAE] if family is SDXL else [TEXT, UNET, VAE]
-    other = LocalSource(vae, "other-vae") if vae is not None else None
+    others = {"vae": LocalSource(vae, "other-vae")} if vae is not None else {}
     return survey(
         LocalSource(write(files, folder), "model"),
-        other,
+        others,
         named(*models),
         family,
         FAMILIES,
@@ -69,7 +69,7 @@ def test_a_pipeline_of_the_hub(hub: HubServer, client: HubClient) -> None:
     steps: list[tuple[int, int]] = []
     texts = survey(
         HubSource(NAME, None, client),
-        None,
+        {},
         named(TEXT, UNET, VAE),
         SD1,
         FAMILIES,
@@ -153,7 +153,7 @@ def test_another_vae(tmp_path: Path, form: str) -> None:
 def test_only_the_models_asked_for_must_be_there(tmp_path: Path) -> None:
     files = {path: body for path, body in sdxl().items() if not path.startswith(("vae/", "text_encoder"))}
     source = LocalSource(write(files, tmp_path), "model")
-    texts = survey(source, None, named(UNET), SDXL, FAMILIES, False, lambda done, total: None)
+    texts = survey(source, {}, named(UNET), SDXL, FAMILIES, False, lambda done, total: None)
     assert "components/unet/files.json" in texts
 
 
@@ -419,7 +419,7 @@ CHECKER = Wanted("safety_checker", "StableDiffusionSafetyChecker", "checker")
 
 def test_a_safety_checker_is_saved_as_transformers_does(tmp_path: Path) -> None:
     source = LocalSource(write(checked(sd1()), tmp_path), "model")
-    texts = survey(source, None, named(TEXT, UNET, VAE, CHECKER), SD1, FAMILIES, False, lambda done, total: None)
+    texts = survey(source, {}, named(TEXT, UNET, VAE, CHECKER), SD1, FAMILIES, False, lambda done, total: None)
     (file,) = json.loads(texts["components/safety_checker/files.json"])["files"]
     assert file["path"] == "safety_checker/model.safetensors"
     assert json.loads(texts["components/safety_checker/config.json"]).keys() == {
@@ -433,7 +433,7 @@ def test_a_safety_checker_is_saved_as_transformers_does(tmp_path: Path) -> None:
 def test_a_safety_checker_that_the_model_does_not_have(said: dict[str, Any], tmp_path: Path) -> None:
     source = LocalSource(write(sd1(index=said), tmp_path), "model")
     with pytest.raises(SourceError) as failure:
-        survey(source, None, named(TEXT, UNET, VAE, CHECKER), SD1, FAMILIES, False, lambda done, total: None)
+        survey(source, {}, named(TEXT, UNET, VAE, CHECKER), SD1, FAMILIES, False, lambda done, total: None)
     assert str(failure.value) == (
         "model: this model has no safety_checker, says its model_index.json; name another source, or leave out of "
         "`components:` what needs it"
@@ -511,7 +511,7 @@ def test_a_refiner_is_told_by_name_whatever_is_built_of_it(
     files = {path: body for path, body in REFINER.items() if not path.startswith(kept)}
     source = LocalSource(write(files, tmp_path), "model")
     with pytest.raises(SourceError) as failure:
-        survey(source, None, named(*models), SDXL, FAMILIES, False, lambda done, total: None)
+        survey(source, {}, named(*models), SDXL, FAMILIES, False, lambda done, total: None)
     assert str(failure.value) == IS_REFINER
 
 
@@ -551,7 +551,7 @@ def test_widths_are_compared_with_encoders_that_the_recipe_leaves_out(
 ) -> None:
     source = LocalSource(write(files, tmp_path), "model")
     with pytest.raises(SourceError) as failure:
-        survey(source, None, named(UNET), family, FAMILIES, False, lambda done, total: None)
+        survey(source, {}, named(UNET), family, FAMILIES, False, lambda done, total: None)
     assert str(failure.value) == expected
 
 
@@ -561,7 +561,7 @@ def test_widths_are_compared_with_encoders_that_the_recipe_leaves_out(
 def test_an_encoder_that_is_not_built_may_be_of_any_kind(left_out: dict[str, Any], tmp_path: Path) -> None:
     source = LocalSource(write(sd1(text_encoder=left_out), tmp_path), "model")
     assert "components/unet/files.json" in survey(
-        source, None, named(UNET), SD1, FAMILIES, False, lambda done, total: None
+        source, {}, named(UNET), SD1, FAMILIES, False, lambda done, total: None
     )
 
 
@@ -581,7 +581,7 @@ def test_the_vaes_word_on_float16_is_told_where_the_build_does_otherwise(
     source, warnings = LocalSource(write(sdxl(vae=vae), tmp_path), "model"), list[str]()
     models = [TEXT, TEXT_2, UNET, VAE]
     survey(
-        source, None, named(*models), SDXL, FAMILIES, False, lambda *step: None, warnings.append, {"vae_decoder": built}
+        source, {}, named(*models), SDXL, FAMILIES, False, lambda *step: None, warnings.append, {"vae_decoder": built}
     )
     assert [told is not None and told in warning for warning in warnings] == [True] * (told is not None)
 
@@ -591,7 +591,7 @@ def test_a_variant_is_taken_of_the_models_that_have_it(tmp_path: Path) -> None:
     source = LocalSource(write(files, tmp_path), "model")
 
     def taken(variant: str | None) -> list[str]:
-        texts = survey(source, None, named(TEXT, UNET, VAE), SD1, FAMILIES, False, lambda *step: None, variant=variant)
+        texts = survey(source, {}, named(TEXT, UNET, VAE), SD1, FAMILIES, False, lambda *step: None, variant=variant)
         return [
             json.loads(texts[f"components/{name}/files.json"])["files"][0]["path"]
             for name in ("unet", "text_encoder", "vae")

@@ -6,11 +6,10 @@ import re
 from pathlib import Path
 from typing import ClassVar, Self
 
-from sdbuild.recipe.source import Source, Trouble
+from sdbuild.recipe.source import SINGLE_FILES, Source, Trouble
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
-_SINGLE_FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf")
 
 
 class HubSource(Source):
@@ -36,8 +35,9 @@ class HubSource(Source):
         text = self.id
         if match := re.match(r"https?://[^/]+/([^/?#]+/[^/?#]+)", text):
             return "a hub model is named by its id, not its address", (f"did you mean '{match[1]}'?",)
-        if text.lower().endswith(_SINGLE_FILES):
-            return "single files can't be read yet: name a hub id or a diffusers folder", ()
+        if text.lower().endswith((*SINGLE_FILES, ".gguf")):
+            note = "a file of this machine exists, or starts with ./ ../ / or ~"
+            return f"no file '{text}'", (note,)
         if match := re.fullmatch(r"([^@:]+/[^@:]+)[@:]([^@:/]+)", text):
             return "the revision has a key of its own", (f"write {{source: {match[1]}, revision: {match[2]}}}",)
         if not _ID.fullmatch(text) or "--" in text or ".." in text:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 from sdbuild.recipe.problems import display
-from sdbuild.recipe.source import Source, Trouble
+from sdbuild.recipe.source import Source, Trouble, looks_local
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class LocalSource(Source):
     @classmethod
     def read(cls, text: str, revision: str | None, folder: Path) -> Self | None:
         """Relative to the recipe's folder."""
-        if _looks_local(text) or _exists(folder, text):
+        if looks_local(text) or _exists(folder, text):
             return cls(id=text, path=_absolute(folder, text), revision=revision)
         return None
 
@@ -51,17 +51,11 @@ class LocalSource(Source):
             if self.path is None or not self.path.exists():
                 looked = f"looked for {display(self.path)}: " if self.path is not None else ""
                 return f"no folder '{self.id}'", (f"{looked}relative folders start at the recipe's own folder",)
-            if self.path.is_file():
-                return f"'{self.id}' is a file: name the diffusers folder that holds {needs}", ()
             if not (self.path / needs).is_file():
                 return f"the folder '{self.id}' has no {needs}: not what diffusers saves", ()
         except OSError as error:
             return f"the folder '{self.id}' can't be read: {error.strerror}", ()
         return None
-
-
-def _looks_local(text: str) -> bool:
-    return text in (".", "..") or text.startswith(("./", "../", "/", "~"))
 
 
 def _exists(folder: Path, text: str) -> bool:
