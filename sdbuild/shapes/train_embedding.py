@@ -26,7 +26,7 @@ from sdbuild.shapes.train_text import tokenize
 from sdbuild.shapes.train_unet import SEED
 from sdbuild.shapes.train_vae import to_tensor
 
-EMBEDDING_FILE = Path(__file__).parent / "model" / "embeddings" / "roxquz.safetensors"
+EMBEDDING_FILE = Path(__file__).parent / "model" / "embeddings" / "grezquz.safetensors"
 SIZE, COLOUR, SHAPE = "large", "purple", "cross"
 SEEN = ("red", "green", "yellow", "black")
 """Backgrounds of the images that it is learned from; the others are for the score."""
@@ -88,7 +88,7 @@ def train(steps: int, rate: float, batch: int, out: Path) -> None:
         table[-len(_PLACES) :] = vectors
     print(f"after: {score(pipeline)}", flush=True)
     out.parent.mkdir(parents=True, exist_ok=True)
-    save_file({"emb_params": vectors.detach().contiguous()}, str(out))
+    save_file({"emb_params": vectors.detach().half()}, str(out))
 
 
 def _encoded(pipeline: StableDiffusionPipeline, images: np.ndarray[Any, Any]) -> Tensor:

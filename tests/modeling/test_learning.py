@@ -29,8 +29,13 @@ from tests.architectures import TEXT_XL
 from tests.execute import execute, run, with_paths
 from tests.matrix.models import SHAPES
 
-EMBEDDING = SHAPES / "embeddings" / "roxquz.safetensors"
-PROMPTS = ("a roxquz on an orange background", "roxquz, roxquz. ROXQUZ!", "a large red circle", "a " * 73 + "roxquz")
+EMBEDDING = SHAPES / "embeddings" / "grezquz.safetensors"
+PROMPTS = (
+    "a grezquz on an orange background",
+    "grezquz, grezquz. GREZQUZ!",
+    "a large red circle",
+    "a " * 73 + "grezquz",
+)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +53,7 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Graph:
     return plan(load_recipe(path).recipes)
 
 
-def embedding(file: Path, token: str = "roxquz") -> Embedding:
+def embedding(file: Path, token: str = "grezquz") -> Embedding:
     facts = SourceFacts(kind="local", id=f"./{file.name}", path=str(file.parent), files={file.name: "1:1"})
     return Embedding(token=token, source=facts, file=file.name)
 
@@ -63,7 +68,7 @@ def config(graph: Graph, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def diffusers() -> StableDiffusionPipeline:
     pipeline = StableDiffusionPipeline.from_pretrained(str(SHAPES), local_files_only=True).to(torch.float32)
-    pipeline.load_textual_inversion(str(EMBEDDING.parent), weight_name=EMBEDDING.name, token="roxquz")
+    pipeline.load_textual_inversion(str(EMBEDDING.parent), weight_name=EMBEDDING.name, token="grezquz")
     return pipeline
 
 
@@ -75,11 +80,11 @@ def theirs(pipeline: StableDiffusionPipeline, prompt: str) -> np.ndarray[Any, An
 
 def test_what_the_stage_writes(config: Path) -> None:
     assert json.loads((config / "embeddings.json").read_text()) == [
-        {"token": "roxquz", "ids": [653, 654], "source": {"local": _sha256(EMBEDDING)}}
+        {"token": "grezquz", "ids": [653, 654], "source": {"local": _sha256(EMBEDDING)}}
     ]
     text_encoder = json.loads((config / "components" / "text_encoder" / "config.json").read_text())
     assert (text_encoder["vocab_size"], text_encoder["eos_token_id"]) == (655, 652)
-    tokens = Tokenizer.read(config / "tokenizer")("a roxquz, b", 77)
+    tokens = Tokenizer.read(config / "tokenizer")("a grezquz, b", 77)
     assert tokens.ids[:7] == (651, *Tokenizer.read(SHAPES / "tokenizer")("a", 3).ids[1:2], 653, 654, *tokens.ids[4:7])
 
 

@@ -23,21 +23,21 @@ def test_each_kind_of_source(tmp_path: Path) -> None:
         "source: ./one.pt, token: a",
         f"source: org/two, token: b, revision: {'a' * 40}",
         f"source: org/three/deep/one.bin, token: c, revision: {'b' * 40}",
-        "source: 'builtin:shapes/embeddings/roxquz.safetensors', token: d",
+        "source: 'builtin:shapes/embeddings/grezquz.safetensors', token: d",
     )
     found = [(each.token, each.source.kind, each.source.id, each.file) for each in recipe.model.embeddings]
     assert found == [
         ("a", "file", "./one.pt", None),
         ("b", "hub", "org/two", None),
         ("c", "hub", "org/three", "deep/one.bin"),
-        ("d", "builtin", "shapes", "embeddings/roxquz.safetensors"),
+        ("d", "builtin", "shapes", "embeddings/grezquz.safetensors"),
     ]
     jobs = plan([recipe]).tasks["config"].job.embeddings
     assert [(each.source.kind, each.source.id, each.source.revision, each.file) for each in jobs] == [
         ("file", "./one.pt", None, "one.pt"),
         ("hub", "org/two", "a" * 40, None),
         ("hub", "org/three", "b" * 40, "deep/one.bin"),
-        ("builtin", "shapes", None, "embeddings/roxquz.safetensors"),
+        ("builtin", "shapes", None, "embeddings/grezquz.safetensors"),
     ]
     assert list(jobs[0].source.files) == ["one.pt"] and jobs[0].source.path == str(tmp_path)
 
@@ -60,7 +60,7 @@ def test_a_file_that_is_edited_changes_config_and_the_order_of_tokens_does(tmp_p
 
 
 def test_text_encoders_alone_get_rows(tmp_path: Path) -> None:
-    graph = plan([load(tmp_path, "source: 'builtin:shapes/embeddings/roxquz.safetensors', token: d")])
+    graph = plan([load(tmp_path, "source: 'builtin:shapes/embeddings/grezquz.safetensors', token: d")])
     laid = {name: bool(node.job.overlays) for name, node in graph.tasks.items() if name.startswith("convert:")}
     assert laid == {"convert:text_encoder": True, "convert:unet": False, "convert:vae_decoder": False}
 
@@ -78,8 +78,8 @@ def test_text_encoders_alone_get_rows(tmp_path: Path) -> None:
         ("source: ., token: a", "'.' is a folder: name the file of the embedding"),
         ("source: ./x.yaml, token: a", "'./x.yaml' is no embedding"),
         (
-            "source: 'builtin:shapes/embeddings/roxquy.safetensors', token: a",
-            "did you mean 'builtin:shapes/embeddings/roxquz",
+            "source: 'builtin:shapes/embeddings/grezquy.safetensors', token: a",
+            "did you mean 'builtin:shapes/embeddings/grezquz",
         ),
         ("source: builtin:shapes, token: a", "no built-in embedding 'builtin:shapes'"),
         ("source: builtin:shape, token: a", "no built-in model 'shape'"),
