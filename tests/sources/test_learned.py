@@ -7,18 +7,13 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-import regex
-from tokenizers import Tokenizer, models, trainers
 from transformers import CLIPTokenizer
 
 from sdbuild.errors import SourceError
 from sdbuild.generate.tokenizer import Tokenizer as AppTokenizer
-from sdbuild.shapes.tokenizer import byte_characters
+from sdbuild.sources.clip_vocabulary import merges_text, vocabulary_json
 from sdbuild.sources.learned import Learned, Words
-from tests.sources.prompts import ROOT, prompts, text
-
-SPECIAL = ("<|startoftext|>", "<|endoftext|>")
-_PIECES = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"  # as CLIP splits
+from tests.sources.prompts import ROOT, prompts
 
 
 @cache
@@ -29,25 +24,15 @@ def _shapes() -> tuple[dict[str, int], list[str]]:
 
 
 @cache
-def _trained() -> tuple[dict[str, int], list[str]]:
-    """A tokenizer like CLIP's, of the words of the documents at hand."""
-    own = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
-    trainer = trainers.BpeTrainer(vocab_size=9000, show_progress=False, end_of_word_suffix="</w>")
-    own.train_from_iterator(filter(str.isascii, regex.findall(_PIECES, text().lower())), trainer)
-    merges = [" ".join(pair) for pair in json.loads(own.to_str())["model"]["merges"]]
-    letters = byte_characters()
-    words = [
-        *letters,
-        *(letter + "</w>" for letter in letters),
-        *(merge.replace(" ", "") for merge in merges),
-        *SPECIAL,
-    ]
-    return {word: number for number, word in enumerate(dict.fromkeys(words))}, merges
+def _clip() -> tuple[dict[str, int], list[str]]:
+    return json.loads(vocabulary_json()), merges_text().split("\n")[1:-1]
 
 
-TOKENIZERS = {"shapes": _shapes, "trained": _trained}
-TOKENS = {"zq": 1, "qjvxkq": 3, "jqxzwjvk": 4}  # with how many vectors
-"""Few words have such letters side by side. Where they can't be tokens, those are taken that are advised instead."""
+TOKENIZERS = {"shapes": _shapes, "clip": _clip}
+TOKENS = {  # with how many vectors
+    "shapes": {"zq": 1, "qjvxkq": 3, "jqxzwjvk": 4},  # few words have such letters side by side
+    "clip": {"cattoy": 1, "inkwaxinkwazinkwak": 3, "badhankbadhazbadhakbadhavbadhajbadhawbadhqbadhk": 8},
+}
 
 
 @dataclass(frozen=True)
@@ -88,11 +73,8 @@ class Taught:
 def taught(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Taught:
     vocabulary, merges = TOKENIZERS[request.param]()
     words, first, ids = Words(vocabulary, merges), len(vocabulary), dict[str, list[int]]()
-    for wish, vectors in TOKENS.items():
-        token = words.suggestion(Learned(wish, vectors)) if request.param == "trained" else wish
-        assert token is not None
-        words.add(Learned(token, vectors), first)
-        ids[token] = list(range(first, first + vectors))
+    for token, vectors in TOKENS[request.param].items():
+        ids[token] = words.add(Learned(token, vectors), first)
         first += vectors
     folder = tmp_path_factory.mktemp(request.param)
     parts = [word.removesuffix("</w>") for word in words.vocabulary if word not in vocabulary]
@@ -100,10 +82,9 @@ def taught(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return Taught(before, both(words.vocabulary, words.merges, folder / "after"), ids, parts)
 
 
-def test_what_was_there_stays(taught: Taught) -> None:
-    """Numbers, lines and their order: new ones come behind."""
-    new = set(range(len(taught.before.clip), len(taught.before.clip) + sum(TOKENS.values())))
-    assert {number for ids in taught.ids.values() for number in ids} == new
+def test_numbers_follow_those_that_were_there(taught: Taught) -> None:
+    found = [number for ids in taught.ids.values() for number in ids]
+    assert found == list(range(len(taught.before.clip), len(taught.before.clip) + len(found)))
 
 
 def test_ten_thousand_prompts_keep_their_numbers(taught: Taught) -> None:
@@ -207,3 +188,36 @@ def test_a_tokenizer_that_joins_letters_with_something_else(merge: str) -> None:
     words = Words(vocabulary | {merge.replace(" ", ""): 653}, [*merges, merge])
     with pytest.raises(SourceError, match=r"the tokenizer joins it with ['.] where that stands beside it; write "):
         words.add(Learned("zq", 1), 654)
+
+
+@pytest.mark.parametrize(
+    ("token", "vectors", "result"),
+    [
+        ("stylex", 1, "stylex"),
+        ("style-x", 1, "stylex"),
+        ("<cat-toy>", 1, "cattoy"),
+        ("sks", 1, "sksx"),
+        ("easynegative", 1, "easynex"),
+        ("style-x", 4, "stylexstylezstyleqstylek"),
+    ],
+)
+def test_what_the_document_says_of_clip(token: str, vectors: int, result: str) -> None:
+    words = Words(*_clip())
+    assert words.suggestion(Learned(token, vectors)) == result
+    if token == result:
+        words.add(Learned(token, vectors), 49408)
+    else:
+        with pytest.raises(SourceError, match=f"; write {result}$"):
+            words.add(Learned(token, vectors), 49408)
+    document = (ROOT / "docs/embeddings.md").read_text(encoding="utf-8")
+    assert f"`{result}`" in document or token.startswith("<")
+
+
+def test_an_apostrophe_takes_letters_with_it_in_clip_alone(tmp_path: Path) -> None:
+    vocabulary, merges = _clip()
+    words = Words(vocabulary, merges)
+    ids = words.add(Learned("stylex", 1), 49408)
+    read = both(words.vocabulary, words.merges, tmp_path / "after")
+    assert ids[0] in read.app_ids("'stylex'")
+    (found,) = read.clip_ids(["'stylex'"])
+    assert ids[0] not in found and found == both(vocabulary, merges, tmp_path / "before").clip_ids(["'stylex'"])[0]
