@@ -76,7 +76,7 @@ def _digest(file: Path) -> str:
 def source_facts(source: Source, files: LocalFiles, folders: Iterable[str]) -> SourceFacts:
     """A source as stages get it; of a local one also the state of ``folders``, for those it lacks that of its root."""
     if source.remote:
-        return SourceFacts(kind=source.kind, id=source.id, revision=source.revision)
+        return SourceFacts(kind=source.kind, id=source.id, revision=source.revision, sha256=source.sha256)
     if source.file is not None:
         return SourceFacts(
             kind=source.kind, id=source.id, path=str(source.file.parent), files=files.of_file(source.file)

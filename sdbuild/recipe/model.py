@@ -262,10 +262,10 @@ def resolve(
 
 def _sources(model: Model, folders: Mapping[str, Path], folder: Path) -> dict[str, Source]:
     """Of a recipe, by the keys that name them."""
-    found = {"source": find_source(model.source, model.revision, folders.get("source", folder))}
+    found = {"source": find_source(model.source, model.revision, folders.get("source", folder), model.sha256)}
     for key in OTHER_SOURCES:
         if (other := getattr(model, key)) is not None:
-            found[key] = find_source(other.source, other.revision, folders.get(key, folder))
+            found[key] = find_source(other.source, other.revision, folders.get(key, folder), other.sha256)
     return found
 
 

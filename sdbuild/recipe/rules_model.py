@@ -33,8 +33,14 @@ def source_findings(source: Source, at: Location, needs: str) -> Iterator[Findin
     if problem is not None:
         yield Finding(problem[0], places, problem[1])
     elif not source.remote:
+        if source.sha256 is not None:
+            yield Finding("`sha256` is for a file at an address", ((*at, "sha256"),), ("remove the key",), on_key=True)
         if source.revision is not None:
             yield Finding(f"{source.title} has no revisions", ((*at, "revision"),), ("remove the key",), on_key=True)
+    elif source.hashed and source.revision is not None:
+        yield Finding("a file at an address has no revisions", ((*at, "revision"),), ("remove the key",), on_key=True)
+    elif source.sha256 is not None and not source.hashed:
+        yield Finding("`sha256` is for a file at an address", ((*at, "sha256"),), ("remove the key",), on_key=True)
     elif not source.pinned:
         now = f"'{source.revision}' may move" if source.revision else f"'{source.id}' has no revision"
         yield Finding(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import ClassVar, Self
@@ -29,6 +29,8 @@ class Source:
     shipped: ClassVar[bool] = False
     """A part of sdbuild: its files are known by their content, for where and when they were installed is nobody's choice."""
 
+    hashed: ClassVar[bool] = False
+    """Known by the digest of its content, which the recipe says."""
     single: ClassVar[bool] = False
     """One file of weights, which comes without configurations."""
 
@@ -36,6 +38,8 @@ class Source:
     """As the recipe writes it, without a prefix that names the kind."""
     revision: str | None = None
     """Commit, tag or branch, where there are such."""
+    sha256: str | None = field(default=None, kw_only=True)
+    """Of its content, where the recipe says it."""
 
     @classmethod
     def read(cls, text: str, revision: str | None, folder: Path) -> Self | None:

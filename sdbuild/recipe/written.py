@@ -62,6 +62,7 @@ Variant = Annotated[str, Field(max_length=40, pattern=r"^[A-Za-z0-9_-]+$")]
 Revision = Annotated[str, Field(min_length=1, max_length=200)]
 
 
+Sha256 = Annotated[str, Field(pattern=r"^[0-9A-Fa-f]{64}$"), AfterValidator(str.lower)]
 PredictionType = Literal["epsilon", "v_prediction"]
 OTHER_SOURCES = ("vae", "text_encoder", "text_encoder_2", "config")
 """Keys of ``model:`` that name sources beside the model's own."""
@@ -72,6 +73,7 @@ class OtherSource(Strict):
 
     source: str = Field(min_length=1, description="Hub id (org/name), folder, or single file.")
     revision: Revision | None = Field(default=None, description="Commit, tag or branch on the hub; pin the commit.")
+    sha256: Sha256 | None = Field(default=None, description="Of the file at an address (https://…), which needs it.")
 
 
 _ShortSource = Annotated[
@@ -87,7 +89,8 @@ class Model(Strict):
 
     source: str = Field(
         min_length=1,
-        description="Hub id (org/name), a local diffusers folder or single file (relative to this file), or builtin:shapes.",
+        description="Hub id (org/name), a local diffusers folder (relative to this file), builtin:shapes, or a single file: "
+        "local, of the hub (org/name/file.safetensors) or at an address (https://…).",
         examples=[
             "stabilityai/stable-diffusion-xl-base-1.0",
             "./my-finetune",
@@ -98,6 +101,9 @@ class Model(Strict):
     revision: Revision | None = Field(
         default=None,
         description="Commit, tag or branch on the hub. Pin the 40-digit commit: only then are builds repeatable.",
+    )
+    sha256: Sha256 | None = Field(
+        default=None, description="Of the file at an address (https://…), which needs it: 64 hexadecimal digits."
     )
     vae: _Other | None = Field(
         default=None, description="Another VAE: hub id, folder or single file, or {source, revision}."

@@ -42,6 +42,8 @@ class Answer:
 
     status: int
     chunks: Iterator[bytes]
+    size: int | None = None
+    """Bytes of the body, where the server says it."""
 
     def read(self, most: int) -> bytes:
         """The whole body. Raises OddAnswerError when it has more than ``most`` bytes."""
@@ -105,7 +107,9 @@ class HubClient:
                     if response.status_code in (401, 403) and self.is_of_hub(response) and self._take_token():
                         continue
                     _raise_for_status(response)
-                    yield Answer(response.status_code, _counted(response, rate))
+                    length = response.headers.get("content-length", "")
+                    size = int(length) if length.isascii() and length.isdecimal() and len(length) < 16 else None
+                    yield Answer(response.status_code, _counted(response, rate), size)
                     return
                 finally:
                     response.close()

@@ -31,8 +31,8 @@ def explain(error: Exception, client: HubClient, repository: str, revision: str 
         return f"{host} {error}"
     asked = _asked(error)
     if asked is None or asked == urlsplit(client.endpoint).hostname:
-        return _unreachable(error, host)
-    return f"{host} redirects to {asked}: {_unreachable(error, asked)}"
+        return unreachable(error, host)
+    return f"{host} redirects to {asked}: {unreachable(error, asked)}"
 
 
 def _asked(error: Exception) -> str | None:
@@ -96,7 +96,8 @@ def _refused(
     return f"{host} refuses {path or 'to tell about it'} (status {status}); look at {page}"
 
 
-def _unreachable(error: Exception, host: str) -> str:
+def unreachable(error: Exception, host: str) -> str:
+    """Of a connection that failed."""
     from huggingface_hub.utils import httpx
 
     again = "then build again: what has been fetched is kept"

@@ -82,7 +82,8 @@ class Unfolded:
         assert file.single is not None
         self._file, self._path, self._configs = file, file.single, configs
         self._unfolding = unfolding
-        self.name, self.title, self.commit, self.caveat = file.name, file.title, file.commit, file.caveat
+        self.title, self.commit, self.caveat = file.title, file.commit, file.caveat
+        self.name = file.name if file.name.endswith(file.single) else f"{file.name}/{file.single}"
         self._contents = self._read()
         self._check(purpose, families, warn)
         self._purpose = purpose
@@ -128,7 +129,7 @@ class Unfolded:
         )
 
     def _read(self) -> Contents:
-        where, size = self._file.name, self._file.files[self._path].size
+        where, size = self.name, self._file.files[self._path].size
         read = partial(self._file.read_start, self._path)
         name = self._path.rpartition("/")[2]
         tensors: Tensors

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import pkgutil
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -26,7 +27,8 @@ def kinds() -> tuple[type[Source], ...]:
     return tuple(sorted(found, key=lambda kind: (kind.rank, kind.kind)))
 
 
-def find_source(text: str, revision: str | None, folder: Path) -> Source:
-    """What ``text`` names, for a recipe that lies in ``folder``."""
+def find_source(text: str, revision: str | None, folder: Path, sha256: str | None = None) -> Source:
+    """What ``text`` names, for a recipe that lies in ``folder``; ``sha256`` is what it says of the content."""
     found = (kind.read(text, revision, folder) for kind in kinds())
-    return next(source for source in found if source is not None)
+    source = next(source for source in found if source is not None)
+    return replace(source, sha256=sha256) if sha256 is not None else source
