@@ -11,11 +11,27 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from sdbuild.arrays import Array
 from sdbuild.errors import SourceError, in_brief, tells_of_no_memory
 from sdbuild.sources.base import shown
+
+
+class _ModelCheckpoint:
+    """What stands in for PyTorch Lightning's class of this name: those of 2022 have it as the key of a callback's state."""
+
+
+_scalar = np.float64(0).__reduce__()[0]
+_OF_TRAINING: tuple[Any, ...] = (
+    (_ModelCheckpoint, "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint"),
+    (_scalar, "numpy.core.multiarray.scalar"),  # a loss, in such a state, by its name in NumPy 1 …
+    (_scalar, "numpy._core.multiarray.scalar"),  # … and in NumPy 2
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8", "?")),
+)
+"""What checkpoints refer to besides what torch knows: a class, here without code, and numbers."""
 
 _NESTS = ("state_dict", "module", "model", "model_state_dict", "params")
 """Where training scripts put a model's weights, besides a step or an optimizer."""
@@ -66,11 +82,12 @@ def load_state(file: Path) -> dict[str, Any]:
     Raises:
         UserError: not a pickle, damaged, of more than plain weights, or with several models in it.
     """
-    return _unpacked(file, load_plain(file))
+    return _unpacked(file, load_plain(file, _OF_TRAINING))
 
 
-def load_plain(file: Path, allowed: Sequence[type] = ()) -> Any:
-    """What a pickle of tensors and plain containers holds; ``allowed`` are classes that may be in it besides.
+def load_plain(file: Path, allowed: Sequence[Any] = ()) -> Any:
+    """What a pickle of tensors and plain containers holds; ``allowed`` are classes that may be in it besides, as they are
+    or with the name that the pickle has for them.
 
     Raises:
         UserError: not a pickle, damaged, or of more than that.
