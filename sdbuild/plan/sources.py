@@ -87,7 +87,7 @@ def source_facts(source: Source, files: LocalFiles, folders: Iterable[str]) -> S
     return SourceFacts(kind=source.kind, id=source.id, path=path, files=files.of(source, present))
 
 
-def embedding_facts(embedding: Embedding) -> tuple[SourceFacts, str | None]:
+def embedding_facts(embedding: Embedding, files: LocalFiles) -> tuple[SourceFacts, str | None]:
     """The source of an embedding as stages get it, and its file there, where that is known; of a file of the user's the source
     is its folder.
 
@@ -96,16 +96,16 @@ def embedding_facts(embedding: Embedding) -> tuple[SourceFacts, str | None]:
     """
     source, file = embedding.source, embedding.file
     if source.remote:
-        return SourceFacts(kind=source.kind, id=source.id, revision=source.revision), file
+        return source_facts(source, files, ()), file
     path = source.file or local_folder(source)
     try:
         if source.shipped:
             name = str(file)
             return SourceFacts(kind=source.kind, id=source.id, files={name: _digest(path / name)}), name
-        files = {path.name: _size_and_time(path)}
+        known = {path.name: _size_and_time(path)}
     except OSError as error:
         raise SourceError(f"{error.filename}: the embedding can't be read: {error.strerror}") from None
-    return SourceFacts(kind=source.kind, id=source.id, path=str(path.parent), files=files), path.name
+    return SourceFacts(kind=source.kind, id=source.id, path=str(path.parent), files=known), path.name
 
 
 def outside_files(job: object) -> dict[str, tuple[int, int]]:

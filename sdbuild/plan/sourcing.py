@@ -129,7 +129,7 @@ class Sourcing:
 
     @property
     def _embeddings(self) -> tuple[Embedding, ...]:
-        known = {each.token: embedding_facts(each) for each in self.scope.recipe.model.embeddings}
+        known = {each.token: embedding_facts(each, self.scope.files) for each in self.scope.recipe.model.embeddings}
         return tuple(Embedding(token=token, source=facts, file=file) for token, (facts, file) in known.items())
 
     @property

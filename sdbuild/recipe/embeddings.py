@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from sdbuild.recipe.fields import Strict, wrong
+from sdbuild.recipe.fields import Sha256, Strict, wrong
 from sdbuild.recipe.source import Source
 from sdbuild.recipe.sources import find_source
 
@@ -35,12 +35,13 @@ class WrittenEmbedding(Strict):
 
     source: str = Field(
         min_length=1,
-        description="A file, relative to this one, or of the hub: org/name, or org/name/file.safetensors.",
+        description="A file: a path from this one, on the hub (org/name, or org/name/file.safetensors) or at an address.",
         examples=["./style.safetensors", "sd-concepts-library/cat-toy"],
     )
     revision: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
         default=None, description="Commit, tag or branch on the hub; pin the commit."
     )
+    sha256: Sha256 | None = Field(default=None, description="Of the file at an address (https://…), which needs it.")
     token: Annotated[str, Field(min_length=1, max_length=400), AfterValidator(_token)] = Field(
         description="What is written in a prompt for it: small letters, a to z. Which words can be tokens depends on the "
         "model's tokenizer; the build says which would do.",
@@ -64,8 +65,8 @@ def resolve_embeddings(written: Sequence[WrittenEmbedding], folders: Sequence[Pa
     """``folders``: where relative paths start."""
     found = []
     for each, folder in zip(written, folders, strict=True):
-        source, file = find_source(each.source, each.revision, folder), None
+        source, file = find_source(each.source, each.revision, folder, each.sha256), None
         if (source.remote or source.shipped) and (inside := _IN_SOURCE.fullmatch(each.source)):
-            source, file = find_source(inside["source"], each.revision, folder), inside["file"]
+            source, file = find_source(inside["source"], each.revision, folder, each.sha256), inside["file"]
         found.append(Embedding(each.token, source, file))
     return tuple(found)

@@ -4,6 +4,7 @@ import re
 from typing import Annotated, Any
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -20,6 +21,9 @@ EVERYTHING = "*"
 NAME_PATTERN = r"[a-z0-9][a-z0-9._-]{0,63}"
 _SIZE = re.compile(r"([0-9]{1,5})x([0-9]{1,5})")
 _MAX_SIDE = 4096  # pixels; above it the activations of one convolution outgrow every device
+
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9A-Fa-f]{64}$"), AfterValidator(str.lower)]
 
 
 class Strict(BaseModel):

@@ -38,7 +38,13 @@ def _file(embedding: Embedding, at: Location) -> Iterator[Finding]:
             known = [f"{embedding.source.name}/embeddings/{file.name}" for file in sorted(path.glob("embeddings/*"))]
             name = "/".join(filter(None, (embedding.source.name, embedding.file)))
             yield Finding(f"no built-in embedding '{name}'", (at,), (*suggestion(name, known), allowed(known)))
-    elif not path.exists():
+        return
+    for key in ("revision", "sha256"):
+        if getattr(embedding.source, key) is not None:
+            yield Finding(
+                f"a file on this machine has no `{key}`", ((*at[:-1], key),), ("remove the key",), on_key=True
+            )
+    if not path.exists():
         note = f"looked for {display(path)}: relative paths start at the recipe's own folder"
         yield Finding(f"no file '{embedding.source.id}'", (at,), (note,))
     elif path.is_dir():

@@ -8,7 +8,7 @@ from sdbuild.recipe.catalogue import catalogue
 from sdbuild.recipe.compression import Step
 from sdbuild.recipe.embeddings import WrittenEmbedding
 from sdbuild.recipe.family import Precision
-from sdbuild.recipe.fields import EVERYTHING, NAME_PATTERN, ResolutionField, Strict, check_name, form, wrong
+from sdbuild.recipe.fields import EVERYTHING, NAME_PATTERN, ResolutionField, Sha256, Strict, check_name, form, wrong
 from sdbuild.recipe.files import names_in, pipelines_folder
 from sdbuild.recipe.problems import allowed, hint, suggestion
 from sdbuild.recipe.targets import TARGETS, os_problem
@@ -62,7 +62,6 @@ Variant = Annotated[str, Field(max_length=40, pattern=r"^[A-Za-z0-9_-]+$")]
 Revision = Annotated[str, Field(min_length=1, max_length=200)]
 
 
-Sha256 = Annotated[str, Field(pattern=r"^[0-9A-Fa-f]{64}$"), AfterValidator(str.lower)]
 PredictionType = Literal["epsilon", "v_prediction"]
 OTHER_SOURCES = ("vae", "text_encoder", "text_encoder_2", "config")
 """Keys of ``model:`` that name sources beside the model's own."""

@@ -25,7 +25,7 @@ def learn_embeddings(job: Config, place: Place, texts: Mapping[str, str]) -> dic
         with tempfile.TemporaryDirectory(dir=place.scratch) as folder:
             source.fetch(file, Path(folder), place.scratch, lambda done: None)
             path = Path(folder) / file.name
-            name = source.name if each.source.path is not None else f"{source.name}/{file.path}"
+            name = source.name if each.source.path is not None or source.single else f"{source.name}/{file.path}"
             try:
                 vectors = read_embedding(path, job.allow_pickle)
             except SourceError as error:
@@ -52,4 +52,5 @@ def _origin(embedding: Embedding, source: Source, file: SourceFile, sha256: str)
     if embedding.source.path is not None:
         return {"local": sha256}
     commit = {"commit": source.commit} if source.commit else {}
-    return {embedding.source.kind: embedding.source.id, "file": file.path, "sha256": sha256} | commit
+    address = embedding.source.id.partition("?")[0]  # of the web, whatever else was asked
+    return {embedding.source.kind: address, "file": file.path, "sha256": sha256} | commit

@@ -24,6 +24,7 @@ def test_each_kind_of_source(tmp_path: Path) -> None:
         f"source: org/two, token: b, revision: {'a' * 40}",
         f"source: org/three/deep/one.bin, token: c, revision: {'b' * 40}",
         "source: 'builtin:shapes/embeddings/grezquz.safetensors', token: d",
+        f"source: https://host/some/where/one.pt, token: e, sha256: {'c' * 64}",
     )
     found = [(each.token, each.source.kind, each.source.id, each.file) for each in recipe.model.embeddings]
     assert found == [
@@ -31,6 +32,7 @@ def test_each_kind_of_source(tmp_path: Path) -> None:
         ("b", "hub", "org/two", None),
         ("c", "hub", "org/three", "deep/one.bin"),
         ("d", "builtin", "shapes", "embeddings/grezquz.safetensors"),
+        ("e", "web", "https://host/some/where/one.pt", None),
     ]
     jobs = plan([recipe]).tasks["config"].job.embeddings
     assert [(each.source.kind, each.source.id, each.source.revision, each.file) for each in jobs] == [
@@ -38,7 +40,9 @@ def test_each_kind_of_source(tmp_path: Path) -> None:
         ("hub", "org/two", "a" * 40, None),
         ("hub", "org/three", "b" * 40, "deep/one.bin"),
         ("builtin", "shapes", None, "embeddings/grezquz.safetensors"),
+        ("web", "https://host/some/where/one.pt", None, None),
     ]
+    assert jobs[4].source.sha256 == "c" * 64
     assert list(jobs[0].source.files) == ["one.pt"] and jobs[0].source.path == str(tmp_path)
 
 
@@ -83,6 +87,13 @@ def test_text_encoders_alone_get_rows(tmp_path: Path) -> None:
         ),
         ("source: builtin:shapes, token: a", "no built-in embedding 'builtin:shapes'"),
         ("source: builtin:shape, token: a", "no built-in model 'shape'"),
+        ("source: ./one.pt, token: a, revision: b", "a file on this machine has no `revision`"),
+        (f"source: ./one.pt, token: a, sha256: {'a' * 64}", "a file on this machine has no `sha256`"),
+        (
+            "source: https://host/a/one.pt, token: a",
+            "'https://host/a/one.pt' needs `sha256:`: what is at an address may change",
+        ),
+        (f"source: org/one, token: a, sha256: {'a' * 64}", "`sha256` is for a file at an address"),
         ("source: one, token: a", "'one' is neither a hub id, nor a folder, nor a built-in model"),
     ],
 )

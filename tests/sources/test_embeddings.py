@@ -113,3 +113,12 @@ def test_what_is_wrong_with_a_file_is_said_with_its_name(tmp_path: Path) -> None
     (tmp_path / "style.pt").write_bytes(pickled())
     with pytest.raises(SourceError, match=r"^\./style.pt: a pickle, and loading a pickle can run code"):
         config(tmp_path, {"source": "./style.pt"})
+
+
+def test_a_file_at_an_address(hub: HubServer, tmp_path: Path) -> None:
+    hub.add(NAME, {"deep/style.safetensors": TENSORS})
+    address = f"{hub.address('cdn')}/{sha256(TENSORS)}/{NAME}/deep/style.safetensors"
+    made = config(tmp_path, {"source": address, "sha256": sha256(TENSORS)})
+    assert about(made) == {"web": address, "file": "style.safetensors", "sha256": sha256(TENSORS)}
+    with pytest.raises(SourceError, match="nothing of it was kept"):
+        config(tmp_path, {"source": address, "sha256": "0" * 64})
