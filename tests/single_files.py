@@ -141,6 +141,20 @@ def unet(sizes: Sizes) -> Shapes:
     return shapes
 
 
+def controlnet(sizes: Sizes) -> Shapes:
+    """cldm.ControlNet."""
+    down = {key: shape for key, shape in unet(sizes).items() if not key.startswith("out")}
+    hint, skips = (16, 16, 32, 32, 96, 96, 256), [sizes.channels[0]]
+    for level, width in enumerate(sizes.channels):
+        skips += [width] * (sizes.layers + (level < len(sizes.channels) - 1))
+    for number, width in enumerate(skips):
+        _conv(down, f"zero_convs.{number}.0", width, width, 1)
+    _conv(down, "middle_block_out.0", skips[-1], skips[-1], 1)
+    for number, (given, made) in enumerate(zip((3, *hint), (*hint, sizes.channels[0]), strict=True)):
+        _conv(down, f"input_hint_block.{2 * number}", given, made, 3)
+    return down
+
+
 def vae(channels: Sequence[int], layers: int = 2, latent: int = 4) -> Shapes:
     """autoencoder.AutoencoderKL."""
     shapes, now = Shapes(), channels[0]

@@ -66,6 +66,21 @@ def unet_config(shapes: Shapes) -> dict[str, Any]:
     return config
 
 
+def controlnet_config(shapes: Shapes) -> dict[str, Any]:
+    """Of a ``ControlNetModel``, as far as its blocks say: what it was made for, not yet all that builds it."""
+    blocks = _number(shapes, r"down_blocks\.(\d+)\.")
+    attends = _first(shapes, r".+\.attn2\.to_k\.weight")
+    conditioned = shapes.get("add_embedding.linear_1.weight")
+    return {
+        "_class_name": "ControlNetModel",
+        "in_channels": _shape(shapes, "conv_in.weight", 4)[1],
+        "conditioning_channels": _shape(shapes, "controlnet_cond_embedding.conv_in.weight", 4)[1],
+        "block_out_channels": [_shape(shapes, f"down_blocks.{i}.resnets.0.conv1.weight", 4)[0] for i in range(blocks)],
+        "cross_attention_dim": attends[1] if attends else None,
+        "addition_embed_type": "text_time" if conditioned else None,
+    }
+
+
 def _transformers(down: list[list[int]], up: list[list[int]], middle: int) -> dict[str, Any]:
     """How many transformers are in each attention: one number where all agree, else one for each level.
 

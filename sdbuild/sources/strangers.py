@@ -18,7 +18,7 @@ _KINDS = (
     ),
     (
         r"^control_model\.|(^|\.)(controlnet_cond_embedding|controlnet_down_blocks|input_hint_block|zero_convs)\.",
-        "a ControlNet, which guides a model and is none",
+        "a ControlNet{}, which guides a model and is none",
         "name the model that it was made for",
     ),
     (r"^(image_proj|ip_adapter)\.", "an IP-Adapter", "images as prompts can't be built: name the model without it"),
@@ -61,10 +61,10 @@ _AVERAGE = re.compile(r"^model_ema\.")
 _SEVERAL = 10  # keys that make a part of a network, and no accident
 
 
-def what_it_is(keys: Iterable[str], found: Iterable[str]) -> str:
+def what_it_is(keys: Iterable[str], found: Iterable[str], guided: str = "") -> str:
     """A phrase for a file in which something was looked for in vain: what it is, and what to do.
 
-    ``found`` are the folders of the components that it does hold.
+    ``found`` are the folders of the components that it does hold; ``guided`` is what a ControlNet was made for, if known.
     """
     keys, found = sorted(keys), set(found)
     if found == {"vae"}:
@@ -76,7 +76,7 @@ def what_it_is(keys: Iterable[str], found: Iterable[str]) -> str:
     for pattern, what, advice in _KINDS:
         compiled = re.compile(pattern)
         if any(compiled.search(key) for key in keys):
-            return f"it is {what}; {advice}"
+            return f"it is {what.format(f' for {guided}' if guided else '')}; {advice}"
     for part, what in ((_UNET, "UNet"), (_VAE, "VAE"), (_TEXT, "text encoder")):
         if sum(part.search(key) is not None for key in keys) >= _SEVERAL:
             return f"it has only a part of a {what}: one of several files of a model, or not whole; get the whole model"

@@ -159,7 +159,7 @@ class Unfolded:
     def _check(self, purpose: str, families: Families, warn: Callable[[str], None]) -> None:
         found, family = self._contents.components, self._unfolding.family
         if (wanted := _NEEDED.get(purpose, purpose)) not in found:
-            other = what_it_is(self._keys, found if purpose == "source" else ())
+            other = what_it_is(self._keys, found if purpose == "source" else (), self._guided(families))
             raise SourceError(f"{self.name}: there is no {_CALLED[wanted]} in the file: {other}")
         if (unet := found.get("unet")) is not None and (wrong := mismatch(unet.config, family, families)):
             raise SourceError(f"{self.name}: {wrong[0]}, but the recipe says `pipeline: {family}`; {wrong[1]}")
@@ -168,11 +168,18 @@ class Unfolded:
                 f"{self.name}: a VAE alone, which does not say whose latent images it is for; it is taken for one of "
                 f"{families[family].title} (scale {self._unfolding.vae_scale:g})"
             )
+        if purpose == "source" and "controlnet" in found:
+            warn(f"{self.name}: there is a ControlNet in the file as well, which is not built")
         if purpose == "source" and self._contents.has_average and self._unfolding.ema is None:
             warn(
                 f"{self.name}: it has the weights of the UNet twice, as they were last and as training averaged them (EMA); "
                 "taken are the last. Write `ema: true` under `model:` for the average, or `ema: false` to be asked no more"
             )
+
+    def _guided(self, families: Families) -> str:
+        """What a ControlNet was made for; empty where that can't be told."""
+        config = getattr(self._contents.components.get("controlnet"), "config", {})
+        return next((each.title for each in families.values() if config and each.tells(config)), "")
 
     @cached_property
     def _texts(self) -> dict[str, Callable[[], str]]:

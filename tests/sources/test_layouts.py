@@ -16,7 +16,22 @@ from sdbuild.modeling.checkpoint import Checkpoint
 from sdbuild.sources.layouts import components_in
 from sdbuild.sources.layouts.base import Component
 from sdbuild.sources.single import read_contents
-from tests.single_files import REFINER, SD1, SD2, SDXL, Shapes, averages, drawn, sd1, sd2, sdxl, small, write
+from tests.single_files import (
+    REFINER,
+    SD1,
+    SD2,
+    SDXL,
+    SMALL,
+    Shapes,
+    averages,
+    controlnet,
+    drawn,
+    sd1,
+    sd2,
+    sdxl,
+    small,
+    write,
+)
 
 UNET, VAE = "model.diffusion_model.", "first_stage_model."
 
@@ -179,6 +194,18 @@ def test_keys_are_as_many_as_in_the_published_files(family: str, unet: int, vae:
     counts = {folder: len(component.names) for folder, component in found.items()}
     wanted = {"unet": unet, "vae": vae, "text_encoder": text, "text_encoder_2": text_2}
     assert counts == {folder: count for folder, count in wanted.items() if count}
+
+
+def test_a_controlnet_is_read_as_diffusers_reads_it(tmp_path: Path) -> None:
+    shapes = {f"control_model.{key}": shape for key, shape in controlnet(SMALL["sd1"]).items()}
+    (found,) = contents(shapes).values()
+    state = {key: torch.from_numpy(value) for key, value in drawn(shapes).items()}
+    wanted = oracle.convert_controlnet_checkpoint(dict(state), {"layers_per_block": 1})
+    checkpoint = Checkpoint([write(tmp_path / "x.safetensors", shapes)], found.names)
+    assert found.folder == "controlnet" and checkpoint.names() == sorted(wanted)
+    assert all(np.array_equal(checkpoint.load(name), value.numpy()) for name, value in wanted.items())
+    (again,) = components_in({name: tuple(value.shape) for name, value in wanted.items()})
+    assert again.folder == "controlnet" and again.config == found.config and again.names.keys() == wanted.keys()
 
 
 def test_the_average_is_taken_on_request() -> None:

@@ -13,7 +13,21 @@ from sdbuild.recipe.family import every_family, load_family
 from sdbuild.sources.file import FileSource
 from sdbuild.sources.survey import Family, Wanted, survey
 from sdbuild.sources.unfolded import Unfolded, Unfolding
-from tests.single_files import SMALL, Shapes, Sizes, averages, clip, open_clip, sd1, sd2, sdxl, small, unet, vae, write
+from tests.single_files import (
+    SMALL,
+    Shapes,
+    Sizes,
+    averages,
+    clip,
+    controlnet,
+    open_clip,
+    sd1,
+    sd2,
+    sdxl,
+    small,
+    vae,
+    write,
+)
 
 FAMILIES = {name: each.recognition for name, each in every_family().items()}
 
@@ -147,6 +161,13 @@ def test_the_average_is_offered_and_never_taken_unasked(tmp_path: Path) -> None:
     assert "there is no average of the weights (EMA) in it" in refusal(plain, "sd1", ema=True)
 
 
+def test_a_controlnet_beside_the_model_is_not_dropped_in_silence(tmp_path: Path) -> None:
+    warnings: list[str] = []
+    path = write(tmp_path / "x.safetensors", small("sd1") | CONTROL)
+    assert "unet" in json.loads(look(path, "sd1", warnings=warnings)["components/unet/files.json"])["names"]
+    assert "there is a ControlNet in the file as well, which is not built" in warnings[0]
+
+
 def test_metadata_becomes_the_card(tmp_path: Path) -> None:
     about = {"modelspec.author": "A. Painter", "modelspec.license": "openrail++"}
     texts = look(write(tmp_path / "x.safetensors", small("sd1"), about), "sd1")
@@ -172,9 +193,7 @@ def only(shapes: Shapes, start: str) -> Shapes:
 
 _SIZES = SMALL["sd1"]
 LORA = {"lora_unet_down_blocks_0_attentions_0_proj_in.lora_down.weight": (4, 8)}
-CONTROL = {
-    f"control_model.{key}": shape for key, shape in unet(_SIZES).items() if not key.startswith(("out", "output"))
-} | {"control_model.input_hint_block.0.weight": (16, 3, 3, 3)}
+CONTROL = {f"control_model.{key}": shape for key, shape in controlnet(replace(_SIZES, attends=768)).items()}
 CONFUSING: dict[str, tuple[Shapes, str, str]] = {
     "a LoRA": (
         LORA,
@@ -193,7 +212,12 @@ CONFUSING: dict[str, tuple[Shapes, str, str]] = {
     "a VAE in a checkpoint's names": (only(small("sd1"), "first_stage_model."), "sd1", "it is a VAE alone"),
     "a text encoder alone": (clip(64, 2, 1000), "sd1", "it is a text encoder alone"),
     "OpenCLIP alone": (open_clip(64, 2, 1000, 64), "sdxl", "it is a text encoder alone"),
-    "a ControlNet": (CONTROL, "sd1", "it is a ControlNet, which guides a model and is none"),
+    "a ControlNet": (CONTROL, "sd1", "a ControlNet for Stable Diffusion 1.x, which guides a model and is none"),
+    "a ControlNet of diffusers": (
+        {"controlnet_down_blocks.0.weight": (4, 4, 1, 1), "controlnet_mid_block.weight": (4, 4, 1, 1)},
+        "sd1",
+        "it is a ControlNet, which guides",
+    ),
     "a refiner in a base recipe": (small("refiner"), "sdxl", "a refiner of Stable Diffusion XL"),
     "XL in a recipe of 1.x": (small("sdxl"), "sd1", "write `pipeline: sdxl`"),
     "1.x in a recipe of XL": (small("sd1"), "sdxl", "it takes no image sizes besides the prompt"),
