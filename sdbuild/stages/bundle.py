@@ -86,8 +86,10 @@ def _source(component: Shipped) -> dict[str, str]:
     if component.weights is not None:
         digest = tree_digest({file["name"]: file for file in _read(component.weights.path)["files"]})
         return dict.fromkeys(component.origin, digest)
-    commit = _read(component.files.path)["commit"]
-    return component.origin | ({"commit": commit} if commit else {})
+    record = _read(component.files.path)
+    commit = {"commit": record["commit"]} if record["commit"] else {}
+    sha256 = record["files"][0].get("sha256") if "names" in record else None  # of a single file
+    return component.origin | commit | ({"sha256": sha256} if sha256 else {})
 
 
 def _notes(job: Bundle) -> list[str]:

@@ -35,11 +35,12 @@ class Stamp:
     made_for: str = ""
     """Recipe and task that it was first made for, for people to read."""
     size: int = field(init=False)
-    """Bytes of all files."""
+    """Bytes of all files; what lies there under several names counts once."""
 
     def __post_init__(self) -> None:
         """Fill in the size."""
-        object.__setattr__(self, "size", sum(file.size for file in self.files))
+        contents = {(file.sha256, file.mtime_ns): file.size for file in self.files}
+        object.__setattr__(self, "size", sum(contents.values()))
 
     @classmethod
     def of(cls, folder: Path, known: Mapping[Identity, str], **about: Any) -> Stamp:

@@ -112,6 +112,8 @@ def test_a_file_of_the_hub_and_one_at_an_address_give_the_same_weights(
         (made,) = store.glob("artifacts/download/*/text_encoder")
         assert (made / "shapes.safetensors").read_bytes() == content
         assert (made / "shapes.safetensors").samefile(made.parent / "vae" / "shapes.safetensors")
+        (stamp,) = store.glob("artifacts/download/*.json")  # what is there under two names counts once
+        assert len(content) < json.loads(stamp.read_text())["size"] < 1.5 * len(content)
         records.append([json.loads((made / name).read_text()) for name in ("names.json", "files.json")])
     assert records[0] == records[1]
 
