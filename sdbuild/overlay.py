@@ -16,6 +16,8 @@ class Layer:
     """What download made of it."""
     settings: dict[str, Any] = field(default_factory=dict)
     """Of the kind of overlay."""
+    facts: Artifact | None = None
+    """What a stage found out about it beforehand, for this component."""
 
 
 Overlays = dict[str, dict[str, Layer]]

@@ -8,6 +8,8 @@ Keys (all paths relative to Resources, sizes in bytes, digests SHA-256 in hexade
                 checker); models that compute it, chunks in their order; inputs and outputs, by port what it carries
                 (`sdbuild.wiring.SIGNALS`); padding, of a text encoder: the token that fills a short prompt up
     sources     by component: {hub, commit}, {builtin}, or {local}, the digest of the tree of weight files
+    loras       where there are any, by name what was merged into the weights: {hub, commit, file} or {builtin}, sha256 of the
+                file, weight (a number, or by component), blocks
     image       height, width in pixels
     latents     channels; vae_factor, image pixels for one latent pixel along a side; vae_scale, by which latents are
                 multiplied after encoding and divided before decoding
@@ -70,6 +72,7 @@ class Description:
     notes: Sequence[str] = ()
     compression: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     embeddings: Sequence[Mapping[str, Any]] = ()
+    loras: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def make_manifest(
@@ -88,6 +91,7 @@ def make_manifest(
         "schema": _SCHEMA,
         "pipeline": description.pipeline,
         "sources": {name: dict(source) for name, source in description.sources.items()},
+        **({"loras": {name: dict(lora) for name, lora in description.loras.items()}} if description.loras else {}),
         "image": {"height": description.sizes.height, "width": description.sizes.width},
         "latents": {
             "channels": description.sizes.latent_channels,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sdbuild.job import Artifact, stage
@@ -25,6 +25,21 @@ class Shipped:
     """What config recorded of its weight files."""
     weights: Artifact | None = None
     """Of a local one: what download recorded of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Merged:
+    """A LoRA that the weights have in them."""
+
+    origin: dict[str, str]
+    """As for a component."""
+    weight: dict[str, Any]
+    """By component, or under * one for all."""
+    blocks: tuple[float, ...] | None
+    found: Artifact
+    """What the stage lora recorded of its file."""
+    file: Artifact
+    """What download did."""
 
 
 @stage("bundle", version=5, title="put Resources together and check them", links=True)
@@ -58,6 +73,8 @@ class Bundle:
     """Likewise."""
     denoiser: Artifact | None = None
     """Its weights, for the marks among them."""
+    loras: dict[str, Merged] = field(default_factory=dict)
+    """By name."""
     verified: Artifact | None = None
     """What verify found, if that ran; it is shown beside the bundle."""
     embeddings: Artifact | None = None

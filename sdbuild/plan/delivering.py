@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sdbuild.jobs.bundle import Bundle, Shipped
+from sdbuild.jobs.bundle import Bundle, Merged, Shipped
 from sdbuild.plan.graph import Model, Node
 from sdbuild.plan.keys import tool_version
+from sdbuild.plan.overlays import looked_at, lora_file
 from sdbuild.plan.scope import Scope
 from sdbuild.plan.sizes import Expected
 from sdbuild.plan.sources import origin
 from sdbuild.plan.sourcing import Sourcing
 from sdbuild.recipe.compression import Step
+from sdbuild.recipe.loras import Lora
 
 
 def bundle(scope: Scope, sourcing: Sourcing, models: Mapping[str, tuple[Model, ...]], proof: Node | None) -> Node:
@@ -41,6 +43,7 @@ def bundle(scope: Scope, sourcing: Sourcing, models: Mapping[str, tuple[Model, .
         scheduler=sourcing.scheduler,
         notes=sourcing.config.part("notes.json"),
         denoiser=sourcing.weights(denoisers[0]) if denoisers else None,
+        loras={lora.name: _merged(sourcing, lora) for lora in recipe.model.loras if any(lora.weight.values())},
         verified=proof,
         embeddings=sourcing.embeddings,
     )
@@ -56,6 +59,16 @@ def _shipped(scope: Scope, sourcing: Sourcing, component: str, models: tuple[Mod
         models={model.name: model.compiled.part(f"{model.name}.mlmodelc") for model in models},
         files=sourcing.of(component, "files.json"),
         weights=sourcing.weight_record(component) if not source.origin else None,
+    )
+
+
+def _merged(sourcing: Sourcing, lora: Lora) -> Merged:
+    return Merged(
+        origin=origin(lora.source),
+        weight=lora.weight,
+        blocks=lora.blocks,
+        found=looked_at(sourcing, lora).part("files.json"),
+        file=lora_file(sourcing, lora).part("files.json"),
     )
 
 

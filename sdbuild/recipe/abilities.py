@@ -7,10 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-_EACH = "make it part of the model first, save that with diffusers, and name the folder as `source`"
-
 _MISSING = {
-    "lora loras lycoris loha lokr adapter adapters peft": f"sdbuild takes no LoRA: {_EACH}",
     "ipadapter t2iadapter photomaker instantid": "sdbuild builds no image adapters",
     "controlnet controlnets controlnetxs": "sdbuild builds no ControlNet",
     "refiner": "sdbuild builds no refiner of SDXL, only its base",

@@ -257,6 +257,14 @@ class Family(Strict):
         return {name: part for name, part in self.components.items() if part.role == "text_encoder"}
 
     @property
+    def adaptable(self) -> dict[str, str]:
+        """The components that LoRAs change, with what their files call them: unet, text_encoder, text_encoder_2 …"""
+        encoders = {
+            name: f"text_encoder_{n}" if n > 1 else "text_encoder" for n, name in enumerate(self.text_encoders, 1)
+        }
+        return encoders | {name: "unet" for name, part in self.components.items() if part.role == "denoiser"}
+
+    @property
     def denoiser(self) -> Component | None:
         """The network that predicts noise."""
         return next((part for part in self.components.values() if part.role == "denoiser"), None)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from sdbuild.recipe import rules_embeddings, rules_model, rules_size, rules_target
+from sdbuild.recipe import rules_embeddings, rules_loras, rules_model, rules_size, rules_target
 from sdbuild.recipe.document import Mapping, find, first_key, parse, plain
 from sdbuild.recipe.extending import Layers, layers
 from sdbuild.recipe.family import load_family
@@ -21,7 +21,8 @@ from sdbuild.recipe.variants import builds
 from sdbuild.recipe.written import OTHER_SOURCES, WrittenRecipe
 
 __all__ = ["Loaded", "load_recipe"]
-_RULES = (rules_embeddings, rules_model, rules_target, rules_size)  # importing them registers their rules
+# importing them registers their rules
+_RULES = (rules_embeddings, rules_loras, rules_model, rules_target, rules_size)
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,8 @@ def _check(merged: Mapping, path: Path, variant: str | None, found: Layers) -> t
             return None, problems
     folders = {key: _folder(merged, path, found, key) for key in ("source", *OTHER_SOURCES)}
     embeddings = [_folder(merged, path, found, "embeddings", each) for each in range(len(written.model.embeddings))]
-    recipe = resolve(written, load_family(written.pipeline), path.absolute(), variant, folders, embeddings)
+    loras = [_folder(merged, path, found, "loras", number) for number in range(len(written.model.loras))]
+    recipe = resolve(written, load_family(written.pipeline), path.absolute(), variant, folders, embeddings, loras)
     problems += [_placed(finding, merged) for finding in findings(recipe, written, broken)]
     return recipe, problems
 

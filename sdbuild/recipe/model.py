@@ -14,6 +14,7 @@ from sdbuild.recipe.embeddings import Embedding, resolve_embeddings
 from sdbuild.recipe.family import Component, Family, Port, Precision
 from sdbuild.recipe.fields import EVERYTHING, Resolution
 from sdbuild.recipe.local import bears_float16
+from sdbuild.recipe.loras import Lora, WrittenLora, names_of
 from sdbuild.recipe.source import Source
 from sdbuild.recipe.sources import find_source
 from sdbuild.recipe.targets import DEFAULT_YEAR, TARGETS, Target, target_of
@@ -53,6 +54,8 @@ class RecipeModel:
     zero_terminal_snr: bool | None = None
     ema: bool | None = None
     """Take the average of the weights."""
+    loras: tuple[Lora, ...] = ()
+    """What is merged into the weights."""
     allow_pickle: bool = False
     """Pickled weights may be loaded."""
     variant: str | None = None
@@ -203,11 +206,13 @@ def resolve(
     variant: str | None,
     folders: Mapping[str, Path] | None = None,
     embedding_folders: Sequence[Path] = (),
+    lora_folders: Sequence[Path] = (),
 ) -> Recipe:
     """Fill in every default. What contradicts itself is left for the rules to tell.
 
     ``folders``: where relative paths of the sources start, by the keys that name them (the recipe's folder), as its files may
-    be several; ``embedding_folders``: where those of each embedding do.
+    be several; ``embedding_folders`` and ``lora_folders``: where those of each embedding
+    and of each LoRA do.
     """
     model, target = written.model, written.target
     chip = catalogue().chip(target.device) if target.device is not None else None
@@ -239,6 +244,7 @@ def resolve(
             zero_terminal_snr=model.zero_terminal_snr,
             ema=model.ema,
             embeddings=resolve_embeddings(model.embeddings, embedding_folders or [path.parent] * len(model.embeddings)),
+            loras=_loras(model.loras, lora_folders or [path.parent] * len(model.loras)),
             allow_pickle=model.allow_pickle,
             variant=model.variant,
             about={key: value for key, value in said.items() if value is not None},
@@ -267,6 +273,24 @@ def _sources(model: Model, folders: Mapping[str, Path], folder: Path) -> dict[st
         if (other := getattr(model, key)) is not None:
             found[key] = find_source(other.source, other.revision, folders.get(key, folder), other.sha256)
     return found
+
+
+def _loras(written: Sequence[WrittenLora], folders: Sequence[Path]) -> tuple[Lora, ...]:
+    found = []
+    for each, folder in zip(written, folders, strict=True):
+        found.append((find_source(each.source, each.revision, folder, each.sha256), each.file))
+    names = names_of(found)
+    return tuple(
+        Lora(
+            name=name,
+            source=source,
+            file=file,
+            weight=each.weight,
+            blocks=tuple(each.blocks) if each.blocks is not None else None,
+            strict=each.strict,
+        )
+        for name, (source, file), each in zip(names, found, written, strict=True)
+    )
 
 
 def _precisions(family: Family, vae: Source) -> dict[str, Precision]:

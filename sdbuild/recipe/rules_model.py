@@ -27,7 +27,7 @@ def sources(recipe: Recipe, _written: WrittenRecipe) -> Iterator[Finding]:
 
 
 def source_findings(source: Source, at: Location, needs: str) -> Iterator[Finding]:
-    """What speaks against a source that is written at a place; ``needs`` is the file that a folder must hold."""
+    """What speaks against a source that is written at a place; ``needs`` is the file that a folder must hold, "" for none."""
     places = ((*at, "source"), at)
     problem = source.problem(needs)
     if problem is not None:

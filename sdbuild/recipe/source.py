@@ -74,7 +74,8 @@ class Source:
     def problem(self, needs: str) -> Trouble | None:
         """Why it can't be used; None when nothing speaks against it.
 
-        ``needs`` is the file that a folder must hold. What lies elsewhere is not looked up.
+        ``needs`` is the file that a folder must hold; "" where a LoRA is looked for, which may be a file itself. What lies
+        elsewhere is not looked up.
         """
         raise NotImplementedError
 

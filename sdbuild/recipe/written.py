@@ -10,6 +10,7 @@ from sdbuild.recipe.embeddings import WrittenEmbedding
 from sdbuild.recipe.family import Precision
 from sdbuild.recipe.fields import EVERYTHING, NAME_PATTERN, ResolutionField, Sha256, Strict, check_name, form, wrong
 from sdbuild.recipe.files import names_in, pipelines_folder
+from sdbuild.recipe.loras import LoraField
 from sdbuild.recipe.problems import allowed, hint, suggestion
 from sdbuild.recipe.targets import TARGETS, os_problem
 
@@ -132,6 +133,10 @@ class Model(Strict):
         default=None,
         description="Of a single file that has the weights of its UNet twice, take those that training averaged; default: "
         "the last ones.",
+    )
+    loras: tuple[LoraField, ...] = Field(
+        default=(),
+        description="LoRAs and their relatives, which are merged into the weights: files, or {source, weight, …}.",
     )
     allow_pickle: bool = Field(
         default=False,

@@ -11,8 +11,9 @@ from sdbuild.bundle.assemble import assemble
 from sdbuild.bundle.contract import ContractError, Expectations, check_resources
 from sdbuild.bundle.manifest import Description, make_manifest, tree_digest, write_manifest
 from sdbuild.bundle.zip import write_zip
-from sdbuild.jobs.bundle import Bundle, Shipped
+from sdbuild.jobs.bundle import Bundle, Merged, Shipped
 from sdbuild.modeling.markers import markers_in
+from sdbuild.recipe.fields import EVERYTHING
 from sdbuild.sources.schedulers import with_markers
 from sdbuild.stages import Place
 
@@ -77,6 +78,7 @@ def _description(job: Bundle, warn: Callable[[str], None]) -> Description:
         compiler={name: each for name, each in asdict(job.compiler).items() if each is not None},
         tools=job.tools,
         embeddings=_read(job.embeddings.path) if job.embeddings is not None else (),
+        loras={name: _lora(each) for name, each in job.loras.items()},
         compression={model: list(each.compress) for each in job.components.values() for model in each.models},
     )
 
@@ -90,6 +92,16 @@ def _source(component: Shipped) -> dict[str, str]:
     commit = {"commit": record["commit"]} if record["commit"] else {}
     sha256 = record["files"][0].get("sha256") if "names" in record else None  # of a single file
     return component.origin | commit | ({"sha256": sha256} if sha256 else {})
+
+
+def _lora(merged: Merged) -> dict[str, Any]:
+    """Where it is from, the digest of its file, and how much of it was merged."""
+    commit, (file,) = _read(merged.found.path)["commit"], _read(merged.file.path)["files"]
+    weight = merged.weight.get(EVERYTHING, merged.weight)
+    public = {kind: text for kind, text in merged.origin.items() if text}
+    named = {"commit": commit, "file": file["name"]} if commit else {}
+    blocks = {"blocks": list(merged.blocks)} if merged.blocks is not None else {}
+    return {**public, **named, "sha256": file["sha256"], "weight": weight, **blocks}
 
 
 def _notes(job: Bundle) -> list[str]:

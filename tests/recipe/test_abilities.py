@@ -11,8 +11,6 @@ from sdbuild.recipe.problems import RecipeError, suggestion
 
 RECIPE = "name: x\npipeline: sd1\nmodel: {source: org/model}\ntarget: {os: iOS17}\n"
 WORDS = {
-    "lora": "takes no LoRA",
-    "LoRAs": "takes no LoRA",
     "ip-adapter": "no image adapters",
     "t2i_adapter": "no image adapters",
     "control_net": "no ControlNet",

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from sdbuild.jobs.compile import Compile
 from sdbuild.jobs.convert import Convert, Port
-from sdbuild.jobs.trace import Image, Trace
 from sdbuild.plan import delivering
 from sdbuild.plan.formats import Made
 from sdbuild.plan.graph import Model, Node
@@ -15,6 +14,7 @@ from sdbuild.plan.overlays import overlays
 from sdbuild.plan.scope import Scope
 from sdbuild.plan.sizes import Expected
 from sdbuild.plan.sourcing import Sourcing
+from sdbuild.plan.tracing import trace
 from sdbuild.recipe import family
 from sdbuild.recipe.compression import Step, label
 from sdbuild.recipe.sizes import full_bits
@@ -75,20 +75,6 @@ class CoreML:
         return delivering.bundle(scope, sourcing, {name: each.models for name, each in made.items()}, proof)
 
 
-def _trace(sourcing: Sourcing, component: str) -> Node:
-    scope = sourcing.scope
-    recipe, own, sizes = scope.recipe, scope.components[component], scope.sizes
-    image = Image(height=sizes.height, width=sizes.width, vae_factor=sizes.vae_factor)
-    job = Trace(
-        kind=own.kind,
-        options=recipe.options(component),
-        inputs=tuple(recipe.shape(component, port) for port in own.inputs),
-        config=sourcing.of(component, "config.json"),
-        image=image if own.role == "denoiser" else None,
-    )
-    return scope.node(job, component)
-
-
 def _convert(sourcing: Sourcing, component: str) -> Node:
     scope = sourcing.scope
     recipe, own = scope.recipe, scope.components[component]
@@ -100,7 +86,7 @@ def _convert(sourcing: Sourcing, component: str) -> Node:
         inputs=_ports(own.inputs),
         outputs=_ports(own.outputs),
         metadata={"description": own.description, **recipe.model.about},
-        trace=_trace(sourcing, component),
+        trace=trace(sourcing, component),
         weights=sourcing.weights(component),
         overlays=overlays(sourcing, component),
         card=sourcing.of(component, "card.json"),

@@ -10,6 +10,7 @@ from sdbuild.recipe.problems import allowed, suggestion
 from sdbuild.recipe.source import Source, Trouble
 
 _MODELS = ("shapes",)
+_LORAS = ("shapes/night",)
 _PREFIX = "builtin:"
 _PACKAGE = Path(__file__).resolve().parents[2]
 
@@ -39,10 +40,14 @@ class BuiltinSource(Source):
 
     def problem(self, needs: str) -> Trouble | None:
         """There must be one of that name."""
-        if self.id in _MODELS:
+        names = _MODELS if needs else _LORAS
+        if self.id in names:
             return None
-        known = [f"{_PREFIX}{name}" for name in _MODELS]
-        return f"no built-in model '{self.id}'", (*suggestion(self.name, known), allowed(known))
+        known = [f"{_PREFIX}{name}" for name in names]
+        return f"no built-in {'model' if needs else 'LoRA'} '{self.id}'", (
+            *suggestion(self.name, known),
+            allowed(known),
+        )
 
 
 @functools.cache

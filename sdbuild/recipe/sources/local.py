@@ -40,7 +40,7 @@ class LocalSource(Source):
         return ""
 
     def problem(self, needs: str) -> Trouble | None:
-        """It must be a folder that holds ``needs``."""
+        """It must be a folder that holds ``needs``, if anything."""
         try:
             os.fsencode(self.id)
         except UnicodeEncodeError:
@@ -51,7 +51,7 @@ class LocalSource(Source):
             if self.path is None or not self.path.exists():
                 looked = f"looked for {display(self.path)}: " if self.path is not None else ""
                 return f"no folder '{self.id}'", (f"{looked}relative folders start at the recipe's own folder",)
-            if not (self.path / needs).is_file():
+            if needs and not (self.path / needs).is_file():
                 return f"the folder '{self.id}' has no {needs}: not what diffusers saves", ()
         except OSError as error:
             return f"the folder '{self.id}' can't be read: {error.strerror}", ()
