@@ -63,7 +63,7 @@ KINDS = (
     (
         r"^(model\.diffusion_model|first_stage_model|cond_stage_model|conditioner\.embedders)\.",
         "weights under the names of single-file checkpoints",
-        "convert the file to a diffusers folder (`from_single_file`, then `save_pretrained`) and name that",
+        "name the file itself as the source (`./file.safetensors`), or as `vae:` or `text_encoder:`",
     ),
     (
         r"^(model_ema|ema_model|ema)\.",

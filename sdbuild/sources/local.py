@@ -98,10 +98,7 @@ def _must_be_folder(folder: Path, name: str) -> None:
         return
     if folder.is_file():
         if folder.suffix.lower() in _SINGLE_FILES:
-            raise SourceError(
-                f"{name}: a single file; such can't be read yet. Convert it to a diffusers folder "
-                "(from_single_file, then save_pretrained) and name that"
-            )
+            raise SourceError(f"{name}: a single file where a folder was; build again, and it is read as one")
         raise SourceError(f"{name}: a file; name the diffusers folder that holds model_index.json")
     beside = [entry.name for entry in folder.parent.iterdir() if entry.is_dir()] if folder.parent.is_dir() else []
     near = get_close_matches(folder.name, beside, 1)

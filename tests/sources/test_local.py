@@ -75,8 +75,7 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
 def test_a_single_file(tmp_path: Path) -> None:
     (tmp_path / "v1-5.safetensors").touch()
     assert refusal(LocalSource(tmp_path / "v1-5.safetensors", "v1-5.safetensors")) == (
-        "v1-5.safetensors: a single file; such can't be read yet. Convert it to a diffusers folder (from_single_file, then "
-        "save_pretrained) and name that"
+        "v1-5.safetensors: a single file where a folder was; build again, and it is read as one"
     )
     (tmp_path / "notes.txt").touch()
     assert refusal(LocalSource(tmp_path / "notes.txt", "notes.txt")) == (
