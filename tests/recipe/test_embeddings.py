@@ -123,3 +123,18 @@ def test_paths_start_at_the_file_that_they_are_written_in(tmp_path: Path) -> Non
     (tmp_path / "x.yaml").write_text("extends: base/base.yaml\nname: y\n")
     (recipe,) = load_recipe(tmp_path / "x.yaml").recipes
     assert recipe.model.embeddings[0].source.file == tmp_path / "base" / "one.pt"
+
+
+def test_sdxl_grows_both_text_encoders_for_conversion_and_for_the_originals(tmp_path: Path) -> None:
+    (tmp_path / "one.safetensors").write_bytes(b"1")
+    (tmp_path / "xl.yaml").write_text(
+        f"name: xl\npipeline: sdxl\nmodel: {{source: org/xl, revision: {'a' * 40}, embeddings: [{{source: ./one.safetensors, "
+        "token: a}]}\ntarget: {os: macOS14}\nverify: {}\n"
+    )
+    graph = plan(load_recipe(tmp_path / "xl.yaml").recipes)
+    encoders = {"text_encoder", "text_encoder_2"}
+    converted = {name.partition(":")[2] for name, node in graph.tasks.items() if getattr(node.job, "overlays", None)}
+    originals = {each.name for each in graph.tasks["originals"].job.components if each.overlays}
+    assert converted == originals == encoders
+    for task in ("originals", "verify", "bundle"):
+        assert graph.tasks[task].job.embeddings.subpath == "embeddings.json"
