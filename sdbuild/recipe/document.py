@@ -95,13 +95,21 @@ def plain(tree: Tree) -> Plain:
     return tree.value
 
 
+def is_null(tree: Tree) -> bool:
+    """A null that was written as one, or a key with nothing after it."""
+    return isinstance(tree, Scalar) and tree.value is None and not tree.broken
+
+
 def merge(base: Mapping, patch: Mapping) -> Mapping:
-    """`base` with `patch` laid over it: mappings merge key by key, anything else replaces, null removes the key."""
+    """`base` with `patch` laid over it: mappings merge key by key, anything else replaces, null removes the key.
+
+    No null is left of one that had nothing to remove; whether its key can be is to be asked before, see `unknown_nulls`.
+    """
     entries = dict(base.entries)
     for key, entry in patch.entries.items():
         below = entries.get(key)
         value = entry.value
-        if isinstance(value, Scalar) and value.value is None and not value.broken:
+        if is_null(value):
             entries.pop(key, None)
         elif isinstance(value, Mapping):
             under = below.value if below is not None and isinstance(below.value, Mapping) else Mapping({}, value.span)

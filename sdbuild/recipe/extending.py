@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sdbuild.recipe.document import Entry, Mapping, Scalar, describe, merge, parse
+from sdbuild.recipe.document import Entry, Mapping, Scalar, describe, is_null, merge, parse
 from sdbuild.recipe.files import configs_folder, find_recipe, names_in, read_text, split_lines
 from sdbuild.recipe.problems import Problem, RecipeError, display
 from sdbuild.recipe.validation import top_level
@@ -25,6 +25,8 @@ class Layers:
     problems: list[Problem]
     unread: set[str]
     """Top-level keys under which something could not be read."""
+    files: list[Mapping]
+    """What each file holds, the recipe's own first."""
     bases: dict[str, Path] = field(default_factory=dict)
     """The files that are extended, by what spans call them, the nearest first."""
     lines: dict[str, Sequence[str]] = field(default_factory=dict)
@@ -39,24 +41,20 @@ class Layers:
 
 def layers(top: Mapping, path: Path, problems: list[Problem]) -> Layers:
     """The recipe file that holds ``top``, with all that it extends. Raises RecipeError for a file that can't be read."""
-    found = Layers(top, problems, _keys_with(top, problems))
+    found = Layers(top, problems, _keys_with(top, problems), [top])
     stack, where = [top], path
-    while (entry := stack[-1].entries.get(KEY)) and not _is_null(entry):
+    while (entry := stack[-1].entries.get(KEY)) and not is_null(entry.value):
         base = _base(entry, where, [path, *found.bases.values()], found.problems)
         mapping = _read(base, found) if base is not None else None
         if base is None or mapping is None:
             found.complete = False
             return found
         stack.append(mapping)
+        found.files.append(mapping)
         where = base
     if len(stack) > 1:
         found.top = _laid(stack, found.problems)
     return found
-
-
-def _is_null(entry: Entry) -> bool:
-    """As if it were not there; one that is empty by mistake is reported with all others that are."""
-    return isinstance(entry.value, Scalar) and entry.value.value is None and not entry.value.broken
 
 
 def _read(path: Path, found: Layers) -> Mapping | None:

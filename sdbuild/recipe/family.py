@@ -15,7 +15,7 @@ from sdbuild.recipe.document import Mapping, Scalar, Tree, describe, find, merge
 from sdbuild.recipe.fields import WHOLE, Resolution, ResolutionField, Strict, check_name, wrong
 from sdbuild.recipe.files import names_in, pipelines_folder, read_text, split_lines
 from sdbuild.recipe.problems import Problem, RecipeError, Span, allowed, display, report, suggestion
-from sdbuild.recipe.validation import top_level, validate, without_explained
+from sdbuild.recipe.validation import top_level, unknown_nulls, validate, without_explained
 from sdbuild.wiring import GIVES, ROLES, SIGNALS, Part
 
 Precision = Literal["float16", "float32"]
@@ -346,6 +346,7 @@ def _with_base(own: Mapping, path: Path, problems: list[Problem]) -> Mapping | N
     entry = own.entries.get("like")
     if entry is None:
         return own
+    problems += unknown_nulls(Family, own)
     others = [name for name in names_in(path.parent) if name != path.stem]
     name = entry.value.value if isinstance(entry.value, Scalar) else None
     if not isinstance(name, str) or name not in others:

@@ -14,6 +14,7 @@ from sdbuild.recipe.extending import Layers, layers
 from sdbuild.recipe.family import load_family
 from sdbuild.recipe.files import names_in, pipelines_folder, read_text, split_lines
 from sdbuild.recipe.model import Recipe, resolve
+from sdbuild.recipe.nulls import misspelt_nulls
 from sdbuild.recipe.problems import Problem, Span, display, render, report
 from sdbuild.recipe.rules import Finding, findings
 from sdbuild.recipe.validation import top_level, validate, without_explained
@@ -49,6 +50,7 @@ def load_recipe(path: Path) -> Loaded:
     found = layers(top, path, problems)
     if not found.complete:
         raise report(problems, name, lines, found.lines)
+    problems += misspelt_nulls(found.files)
     fanned = builds(found.top, problems)
     said: dict[Problem, list[str | None]] = defaultdict(list)
     warned: dict[Problem, Span] = {}

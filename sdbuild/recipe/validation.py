@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from sdbuild.recipe.compression import NOT_YET
-from sdbuild.recipe.document import Location, Mapping, Scalar, Tree, describe, find, nearest, parse, plain
+from sdbuild.recipe.document import Location, Mapping, Scalar, Tree, describe, find, is_null, nearest, parse, plain
 from sdbuild.recipe.fields import EVERYTHING
 from sdbuild.recipe.files import read_text, split_lines
 from sdbuild.recipe.problems import SHOWN, Problem, Span, allowed, display, hint, report
@@ -77,6 +77,24 @@ def validate(model: type[M], tree: Mapping) -> tuple[M | None, list[Problem], se
         details = error.errors(include_url=False)
     problems = [problem for detail in details[:_EXPLAINED] for problem in _explain(model, tree, detail)]
     return None, problems, {str(detail["loc"][0]) for detail in details if detail["loc"]}
+
+
+def unknown_nulls(model: type[BaseModel], tree: Mapping) -> Iterator[Problem]:
+    """Null under keys that the model doesn't have, which `merge` would drop; the tree may lack others that it must have."""
+    if not _has_null(tree):
+        return
+    try:
+        model.model_validate(plain(tree))
+    except ValidationError as error:
+        for detail in error.errors(include_url=False)[:_EXPLAINED]:
+            place = find(tree, detail["loc"])
+            if detail["type"] == "extra_forbidden" and place is not None and is_null(place[1]):
+                yield _unknown_key(model, place[0], detail["loc"])
+
+
+def _has_null(tree: Mapping) -> bool:
+    below = [entry.value for entry in tree.entries.values()]
+    return any(_has_null(each) if isinstance(each, Mapping) else is_null(each) for each in below)
 
 
 def without_explained(read: Iterable[Problem], found: Iterable[Problem]) -> list[Problem]:

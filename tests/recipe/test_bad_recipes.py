@@ -70,3 +70,10 @@ def test_carets_stand_under_what_the_position_names(path: Path) -> None:
         written = re.sub(r"[^ -~]", " ", source[int(line) - 1])
         marked = slice(len(indent), len(indent) + len(caret))
         assert shown[marked].rstrip() == written[marked].rstrip()
+
+
+def test_a_family_like_another_with_null_under_a_misspelt_key(tmp_path: Path) -> None:
+    (tmp_path / "sd1.yaml").write_text((pipelines_folder() / "sd1.yaml").read_text())
+    (tmp_path / "own.yaml").write_text("schema: 1\nname: own\nlike: sd1\ntitle: Own\nrecogniton: null\n")
+    with pytest.raises(RecipeError, match=r"own.yaml:5:1: unknown key 'recogniton'\n(.*\n)*.*did you mean 'recognise'"):
+        load_family_file(tmp_path / "own.yaml")

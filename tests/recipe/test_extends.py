@@ -179,3 +179,14 @@ def test_the_schema_lets_a_recipe_that_extends_leave_out_the_rest() -> None:
     for text in ("extends: x\n", "name: a\n", f"{both}bogus: 1\n", f"{both}variants: [{{name: {ALL}}}]"):
         assert not validator.is_valid(yaml.safe_load(text))
     assert not validator.is_valid(yaml.safe_load(BASE) | {"model": {"revision": "main"}})
+
+
+def test_null_under_a_misspelt_key_is_reported_in_the_file_it_is_in(here: Path) -> None:
+    """A null that removes nothing leaves no trace in what the files come to."""
+    (here / "base.yaml").write_text(BASE + "batsh: null\n")
+    child = "extends: base\nname: mine\ncompress: {vae_decodr: null, text_encoder: null}\nmodel: {varient: ~}\n"
+    assert problems(here, child) == [
+        "mine.yaml:3:12: no pipeline has a component 'vae_decodr'",
+        "mine.yaml:4:9: unknown key 'varient'",
+        "base.yaml:10:1: unknown key 'batsh'",
+    ]
