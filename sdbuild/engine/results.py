@@ -15,16 +15,13 @@ from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from sdbuild.delivered import ENTRIES, MANIFEST, PACKAGES, ZIP_END, is_taken
 from sdbuild.errors import UsageError, UserError
 from sdbuild.plan import Build, Node
 from sdbuild.store import Artifact, Lock, Store, explain
 from sdbuild.store.digest import walk
 from sdbuild.store.errors import UNWRITABLE, explained
 
-PACKAGES = "packages"
-MANIFEST = "manifest.json"
-_OWNED = (PACKAGES, "Resources", MANIFEST, "verify.json", "verify.txt")
-_ZIPS = "*_compiled.zip"
 _NEW, _OLD = ".sdbuild-new", ".sdbuild-old"
 
 
@@ -159,8 +156,8 @@ def owned(folder: Path) -> list[str]:
     """The entries of a build's folder that sdbuild put there."""
     if not folder.is_dir():
         return []
-    zips = sorted(path.name for path in folder.glob(_ZIPS))
-    return [name for name in (*_OWNED, *zips) if (folder / name).exists() or (folder / name).is_symlink()]
+    zips = sorted(path.name for path in folder.glob(f"*{ZIP_END}"))
+    return [name for name in (*ENTRIES, *zips) if (folder / name).exists() or (folder / name).is_symlink()]
 
 
 def stale_folders(builds: Iterable[Build], to: Destination, former: Container[str] | None = None) -> list[Path]:
@@ -168,7 +165,7 @@ def stale_folders(builds: Iterable[Build], to: Destination, former: Container[st
     wanted = {to.folder(build) for build in builds}
     found = []
     for top in sorted({to.top(build) for build in builds}):
-        below = [path for path in sorted(top.glob("*")) if path.is_dir() and path.name not in _OWNED]
+        below = [path for path in sorted(top.glob("*")) if path.is_dir() and not is_taken(path.name)]
         named = [("", top), *((path.name, path) for path in below)]
         candidates = [path for variant, path in named if former is None or variant in former]
         found += [path for path in candidates if path not in wanted and _is_ours(path)]

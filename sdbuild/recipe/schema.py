@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
+from sdbuild.delivered import ENTRIES, ZIP_END
 from sdbuild.program import run_program
 from sdbuild.recipe.variants import ALL
 from sdbuild.recipe.written import WrittenRecipe
@@ -29,7 +31,7 @@ def recipe_schema() -> dict[str, Any]:
         "properties": {
             "name": {
                 **properties["name"],
-                "not": {"const": ALL},
+                "not": {"anyOf": [{"enum": [ALL, *map(str.lower, ENTRIES)]}, {"pattern": f"{re.escape(ZIP_END)}$"}]},
                 "description": "Names the folder of this build: build/<recipe>/<name>/.",
             },
             **{key: _partial(value, definitions) for key, value in properties.items() if key not in same},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic_core import PydanticCustomError
 
+from sdbuild.delivered import is_taken
 from sdbuild.recipe.document import Entry, Mapping, Scalar, Sequence, describe, merge
 from sdbuild.recipe.fields import check_name
 from sdbuild.recipe.problems import Problem, Span
@@ -65,6 +66,9 @@ def _variant_name(item: Mapping, names: dict[str, Span], problems: list[Problem]
         problems.append(Problem(value.span, str(context["message"]), tuple(context["notes"])))
     if name == ALL:
         what = f"no variant can be called '{ALL}': `generate variant={ALL}` uses every one"
+        problems.append(Problem(value.span, what, ("give it another name",)))
+    if is_taken(name):
+        what = f"no variant can be called '{name}': a build writes something of that name beside variants' folders"
         problems.append(Problem(value.span, what, ("give it another name",)))
     if name in names:
         problems.append(Problem(value.span, f"line {names[name].line + 1} has a variant '{name}' already"))

@@ -190,3 +190,18 @@ def test_null_under_a_misspelt_key_is_reported_in_the_file_it_is_in(here: Path) 
         "mine.yaml:4:9: unknown key 'varient'",
         "base.yaml:10:1: unknown key 'batsh'",
     ]
+
+
+@pytest.mark.parametrize(
+    "name", ["packages", "resources", "manifest.json", "verify.json", "verify.txt", "a_compiled.zip"]
+)
+def test_variants_leave_the_names_of_what_a_build_writes(here: Path, name: str) -> None:
+    """Else its folder would be that of a recipe without variants, whose results are replaced and removed whole."""
+    text = f"{BASE}variants: [{{name: {name}}}]\n"
+    assert problems(here, text) == [
+        f"mine.yaml:10:19: no variant can be called '{name}': a build writes something of that name beside variants' folders"
+    ]
+    assert not jsonschema.Draft202012Validator(recipe_schema()).is_valid(yaml.safe_load(text))
+    assert [each["variant"] for each in load(here, text.replace(f"name: {name}", f"name: my-{name}x"))] == [
+        f"my-{name}x"
+    ]
