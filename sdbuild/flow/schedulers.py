@@ -10,6 +10,9 @@ from sdbuild.flow.scheduler_kinds import Kind
 _LATENT = {"clip_sample": False}
 """Latent images are no pixels: they leave [-1, 1]. diffusers' pipelines correct configurations in this, too."""
 
+ERRORS = (ValueError, TypeError, NotImplementedError, IndexError, RuntimeError, ArithmeticError, AssertionError)
+"""What diffusers' schedulers raise for numbers or counts of steps that they can't do with."""
+
 
 def make_scheduler(kind: Kind, numbers: Mapping[str, Any], steps: int, overrides: Mapping[str, Any]) -> Any:
     """A scheduler of diffusers, ready for its first step.
@@ -35,7 +38,7 @@ def make_scheduler(kind: Kind, numbers: Mapping[str, Any], steps: int, overrides
         scheduler.set_timesteps(steps)
     except ImportError as error:
         raise UserError(f"scheduler {kind.class_name}: {error}") from None
-    except (ValueError, TypeError, NotImplementedError, IndexError, RuntimeError) as error:
+    except ERRORS as error:
         raise UserError(
             f"scheduler {kind.class_name}: {steps} steps cannot be made with the model's numbers: {error}"
         ) from None

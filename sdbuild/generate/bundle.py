@@ -10,7 +10,8 @@ from typing import Any
 from sdbuild.errors import UserError
 from sdbuild.flow.facts import Facts
 from sdbuild.generate.inference import FAMILIES, infer_denoiser, infer_parts
-from sdbuild.generate.options import MAX_STEPS, PREDICTIONS
+from sdbuild.generate.options import MAX_SCALE, MIN_SCALE, PREDICTIONS
+from sdbuild.noise_schedule import find_fault
 from sdbuild.standins import ENOUGH, stand_in, stand_in_at
 from sdbuild.wiring import GIVES, ROLES, Part, part_of
 
@@ -105,13 +106,13 @@ def read_bundle(folder: Path) -> Bundle:
             tokens=fields.positive(int, "prompt", "tokens"),
             latent_channels=fields.positive(int, "latents", "channels"),
             vae_factor=fields.positive(int, "latents", "vae_factor"),
-            vae_scale=float(fields.positive((int, float), "latents", "vae_scale")),
+            vae_scale=_vae_scale(fields),
             scheduler=_scheduler(fields),
             **described(fields, resources, list(models)),
         ),
         sha256=fields.get(str, "sha256"),
         models=models,
-        guidance=float(fields.get((int, float), "defaults", "guidance", default=GUIDANCE)),
+        guidance=_guidance(fields),
         steps=fields.get(int, "defaults", "steps", default=STEPS),
     )
 
@@ -160,10 +161,26 @@ def _inferred_networks(fields: "_Fields", resources: Path, models: Sequence[str]
 def _scheduler(fields: "_Fields") -> dict[str, Any]:
     """The numbers of the scheduler; what diffusers does not look at before the first step is looked at here."""
     scheduler: dict[str, Any] = fields.get(dict, "scheduler")
-    fields.positive(int, "scheduler", "num_train_timesteps", default=MAX_STEPS)
+    if fault := find_fault(scheduler):
+        key, wanted = fault
+        raise fields.damaged(scheduler.get(key), ("scheduler", key), wanted)
     if (prediction := scheduler.get("prediction_type", "epsilon")) not in _PREDICTIONS:
         raise UserError(f"{fields.path}: damaged, scheduler.prediction_type is {prediction!r}; {_AGAIN}")
     return scheduler
+
+
+def _vae_scale(fields: "_Fields") -> float:
+    scale = float(fields.positive((int, float), "latents", "vae_scale"))
+    if not MIN_SCALE <= scale <= MAX_SCALE:
+        raise fields.damaged(scale, ("latents", "vae_scale"), f"from {MIN_SCALE:g} to {MAX_SCALE:g}")
+    return scale
+
+
+def _guidance(fields: "_Fields") -> float:
+    guidance = float(fields.get((int, float), "defaults", "guidance", default=GUIDANCE))
+    if not 0 <= guidance < math.inf:
+        raise fields.damaged(guidance, ("defaults", "guidance"), "a number from 0")
+    return guidance
 
 
 class _Fields:
@@ -180,19 +197,21 @@ class _Fields:
         if value is None:
             value = default
         if not isinstance(value, kind) or isinstance(value, bool):
-            raise self._damaged(value, keys)
+            raise self.damaged(value, keys)
         return value
 
     def positive(self, kind: Any, *keys: str, default: Any = None) -> Any:
         """A number above 0."""
         value = self.get(kind, *keys, default=default)
         if not 0 < value < math.inf:
-            raise self._damaged(value, keys)
+            raise self.damaged(value, keys)
         return value
 
-    def _damaged(self, value: Any, keys: Sequence[str]) -> UserError:
+    def damaged(self, value: Any, keys: Sequence[str], wanted: str = "") -> UserError:
+        """The error for a value that cannot be; ``wanted`` is what it must be, where that is not plain."""
         found = "is missing" if value is None else f"is {value!r}"
-        return UserError(f"{self.path}: damaged, {'.'.join(keys)} {found}; {_AGAIN}")
+        must = f", and must be {wanted}" if wanted else ""
+        return UserError(f"{self.path}: damaged, {'.'.join(keys)} {found}{must}; {_AGAIN}")
 
 
 def _check_files(resources: Path, fields: _Fields) -> None:

@@ -5,7 +5,6 @@ schedule of noise and the scale of latent images: the one is asked for, the othe
 """
 
 import hashlib
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from sdbuild.errors import UsageError, UserError
 from sdbuild.flow.facts import Facts
 from sdbuild.generate.bundle import GUIDANCE, STEPS, Bundle, read_bundle
 from sdbuild.generate.inference import SUFFIX, Denoiser, family_of, infer_denoiser, infer_parts, open_compiled
-from sdbuild.generate.options import PREDICTIONS
+from sdbuild.generate.options import MAX_SCALE, MIN_SCALE, PREDICTIONS
 from sdbuild.generate.places import find_place
 from sdbuild.standins import stand_in_at
 
@@ -42,8 +41,8 @@ def open_bundle(path: Path, prediction_type: str | None = None, vae_scale: float
     """
     if prediction_type not in (None, *PREDICTIONS):
         raise UsageError(f"prediction={prediction_type}: choose {' or '.join(PREDICTIONS)}")
-    if vae_scale is not None and not 0 < vae_scale < math.inf:
-        raise UsageError(f"vae_scale={vae_scale:g}: must be above 0, such as 0.18215")
+    if vae_scale is not None and not MIN_SCALE <= vae_scale <= MAX_SCALE:
+        raise UsageError(f"vae_scale={vae_scale:g}: must be from {MIN_SCALE:g} to {MAX_SCALE:g}, such as 0.18215")
     place = find_place(path)
     if not (place.folder / "manifest.json").is_file():
         return replace(read_foreign(place.folder, prediction_type, vae_scale), kept=place.kept)

@@ -14,6 +14,8 @@ PREDICTIONS = ("epsilon", "v_prediction")
 MAX_SEED = 2**32 - 1
 MAX_STEPS = 1000
 MAX_GUIDANCE = 100.0
+MIN_SCALE, MAX_SCALE = 1e-3, 1e3
+"""What latent images may be multiplied by: as far as models are built with it."""
 STRENGTH = 0.6
 APP_SIZE = 1024
 """What the Swift package gives the UNet of SDXL for every size, unless the app sets ``originalSize`` and ``targetSize``."""

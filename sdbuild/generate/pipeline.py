@@ -23,6 +23,7 @@ from sdbuild.flow.denoise import Origin, begin, denoise
 from sdbuild.flow.facts import Rng
 from sdbuild.flow.latents import decode, encode_image, shown
 from sdbuild.flow.noise import Noise
+from sdbuild.flow.rehearsal import rehearse
 from sdbuild.flow.schedulers import make_scheduler
 from sdbuild.generate.backend import BundleBackend
 from sdbuild.generate.bundle import Bundle
@@ -270,6 +271,7 @@ class Pipeline:
         made = self._scheduler(scheduler, steps)
         name = scheduler or type(made).__name__
         notes = [*self.bundle.notes, *unread(made, facts.scheduler)]
+        rehearse(made, steps, None if start is None else strength)
         return _Plan(options, steps, guidance, strength, start, scheduler, name, notes)
 
     def _scheduler(self, name: str | None, steps: int) -> Any:

@@ -4,12 +4,12 @@ Later stages, the manifest and `doit generate` take what comes of it as it stand
 leaves out has the documented default of its class in diffusers.
 """
 
-import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from sdbuild.errors import SourceError
+from sdbuild.noise_schedule import find_fault
 from sdbuild.sources.base import shown
 
 Config = Mapping[str, Any]
@@ -163,22 +163,9 @@ def _check_words(source: str, config: Config) -> None:
 
 
 def _check_numbers(source: str, config: Config) -> None:
-    def refuse(key: str, wanted: str) -> SourceError:
-        return SourceError(f"{source}: scheduler_config.json has {key}: {shown(config[key])}, and it must be {wanted}")
-
-    for key in ("beta_start", "beta_end"):
-        if key in config and not (_is_number(config[key]) and 0 < config[key] < 1):
-            raise refuse(key, "a number above 0 and below 1")
-    if config.get("beta_start", 0) > config.get("beta_end", 1):
-        raise refuse("beta_start", "less than beta_end")
-    steps = config.get("num_train_timesteps", 1000)
-    if not (isinstance(steps, int) and not isinstance(steps, bool) and 1 <= steps <= 100_000):
-        raise refuse("num_train_timesteps", "a whole number from 1 to 100,000")
-    betas = config.get("trained_betas")
-    if betas is not None and not (
-        isinstance(betas, list) and betas and all(_is_number(b) and 0 < b <= 1 for b in betas)
-    ):
-        raise refuse("trained_betas", "a list of numbers above 0 and up to 1")
+    if fault := find_fault(config):
+        key, wanted = fault
+        raise SourceError(f"{source}: scheduler_config.json has {key}: {shown(config[key])}, and it must be {wanted}")
 
 
 def _notes(settled: Config) -> tuple[str, ...]:
@@ -227,7 +214,3 @@ def _rescaling_notes(config: Config) -> list[str]:
             "which it was trained"
         )
     return notes
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and -math.inf < value < math.inf

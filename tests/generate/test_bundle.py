@@ -103,6 +103,10 @@ NETWORK: dict[str, Any] = {"name": "unet", "role": "denoiser", "models": ["Unet"
         ({"latents": {"channels": 4, "vae_factor": 0, "vae_scale": 1}}, "damaged, latents.vae_factor is 0"),
         ({"latents": {"channels": 4, "vae_factor": 8, "vae_scale": -1}}, "damaged, latents.vae_scale is -1"),
         ({"latents": {"channels": 4, "vae_factor": 8, "vae_scale": float("inf")}}, "damaged, latents.vae_scale is inf"),
+        (
+            {"latents": {"channels": 4, "vae_factor": 8, "vae_scale": 1e-300}},
+            "damaged, .* is 1e-300, and must be from 0.001",
+        ),
         ({"networks": [{"name": "unet"}]}, "damaged, networks.0 is {'name': 'unet'}"),
         ({"networks": [NETWORK | {"role": "painter"}]}, r"generating with a painter \(unet\) is not supported, only"),
         ({"networks": [NETWORK | {"models": ["Net"]}]}, "damaged, unet has no Net under models"),
@@ -114,8 +118,23 @@ NETWORK: dict[str, Any] = {"name": "unet", "role": "denoiser", "models": ["Unet"
         ({"models": {"Unet": 1}}, "damaged, models.Unet.sha256 is missing"),
         ({"scheduler": None}, "damaged, scheduler is missing"),
         ({"scheduler": {"num_train_timesteps": "many"}}, "damaged, scheduler.num_train_timesteps is 'many'"),
+        (
+            {"scheduler": {"beta_start": float("nan")}},
+            "damaged, scheduler.beta_start is nan, and must be a number above 0",
+        ),
+        (
+            {"scheduler": {"beta_start": 2}},
+            "damaged, scheduler.beta_start is 2, and must be a number above 0 and below 1",
+        ),
+        ({"scheduler": {"beta_start": 0}}, "damaged, scheduler.beta_start is 0"),
+        (
+            {"scheduler": {"beta_end": 1e-9, "beta_start": 0.1}},
+            "damaged, scheduler.beta_start is 0.1, and must be less",
+        ),
+        ({"scheduler": {"trained_betas": [0.1, None]}}, "damaged, scheduler.trained_betas is"),
         ({"scheduler": {"prediction_type": "image"}}, "damaged, scheduler.prediction_type is 'image'"),
         ({"defaults": {"guidance": "much"}}, "damaged, defaults.guidance is 'much'"),
+        ({"defaults": {"guidance": float("nan")}}, "damaged, defaults.guidance is nan, and must be a number from 0"),
     ],
 )
 def test_a_manifest_that_does_not_fit(copy: Path, changes: dict[str, Any], message: str) -> None:

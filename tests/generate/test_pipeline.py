@@ -334,6 +334,11 @@ def test_what_cannot_be_is_said_before_drawing(whole: Path, options: dict[str, A
         Pipeline.open(whole).generate(**{"prompt": CIRCLE, "progress": forbidden} | options)
 
 
+def test_steps_that_the_scheduler_cannot_take_are_refused_before_drawing(whole: Path) -> None:
+    with pytest.raises(UserError, match="scheduler DDIMScheduler: can't take 1000 steps"):
+        Pipeline.open(whole).check(Options(steps=1000, scheduler="ddim"))
+
+
 def test_a_strength_that_leaves_no_step(chunked: Path) -> None:
     with pytest.raises(UserError, match=r"strength=0.2: of 4 steps none is left; .* at least 0.25"):
         Pipeline.open(chunked).generate(CIRCLE, steps=4, image="any.png", strength=0.2)

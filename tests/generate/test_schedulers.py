@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from sdbuild.errors import UserError
+from sdbuild.flow.rehearsal import rehearse
 from sdbuild.flow.schedulers import make_scheduler
 from sdbuild.generate.schedulers import SCHEDULERS, choose_kind, find_scheduler
 from tests.generate.bundles import MODEL
@@ -92,3 +93,33 @@ def test_what_diffusers_refuses_is_one_message() -> None:
         made("lcm", CONFIG, 900)
     with pytest.raises(UserError, match="scheduler DDIMScheduler: 5 steps cannot be made"):
         made("ddim", CONFIG | {"beta_schedule": "wavy"}, 5)
+
+
+@pytest.mark.parametrize(
+    ("name", "strength", "why"),
+    [
+        (None, None, "index 1000 is out of bounds"),
+        ("ddim", None, "index 1000 is out of bounds"),
+        ("ddpm", None, "index 1000 is out of bounds"),
+        ("deis", None, "index 1001 is out of bounds"),
+        ("dpmpp", 0.1, "numbers that are not finite come of them"),
+        ("unipc", None, "AssertionError"),
+    ],
+)
+def test_steps_that_a_scheduler_accepts_and_cannot_take(name: str | None, strength: float | None, why: str) -> None:
+    with pytest.raises(
+        UserError, match=f"can't take 1000 steps on a schedule of noise of 1000 times .{why}.*: take fewer"
+    ):
+        rehearse(made(name, CONFIG, 1000), 1000, strength)
+
+
+def test_a_schedule_of_one_time() -> None:
+    with pytest.raises(UserError, match=r"can't take 1 step on a schedule of noise of 1 time \(.*: choose another sch"):
+        rehearse(made(None, CONFIG | {"num_train_timesteps": 1}, 1), 1)
+
+
+@pytest.mark.parametrize("name", [None, *SCHEDULERS])
+@pytest.mark.parametrize("more", [{}, {"timestep_spacing": "trailing", "prediction_type": "v_prediction"}])
+def test_steps_that_every_scheduler_takes(name: str | None, more: dict[str, Any]) -> None:
+    for steps, strength in ((1, None), (20, None), (20, 0.6)):
+        rehearse(made(name, CONFIG | more, steps), steps, strength)
