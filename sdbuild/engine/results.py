@@ -101,7 +101,7 @@ def is_published(result: Result) -> bool:
             else:
                 found[name] = path.stat()
         return found.keys() == result.files.keys() and all(
-            _same(stat, result.files[name].stat()) for name, stat in found.items()
+            same_file(stat, result.files[name].stat()) for name, stat in found.items()
         )
     except (FileNotFoundError, NotADirectoryError):
         return False
@@ -207,7 +207,8 @@ def unwritten(error: OSError, folder: Path) -> UserError:
     )
 
 
-def _same(found: os.stat_result, wanted: os.stat_result) -> bool:
+def same_file(found: os.stat_result, wanted: os.stat_result) -> bool:
+    """One is a hard link to the other, or a copy of it that nobody has changed."""
     return os.path.samestat(found, wanted) or (
         found.st_size == wanted.st_size and found.st_mtime_ns == wanted.st_mtime_ns
     )

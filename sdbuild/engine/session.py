@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from sdbuild.engine import progress
 from sdbuild.engine.agenda import Agenda
 from sdbuild.engine.failures import DamagedInputsError, StageError
+from sdbuild.engine.owners import other_owner
 from sdbuild.engine.reasons import Reasons
 from sdbuild.engine.results import (
     Destination,
@@ -30,6 +31,7 @@ from sdbuild.engine.survey import Due, Ready, State, due_nodes, examine, survey
 from sdbuild.errors import UserError
 from sdbuild.plan import Build, Graph, Node
 from sdbuild.program import note
+from sdbuild.recipe.problems import display
 from sdbuild.store import Artifact, BuildRecord, Entry, Lock, Records, Store, sweep
 from sdbuild.store.errors import explained, not_writable
 
@@ -257,6 +259,9 @@ class Session:
         with lock_results(self.store, result.folder, self.to):
             if not is_published(result):
                 self.to.check(build, self.store)
+                if other := other_owner(self.store, build, result.folder):
+                    what = f"{display(result.folder)} held the results of {display(other)}, which are replaced"
+                    self._warn(build.name, f"{what}; give one of the two another name, or another folder with out=")
                 publish(result)
                 self.published = True
         self._in_place.add(build)

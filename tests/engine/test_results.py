@@ -32,6 +32,23 @@ def test_recipes_of_one_name_leave_each_others_variants_alone(toy: Toy) -> None:
     assert whole(toy) == ["y", "z"]  # x was one of its own
 
 
+def test_results_of_another_recipe_are_not_replaced_silently(toy: Toy, capfd: pytest.CaptureFixture[str]) -> None:
+    other = {"recipe": "other.yaml", "bundle": {"text": "other"}}
+    assert toy.run() == 0 and toy.run(changes={"bundle": {"text": "edited"}}) == 0
+    assert "warning" not in capfd.readouterr().out  # they were its own
+    assert toy.run(changes=other) == 0
+    told = [line for line in capfd.readouterr().out.splitlines() if "warning" in line]
+    assert [line.partition("; give one")[0] for line in told] == [
+        f"toy: warning: {toy.results}/{each} held the results of {toy.here}/toy.yaml, which are replaced"
+        for each in "xy"
+    ]
+    assert toy.run(changes=other) == 0 and "warning" not in capfd.readouterr().out
+    assert toy.run(changes={"recipe": "same.yaml"} | {"bundle": {"text": "other"}}) == 0
+    (toy.here / "other.yaml").unlink()
+    (toy.here / "same.yaml").unlink()
+    assert toy.run() == 0 and "warning" not in capfd.readouterr().out  # a recipe that was renamed
+
+
 @pytest.mark.parametrize("recipes", [("toy.yaml", "toy.yaml"), ("toy.yaml", "other.yaml")])
 def test_builds_of_different_variants_at_once_remove_nothing_of_each_other(toy: Toy, recipes: tuple[str, str]) -> None:
     assert toy.run(changes={"variants": ["x", "w"]}) == 0
