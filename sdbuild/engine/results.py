@@ -76,17 +76,19 @@ class Destination:
             )
 
 
+def shown_parts(build: Build) -> list[tuple[Node, str | None]]:
+    """What results are made of: artifacts, each whole or a folder of it, the bundle and then packages."""
+    return [(build.result, None), *((model.package.node, model.package.subpath) for model in build.models)]
+
+
 def result_of(build: Build, artifacts: Mapping[Node, Artifact], to: Destination) -> Result:
     """What a finished build has to show."""
-    bundle = artifacts[build.result]
-    files = {file.path: bundle.path / file.path for file in bundle.stamp.files}
-    for model in build.models:
-        artifact, subpath = artifacts[model.package.node], model.package.subpath
-        files |= {
-            f"{PACKAGES}/{file.path}": artifact.path / file.path
-            for file in artifact.stamp.files
-            if file.path.startswith(f"{subpath}/")
-        }
+    files = {}
+    for node, subpath in shown_parts(build):
+        prefix, within = (f"{PACKAGES}/", f"{subpath}/") if subpath else ("", "")
+        for file in artifacts[node].stamp.files:
+            if file.path.startswith(within):
+                files[f"{prefix}{file.path}"] = artifacts[node].path / file.path
     return Result(to.folder(build), files)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -22,6 +23,7 @@ from sdbuild.engine.results import (
     lock_results,
     publish,
     result_of,
+    shown_parts,
     stale_folders,
     unwritten,
     withdraw,
@@ -46,6 +48,11 @@ def results_task(build: Build) -> str:
 
 _ATTEMPTS = 3
 """Of a stage whose inputs prove damaged: other builds may find the same damage, and make the same again, at any moment."""
+
+
+_DAMAGED_AGAIN = (
+    "{}: what it is made of was damaged again each time that it was made; test the disk and the memory of this machine"
+)
 
 
 class Session:
@@ -160,10 +167,7 @@ class Session:
                 self._restore(item.node)
             if self.is_done(node):  # its key is another one where they came to other content
                 return
-        raise UserError(
-            f"{self.graph.names[node]}: what it is made of was damaged again each time that it was made; test the disk and the "
-            "memory of this machine"
-        )
+        raise UserError(_DAMAGED_AGAIN.format(self.graph.names[node]))
 
     def _attempt(self, node: Node) -> bool:
         """Whether its inputs were whole, so that its artifact is there now."""
@@ -256,6 +260,8 @@ class Session:
     def show(self, build: Build) -> None:
         """Put its results into the build folder. Raises UserError."""
         result = self._result(build)
+        if not is_published(result):
+            result = self._intact_result(build)
         with lock_results(self.store, result.folder, self.to):
             if not is_published(result):
                 self.to.check(build, self.store)
@@ -272,6 +278,28 @@ class Session:
         except KeyError:  # another task found an artifact damaged, and makes it again
             self._restore(build.result)
             return result_of(build, self.artifacts(), self.to)
+
+    def _intact_result(self, build: Build) -> Result:
+        """What its folder should hold, of artifacts that are as they were made: every byte of those that this build has not
+        made itself is read, and what is damaged, though size and time are as they were, is made again. Raises UserError.
+        """
+        from sdbuild.store.integrity import find_damage, set_aside  # of no use to a build that has nothing to do
+
+        for _ in range(_ATTEMPTS):
+            result = self._result(build)
+            artifacts = self.artifacts()
+            parts = [
+                (artifacts[node], subpath)
+                for node, subpath in shown_parts(build)
+                if self.graph.names[node] not in self.ran and node in artifacts
+            ]
+            damages = find_damage(parts, jobs=os.cpu_count() or 1)
+            if not damages:
+                return result
+            self._damage_seen = True
+            self._say(f"{build.name}: damaged in the store, and made again: {set_aside(self.store, damages)}")
+            self._restore(build.result)
+        raise UserError(_DAMAGED_AGAIN.format(display(result.folder)))
 
     def _withdraw(self, folder: Path) -> None:
         """Remove the results of a variant that is no more, unless another build has meanwhile written them."""

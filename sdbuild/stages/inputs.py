@@ -8,10 +8,9 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from sdbuild.errors import SourceError, UserError
+from sdbuild.errors import SourceError
 from sdbuild.store import Artifact, Store
-from sdbuild.store.errors import UNWRITABLE
-from sdbuild.store.integrity import Damage, condemn, find_damage
+from sdbuild.store.integrity import Damage, find_damage, set_aside
 
 _State = tuple[int, ...]
 
@@ -88,17 +87,7 @@ class Inputs:
             if written:
                 raise DamagedInputError(f"{', '.join(written[:3])} written to while it was read")
             return
-        what = "; ".join(f"{damage.artifact.stamp.stage}: {damage}" for damage in self._damages[:3])
-        try:
-            condemn(self._store, self._damages)
-        except OSError as error:
-            if error.errno not in UNWRITABLE:
-                raise
-            raise UserError(
-                f"damaged in the store: {what}. It can't be made again there ({error.strerror}): its owner may run "
-                "`doit check`, or set SDBUILD_STORE to a folder of your own"
-            ) from error
-        raise DamagedInputError(what)
+        raise DamagedInputError(set_aside(self._store, self._damages))
 
     def _written(self) -> list[str]:
         """Files of artifacts that were written to since the stage began, though it may be that they are as they were again.

@@ -13,9 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sdbuild.errors import one_line
+from sdbuild.errors import UserError, one_line
 from sdbuild.store.artifacts import Artifact, Store
 from sdbuild.store.digest import FileRecord, hash_file, inode, walk
+from sdbuild.store.errors import UNWRITABLE
 
 _Inode = tuple[int, int]
 
@@ -138,6 +139,22 @@ def condemn(store: Store, damages: Iterable[Damage]) -> list[Artifact]:
     for artifact, texts in wrong.values():
         store.condemn(artifact, ", ".join(texts[:_MOST]) + (f" and {len(texts) - _MOST} more" if texts[_MOST:] else ""))
     return [artifact for artifact, _ in wrong.values()]
+
+
+def set_aside(store: Store, damages: Iterable[Damage]) -> str:
+    """Condemn artifacts, so that they are made again; what is wrong, in a phrase. Raises UserError where it can't be noted."""
+    damages = list(damages)
+    what = "; ".join(f"{damage.artifact.stamp.stage}: {damage}" for damage in damages[:_MOST])
+    try:
+        condemn(store, damages)
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        raise UserError(
+            f"damaged in the store: {what}. It can't be made again there ({error.strerror}): its owner may run "
+            "`doit check`, or set SDBUILD_STORE to a folder of your own"
+        ) from error
+    return what
 
 
 _MOST = 3  # files named

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -76,6 +77,23 @@ def test_what_kept_size_and_time_is_noticed_by_the_stage_that_reads_it(
         in (capfd.readouterr().out)
     )
     assert tree_digest(toy.results) == tree_digest(undisturbed.results)
+
+
+@pytest.mark.parametrize("file", ["compress/*/A.mlpackage/model", "bundle/*/Resources/A.mlmodelc/model.mil"])
+def test_what_kept_size_and_time_reaches_no_results(
+    make_toy: Callable[[str], Toy], capfd: pytest.CaptureFixture[str], file: str
+) -> None:
+    one = {"variants": ["x"]}
+    toy, undisturbed = make_toy("toy"), make_toy("undisturbed")
+    assert (toy.run(changes=one), undisturbed.run(changes=one)) == (0, 0)
+    shutil.rmtree(toy.results)
+    (damaged,) = toy.store.glob(f"artifacts/{file}")
+    flip(damaged)
+    toy.ran()
+    assert toy.run(changes=one) == 0 and len(toy.ran()) == 1
+    assert "toy: damaged in the store, and made again: " in capfd.readouterr().out
+    assert tree_digest(toy.results) == tree_digest(undisturbed.results)
+    assert (toy.run(changes=one), toy.ran()) == (0, [])
 
 
 def test_hard_links_share_the_damage_and_are_all_made_again(make_toy: Callable[[str], Toy]) -> None:
