@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -91,4 +90,6 @@ def near_names(path: Path) -> tuple[str, ...]:
         beside = [entry.name for entry in path.parent.iterdir() if entry.suffix.lower() in SINGLE_FILES]
     except OSError:
         return ()
+    from difflib import get_close_matches  # nobody waits for this who has made no mistake
+
     return tuple(f"did you mean {path.parent / near}?" for near in get_close_matches(path.name, beside, 1))
