@@ -97,23 +97,29 @@ def report_fault(error: BaseException) -> None:
     traceback.print_exception(error)
 
 
-class _Output(io.RawIOBase):
-    """A standard stream that takes everything, and keeps the error if it can't be written."""
+class TolerantOutput(io.RawIOBase):
+    """A stream that takes everything, and keeps the error if it can't be written."""
 
     def __init__(self, descriptor: int) -> None:
+        """Write to an open descriptor, which stays open."""
         self._descriptor = descriptor
         self.lost: OSError | None = None
+        """Why what was written since is lost."""
 
     def writable(self) -> bool:
+        """It is."""
         return True
 
     def fileno(self) -> int:
+        """The descriptor."""
         return self._descriptor
 
     def isatty(self) -> bool:
+        """Whether it is a terminal's."""
         return os.isatty(self._descriptor)
 
     def write(self, data: ReadableBuffer) -> int:
+        """All of it, as far as anyone can see; maybe in several calls."""
         while self.lost is None:
             try:
                 return os.write(self._descriptor, data)
@@ -124,7 +130,7 @@ class _Output(io.RawIOBase):
         return memoryview(data).nbytes
 
 
-def _take_streams() -> _Output:
+def _take_streams() -> TolerantOutput:
     """Put streams that fail at no character and no write in place of the standard ones; the standard output."""
     for descriptor, mode in ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_RDONLY)):
         try:
@@ -134,7 +140,7 @@ def _take_streams() -> _Output:
         ):  # closed: no file of ours is to be opened under its number, and written to as if it were a stream
             os.open(os.devnull, mode)
     codecs.register_error("sdbuild", _in_plain_characters)
-    output, errors = _Output(1), _Output(2)
+    output, errors = TolerantOutput(1), TolerantOutput(2)
     for name, raw in (("stdout", output), ("stderr", errors)):
         former = getattr(sys, name)
         if former is not None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from io import BufferedWriter, TextIOWrapper
 from pathlib import Path
 from typing import TextIO
 
 from sdbuild.engine.arguments import Arguments
 from sdbuild.engine.progress import Display, Place, PlainDisplay, make_display
 from sdbuild.errors import UsageError, UserError, printable
-from sdbuild.program import heard
+from sdbuild.program import TolerantOutput, complain, heard
 
 
 def display_of(arguments: Arguments, log: TextIO | None) -> Callable[[], Display]:
@@ -82,15 +84,41 @@ class Several:
             each.close()
 
 
+class Log(TextIOWrapper):
+    """The file of ``log=``. A build goes on where it can't be written to, on a full disk, say."""
+
+    def __init__(self, path: Path) -> None:
+        """Begin it anew. Raises OSError and ValueError where there can be no such file."""
+        self.path = path
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        self._output = TolerantOutput(self._descriptor)
+        super().__init__(BufferedWriter(self._output), "utf-8", errors="backslashreplace", line_buffering=True)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self.closed:
+            return
+        super().close()
+        os.close(self._descriptor)
+
+    def is_whole(self) -> bool:
+        """Whether all of it was written; prints the error if not."""
+        if self._output.lost is not None:
+            complain(
+                f"log={self.path}: can't be written to ({self._output.lost.strerror}); all else was done as if it could"
+            )
+        return self._output.lost is None
+
+
 @contextmanager
-def logging(arguments: Arguments, here: Path) -> Iterator[TextIO | None]:
+def logging(arguments: Arguments, here: Path) -> Iterator[Log | None]:
     """The file of ``log=``, which also gets the errors and warnings that are printed meanwhile. Raises UserError."""
     if "log" not in arguments.variables:
         yield None
         return
     path = here / arguments.variables["log"]
     try:
-        file = path.open("w", encoding="utf-8", errors="backslashreplace", buffering=1)
+        file = Log(path)
     except (OSError, ValueError) as error:
         raise UsageError(f"log={path}: can't be written to ({getattr(error, 'strerror', None) or error})") from None
     with file, heard(lambda kind, text: file.write(f"{kind}: {printable(text)}\n")):

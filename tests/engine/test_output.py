@@ -1,6 +1,7 @@
 """What builds print, and where results go: ``-v``, ``-q``, ``log=``, ``out=``; with the toy graph."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -62,6 +63,17 @@ def test_a_log_has_all_that_is_printed(toy: Toy, build: BUILD) -> None:
     assert (
         status == 3 and err == f"error: log={toy.here}/missing/a.log: can't be written to (No such file or directory)\n"
     )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no disk that is always full")
+def test_a_log_that_takes_nothing_keeps_no_build_from_going_on(toy: Toy, build: BUILD) -> None:
+    status, out, err = build("build log=/dev/full")
+    lost = "log=/dev/full: can't be written to (No space left on device); all else was done as if it could"
+    assert (status, err) == (1, f"error: {lost}\n") and out.splitlines()[-1] == f"build/toy: written; {NODES} run"
+    status, out, err = build("build -q log=/dev/full --json")
+    assert status == 1 and lost in out and '"status": 1' in out and (toy.results / "x/manifest.json").exists()
+    status, out, err = build("build log=/dev/full", config={"wrong": "user"})
+    assert status == 1 and err.splitlines()[0] == "error: config: the toy says no" and "Traceback" not in err
 
 
 def test_json_leaves_the_standard_output_to_the_document(build: BUILD) -> None:

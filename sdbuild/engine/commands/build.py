@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from sdbuild.engine.answer import Answer
 from sdbuild.engine.arguments import Arguments
 from sdbuild.engine.command import CONFIG, JSON, LOG, OUT, VARIANT, Command
 from sdbuild.engine.output import display_of, logging
+from sdbuild.errors import Status
 
 
 def run(arguments: Arguments, here: Path) -> Answer:
@@ -22,6 +24,8 @@ def run(arguments: Arguments, here: Path) -> Answer:
         answer = outcome(session, status)
         if log is not None:
             log.write(f"{answer.text}\n")
+    if log is not None and not log.is_whole():
+        return replace(answer, status=answer.status or Status.FAILED)
     return answer
 
 
