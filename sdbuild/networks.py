@@ -56,7 +56,9 @@ class Chain:
         for model in self.models:
             values = {**given, **results}
             if missing := [name for name in model.inputs if name not in values]:
-                raise UserError(f"{model.path}: takes {', '.join(missing)}; there is {', '.join(values)}")
+                raise UserError(
+                    f"{model.path}: takes {', '.join(missing)}; there is {', '.join(values) or 'nothing to give it'}"
+                )
             results |= model.predict({name: values[name] for name in model.inputs})
         return results
 

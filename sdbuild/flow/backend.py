@@ -40,7 +40,7 @@ def inputs_of(part: Part, given: Signals) -> dict[str, Array]:
 def outputs_of(part: Part, results: Mapping[str, Array]) -> dict[str, Array]:
     """The signals among what a network gave by port. Raises UserError if one is not there."""
     if missing := [port for port in part.outputs if port not in results]:
-        raise UserError(f"{part.name}: does not give {', '.join(missing)}; it gives {', '.join(results)}")
+        raise UserError(f"{part.name}: does not give {', '.join(missing)}; it gives {', '.join(results) or 'nothing'}")
     return {signal: results[port] for port, signal in part.outputs.items()}
 
 

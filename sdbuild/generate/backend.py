@@ -21,10 +21,16 @@ class BundleBackend:
         """Open the tokenizer. Models are opened when they are used.
 
         Raises:
-            UserError: the tokenizer's files are missing or damaged.
+            UserError: the tokenizer's files are missing or damaged, or lack what a text encoder's prompts are filled up with.
         """
         self._bundle, self._machine = bundle, machine
         self._tokenizer = Tokenizer.read(bundle.resources)
+        for part in bundle.facts.text_encoders:
+            if part.padding and part.padding not in self._tokenizer:
+                raise UserError(
+                    f"{bundle.resources}: {part.name} fills prompts up with {part.padding!r}, which is no token of vocab.json; "
+                    "build the bundle again"
+                )
 
     def read(self, part: Part, text: str) -> Tokens:
         """A prompt as the app's tokenizer reads it for a text encoder."""

@@ -54,7 +54,7 @@ class Bundle:
             UserError: there is none.
         """
         if part is None:
-            has = ", ".join(f"{each.name} ({each.role})" for each in self.facts.parts)
+            has = ", ".join(f"{each.name} ({each.role})" for each in self.facts.parts) or "no networks"
             raise UserError(f"{self.resources}: no {role} in this bundle, which has {has}")
         return part
 
@@ -65,7 +65,9 @@ class Bundle:
             UserError: there is none of that name.
         """
         if name not in self.models:
-            raise UserError(f"{self.resources}: no {name} in this bundle, which has {', '.join(sorted(self.models))}")
+            raise UserError(
+                f"{self.resources}: no {name} in this bundle, which has {', '.join(sorted(self.models)) or 'no models'}"
+            )
         return self.resources / f"{name}.mlmodelc"
 
 
@@ -119,7 +121,7 @@ def read_bundle(folder: Path) -> Bundle:
 
 def _networks(fields: "_Fields", _resources: Path, models: Sequence[str]) -> dict[str, Any]:
     """What a manifest says of the networks."""
-    parts = []
+    parts: list[Part] = []
     for number, network in enumerate(fields.get(list, "networks")):
         try:
             part = part_of(network)
@@ -130,6 +132,11 @@ def _networks(fields: "_Fields", _resources: Path, models: Sequence[str]) -> dic
                 f"{fields.path}: generating with a {part.role} ({part.name}) is not supported, only with these: "
                 f"{', '.join(ROLES)}"
             )
+        if not part.models or len(set(part.models)) < len(part.models):
+            models = f"has a model more than once ({', '.join(part.models)})" if part.models else "has no models"
+            raise UserError(f"{fields.path}: damaged, {part.name} {models}; {_AGAIN}")
+        if part.name in (other.name for other in parts):
+            raise UserError(f"{fields.path}: damaged, {part.name} is there twice under networks; {_AGAIN}")
         if missing := [name for name in part.models if name not in models]:
             raise UserError(f"{fields.path}: damaged, {part.name} has no {missing[0]} under models; {_AGAIN}")
         if (signal := GIVES[part.role]) not in part.outputs.values():

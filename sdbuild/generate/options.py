@@ -1,8 +1,10 @@
 """How to generate, checked, whether it comes from Python or from a command line. Nothing heavy is imported here."""
 
 import math
+import os
 import sys
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
 from typing import get_args
 
@@ -57,6 +59,7 @@ class Options:
         """
         check_text("negative", self.negative)
         if self.steps is not None:
+            check_whole("steps", self.steps)
             check_range("steps", self.steps, 1, MAX_STEPS)
         if self.guidance is not None:
             check_range("guidance", self.guidance, 0, MAX_GUIDANCE)
@@ -65,17 +68,22 @@ class Options:
                     f"negative=: has no effect at guidance {self.guidance:g}; guidance must be above 1 for it"
                 )
         if self.scheduler is not None:
+            _check_word("scheduler", self.scheduler)
             find_scheduler(self.scheduler)
         if self.rng not in get_args(Rng):
             raise UsageError(f"rng={self.rng}: choose numpy (as in Apple's packages) or torch (as in diffusers)")
-        if isinstance(self.sizes, int):
+        if self.sizes is not None and not isinstance(self.sizes, str):
+            check_whole("sizes", self.sizes)
             check_range("sizes", self.sizes, 1, MAX_SIZE)
         elif self.sizes not in (None, "image", "app"):
             raise UsageError(
                 f"sizes={self.sizes}: choose image (the image's own), app (the Swift package's {APP_SIZE} for both sides), or "
                 "a number for both sides"
             )
+        if self.image is not None and not isinstance(self.image, str | os.PathLike):
+            raise UsageError(f"image={self.image!r:.40}: must be the path of an image")
         if self.strength is not None:
+            _check_real("strength", self.strength)
             if self.image is None:
                 raise UsageError("strength=: says how much of an image to make new; give image= too, or leave it out")
             if not 0 < self.strength <= 1:
@@ -92,14 +100,32 @@ class Options:
 
 def check_seed(seed: int, count: int = 1) -> None:
     """Raise UserError for a seed, the first of ``count``, that NumPy's generator does not take."""
+    check_whole("seed", seed)
     most = MAX_SEED - count + 1
     if count > 1 and not 0 <= seed <= most:
         raise UsageError(f"seed={seed}: with count={count} it must be from 0 to {most}")
     check_range("seed", seed, 0, most)
 
 
+def check_whole(name: str, value: object) -> None:
+    """Raise UserError for what is no whole number; NumPy's are."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise UsageError(f"{name}={value!r:.40}: must be a whole number")
+
+
+def _check_real(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise UsageError(f"{name}={value!r:.40}: must be a number")
+
+
+def _check_word(name: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise UsageError(f"{name}={value!r:.40}: must be text")
+
+
 def check_text(name: str, text: str) -> None:
-    """Raise UserError for a prompt that no PNG can hold."""
+    """Raise UserError for a prompt that is no text, or such as no PNG can hold."""
+    _check_word(name, text)
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -114,6 +140,7 @@ def check_text(name: str, text: str) -> None:
 
 
 def check_range(name: str, value: float, low: float, high: float) -> None:
-    """Raise UserError for a number outside of [low, high]."""
+    """Raise UserError for a number outside of [low, high], and for what is none."""
+    _check_real(name, value)
     if not (math.isfinite(value) and low <= value <= high):
         raise UsageError(f"{name}={value:.12g}: must be from {low:g} to {high:.12g}")

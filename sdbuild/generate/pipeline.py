@@ -124,7 +124,7 @@ class Pipeline:
         Raises:
             UserError: an argument out of its range, a bundle that cannot do it, or a device that there is not.
         """
-        path = None if image is None else Path(image)
+        path = Path(image) if isinstance(image, str) else image
         options = Options(negative, steps, guidance, scheduler, rng, path, strength, sizes)
         return self.generate_all([prompt], [seed], options, progress)[0]
 

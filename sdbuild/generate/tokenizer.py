@@ -52,6 +52,10 @@ class Tokenizer:
         """
         return cls(_read_vocabulary(folder / "vocab.json"), _read_merges(folder / "merges.txt"))
 
+    def __contains__(self, token: str) -> bool:
+        """Whether the vocabulary has a token."""
+        return _canonical(token) in self._vocabulary
+
     def __call__(self, text: str, length: int, padding: str = END) -> Tokens:
         """Tokenize a prompt for a text encoder that takes ``length`` numbers.
 

@@ -63,6 +63,30 @@ def test_what_an_image_takes_and_is_not_there(copy: Path) -> None:
             Pipeline.open(copy).generate("a circle")
 
 
+def test_a_bundle_without_networks(copy: Path) -> None:
+    change(copy, networks=[])
+    with pytest.raises(UserError, match=r"no text encoder in this bundle, which has no networks$"):
+        Pipeline.open(copy).generate("a circle")
+
+
+def test_a_model_that_is_given_nothing(copy: Path) -> None:
+    networks = json.loads((copy / "manifest.json").read_text())["networks"]
+    networks[1]["models"] = ["TextEncoder"]
+    change(copy, networks=networks)
+    with pytest.raises(UserError, match=r"TextEncoder\.mlmodelc: takes input_ids; there is nothing to give it$"):
+        Pipeline.open(copy).generate("a circle", steps=1)
+
+
+def test_padding_that_the_vocabulary_lacks(copy: Path) -> None:
+    networks = json.loads((copy / "manifest.json").read_text())["networks"]
+    networks[0]["padding"] = "nope"
+    change(copy, networks=networks)
+    with pytest.raises(
+        UserError, match="Resources: text_encoder fills prompts up with 'nope', which is no token of voc"
+    ):
+        Pipeline.open(copy).generate("a circle", steps=1)
+
+
 def test_a_denoiser_that_takes_more_is_refused_before_a_model_is_opened(copy: Path) -> None:
     networks = json.loads((copy / "manifest.json").read_text())["networks"]
     networks[1]["inputs"]["mask"] = "mask"
@@ -110,6 +134,12 @@ NETWORK: dict[str, Any] = {"name": "unet", "role": "denoiser", "models": ["Unet"
         ({"networks": [{"name": "unet"}]}, "damaged, networks.0 is {'name': 'unet'}"),
         ({"networks": [NETWORK | {"role": "painter"}]}, r"generating with a painter \(unet\) is not supported, only"),
         ({"networks": [NETWORK | {"models": ["Net"]}]}, "damaged, unet has no Net under models"),
+        ({"networks": [NETWORK | {"models": []}]}, "damaged, unet has no models"),
+        (
+            {"networks": [NETWORK | {"models": ["Unet", "Unet"]}]},
+            r"damaged, unet has a model more than once \(Unet, Unet\)",
+        ),
+        ({"networks": [NETWORK | {"outputs": {"x": "noise"}}] * 2}, "damaged, unet is there twice under networks"),
         ({"networks": [NETWORK | {"inputs": ["sample"]}]}, "damaged, networks.0 is"),
         ({"networks": [NETWORK | {"models": "Unet"}]}, "damaged, networks.0 is"),
         ({"networks": [NETWORK]}, "damaged, unet is a denoiser and gives no noise"),
