@@ -113,7 +113,13 @@ def whole(tmp_path: Path) -> Graph:
     """A graph with a job of every stage."""
     local_model(tmp_path / "model")
     steps = [{"palettize": {"bits": 6, "parameters": {"mid_block.*": {"bits": 8}, "conv_in.weight": None}}}]
-    return graph(tmp_path, model={"source": "./model"}, verify={}, chunk=True, compress={"unet": steps})
+    return graph(
+        tmp_path,
+        model={"source": "./model", "loras": ["builtin:shapes/night"]},
+        verify={},
+        chunk=True,
+        compress={"unet": steps},
+    )
 
 
 def crossing(node: Node) -> dict[str, Any]:
