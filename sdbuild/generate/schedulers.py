@@ -25,6 +25,7 @@ SCHEDULERS: Mapping[str, Kind] = {
     "dpm2": Kind("KDPM2DiscreteScheduler"),
     "dpm2_a": Kind("KDPM2AncestralDiscreteScheduler"),
     "lcm": Kind("LCMScheduler"),
+    "tcd": Kind("TCDScheduler"),
 }
 """By the names that a command takes; it takes those of diffusers' classes as well."""
 
