@@ -72,6 +72,10 @@ def parse(argv: Sequence[str], here: Path | None = None) -> Arguments:
             _option(argument, rest, options)
         elif "=" in argument:
             name, _, value = argument.partition("=")
+            if _named(name) is None and ("/" in name or _is_recipe(argument, here or Path.cwd())):
+                raise UsageError(
+                    f"'{_safe(name)}' is no variable: if '{_safe(argument)}' is the recipe, write config={_safe(argument)}"
+                )
             _set(variables, name, value)
         else:
             bare.append(argument)
@@ -152,7 +156,7 @@ def _words(bare: Sequence[str], variables: dict[str, str], here: Path) -> list[s
             else:
                 _set(variables, "task", word)
         elif first.bare is not None:
-            _check_recipe(word, here)
+            _check_recipe(word, first.name, here)
             _set(variables, first.bare.name, word)
         else:
             raise UsageError(f"`{first.name}` takes no '{_safe(word)}'; see `help {first.name}`")
@@ -172,13 +176,19 @@ def _is_recipe(word: str, here: Path) -> bool:
     return True
 
 
-def _check_recipe(word: str, here: Path) -> None:
+def _check_recipe(word: str, command: str, here: Path) -> None:
     """Raise UserError for a word that is meant for a recipe, and for none that is there."""
     try:
         if word:
             find_recipe(word, here)
             return
     except RecipeError:
+        if (here / word).exists():
+            raise
+        if is_task(word):
+            raise UsageError(
+                f"`{command}` takes a recipe, and '{_safe(word)}' is a task, which `build` and `why` take"
+            ) from None
         near = hint(word.partition(":")[0], (*commands.names(), *jobs.names()))
         if "/" in word or not (near or ":" in word):
             raise

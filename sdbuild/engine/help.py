@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable
+from typing import Any
 
 from sdbuild import jobs
 from sdbuild.engine import commands
@@ -56,7 +57,7 @@ def of_command(command: Command) -> str:
     usage = " ".join(
         (
             f"Usage: sdbuild {command.name}",
-            *(["[TASK …]"] if command.builds else []),
+            *(["[TASK …]"] if command.builds else ["[TASK]"] if command.variable("task") else []),
             *(
                 [
                     f"[{each.name.upper() if each.kind != 'recipe' else 'RECIPE'}]"
@@ -81,18 +82,35 @@ def of_command(command: Command) -> str:
 
 
 def of_word(word: str) -> str:
-    """Help for a command, or a stage. Raises UserError for a word that is neither."""
+    """Help for a command, a stage, or a compression step. Raises UserError for a word that is none of them."""
     names = commands.names()
     if word in names:
         return of_command(commands.find(word))
     name = word.partition(":")[0].partition("@")[0]
     if name not in jobs.names():
-        raise unknown("command", word, (*names, *jobs.names()), f"Commands: {', '.join(names)}")
+        from sdbuild.recipe import steps  # nobody waits for pydantic who asks for a command
+
+        if word in steps.names():
+            return _of_step(steps.find(word))
+        known = (*names, *jobs.names(), *steps.names())
+        raise unknown("command", word, known, f"Commands: {', '.join(names)}")
     stage = stage_of(jobs.find(name))
     return (
-        f"{stage.name}: a stage of every build: {stage.title}\n\n"
-        f"`sdbuild {word} RECIPE` runs it and what it needs; `sdbuild why {word} RECIPE` says why it would run. "
-        "See `sdbuild help build`."
+        f"{stage.name}: a stage: {stage.title}\n\n"
+        f"`sdbuild {word} RECIPE` runs it and what it needs, if the recipe has tasks of it, as `sdbuild plan RECIPE` shows; "
+        f"`sdbuild why {word} RECIPE` says why it would run. See `sdbuild help build`."
+    )
+
+
+def _of_step(step: type[Any]) -> str:
+    name, options = step.__module__.rpartition(".")[2], step.model_fields.items()
+    summary = " ".join((step.__doc__ or "").split("\n\n")[0].split())
+    rows = [(f"{key}:", each.description or "see docs/recipes.md") for key, each in options]
+    return "\n\n".join(
+        (
+            _wrapped(f"{name}: a step of a recipe's `compress`: {summary}"),
+            "\n".join(("Options:", *_columns(rows))) if rows else "It has no options.",
+        )
     )
 
 

@@ -69,6 +69,14 @@ def not_writable(root: Path) -> StoreError:
     )
 
 
+def not_removable(root: Path) -> StoreError:
+    """The error for where this user can remove nothing from a store."""
+    return StoreError(
+        f"nothing can be removed from the store {root}: it is read-only, or this user has no permission to write there: give "
+        f"it to this user, or {_ELSEWHERE}"
+    )
+
+
 @contextmanager
 def explained(root: Path) -> Iterator[None]:
     """Raise StoreError instead of an OSError that `explain` knows."""

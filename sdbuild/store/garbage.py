@@ -20,7 +20,7 @@ from pathlib import Path
 
 from sdbuild.store.artifacts import Store
 from sdbuild.store.digest import inode
-from sdbuild.store.errors import StoreError, explained, unless_unwritable
+from sdbuild.store.errors import UNWRITABLE, StoreError, explained, not_removable, unless_unwritable
 from sdbuild.store.locks import Lock
 from sdbuild.store.records import Records
 
@@ -85,7 +85,12 @@ def collect(store: Store, *, older: float, most: float | None = None, dry: bool)
             with store.in_use() or nullcontext():
                 return _collect(store, older, most, dry=True)
         # Its file stays: on a disk that is full, none could be made for the next time.
-        lock = Lock.try_take(store.lock_path("store"), lasting=True)
+        try:
+            lock = Lock.try_take(store.lock_path("store"), lasting=True)
+        except OSError as error:
+            if error.errno not in UNWRITABLE:
+                raise
+            raise not_removable(store.root) from error
         if lock is None:
             raise StoreError(f"a build is running in the store {store.root}: collect garbage when it is done")
         with lock:

@@ -11,6 +11,7 @@ from sdbuild.engine.dodo import own_arguments
 from sdbuild.errors import UserError
 from sdbuild.quantities import seconds, size_bytes
 from sdbuild.recipe import RecipeError
+from sdbuild.recipe.files import configs_folder, names_in
 
 COMMANDS = f"Commands: {', '.join(commands.names())}"
 UNITS = "write a number and its unit, kB, MB, GB or TB (GiB and the like are understood): 500MB, 20GB"
@@ -27,7 +28,10 @@ BAD = {
     "shapes": "unknown command 'shapes': it is a recipe, which `build shapes` builds",
     "\x1b[31m": f"unknown command '\\x1b[31m'\n{COMMANDS}",
     "build convrt:unet": f"unknown command 'convrt:unet': did you mean 'convert'?\n{COMMANDS}",
-    "plan convert:unet": f"unknown command 'convert:unet': did you mean 'convert'?\n{COMMANDS}",
+    "plan convert:unet": "`plan` takes a recipe, and 'convert:unet' is a task, which `build` and `why` take",
+    "plan config": "`plan` takes a recipe, and 'config' is a task, which `build` and `why` take",
+    "plan configs": f"config=configs is a folder, not a recipe. Recipes in it: {', '.join(names_in(configs_folder()))}.",
+    "plan ./q=1/x.yaml": "'./q' is no variable: if './q=1/x.yaml' is the recipe, write config=./q=1/x.yaml",
     "build shapes config=x": "config= is given twice",
     "build shapes sdxl-ios": "config= is given twice",
     "gc shapes": "`gc` takes no 'shapes'; see `help gc`",

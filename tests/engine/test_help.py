@@ -14,6 +14,7 @@ from sdbuild.engine.cli import run
 from sdbuild.engine.dodo import run_doits
 from sdbuild.engine.reference import pages
 from sdbuild.errors import UserError
+from sdbuild.recipe import steps
 from tests.engine.conftest import ROOT
 
 TOY = """
@@ -113,3 +114,17 @@ def test_a_command_with_another_name_than_its_file_is_a_fault(toy: Path) -> None
         commands.find("meet")
     with pytest.raises(UserError):
         parse(["greet"], toy)
+
+
+@pytest.mark.parametrize("name", steps.names())
+def test_help_of_a_step_has_its_options(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    assert run(["help", name], tmp_path) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"{name}: a step of a recipe's `compress`: ")
+    assert all(f"\n  {option}: " in shown for option in steps.find(name).model_fields)
+
+
+@pytest.mark.parametrize("name", ["graph", "why"])
+def test_usage_has_the_task_that_examples_name(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    assert run(["help", name], tmp_path) == 0
+    assert f"\nUsage: sdbuild {name} [TASK] [RECIPE] [name=value …]\n" in capsys.readouterr().out

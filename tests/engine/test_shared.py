@@ -101,6 +101,24 @@ def test_what_has_to_be_made_there_ends_in_one_line(built: Toy) -> None:
     assert built.ran() == [] and contents(built.store) == before
 
 
+def test_nothing_can_be_removed_from_a_store_of_others(built: Toy) -> None:
+    before = contents(built.store)
+    failed = subprocess.run(
+        [*as_user(FIRST), sys.executable, "-m", "sdbuild", "gc", "older=0d"],
+        cwd=built.here,
+        env=os.environ | {"SDBUILD_STORE": str(built.store), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert failed.returncode == 1
+    assert failed.stderr == (
+        f"error: nothing can be removed from the store {built.store}: it is read-only, or this user has no permission to write "
+        "there: give it to this user, or set SDBUILD_STORE to a folder of your own\n"
+    )
+    assert contents(built.store) == before
+
+
 HOLD = """
 import sys
 from pathlib import Path

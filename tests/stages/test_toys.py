@@ -39,9 +39,15 @@ def test_it_is_built_by_real_processes(extra: dict[str, str], tmp_path: Path) ->
     assert max(said, key=str.isupper) == "IT: CONFIG WORDS HEY\n HO IT: CONFIG WORDS HEY\n HO"
 
 
+def test_a_command_of_another_folder(tmp_path: Path) -> None:
+    greeted = with_toys(tmp_path, "-m", "sdbuild", "hello")
+    assert (greeted.returncode, greeted.stdout) == (0, "hello\n")
+    assert "\n  hello " in with_toys(tmp_path, "-m", "sdbuild", "help").stdout
+
+
 def test_the_command_line_knows_it(tmp_path: Path) -> None:
     helped = with_toys(tmp_path, "-m", "sdbuild", "help", "echo")
-    assert helped.stdout.startswith("echo: a stage of every build: repeat what others say\n")
+    assert helped.stdout.startswith("echo: a stage: repeat what others say\n")
     refused = with_toys(tmp_path, "-m", "sdbuild", "build", "echo", "config=shapes")
     assert (refused.returncode, refused.stderr) == (Status.USAGE, "error: shapes has no task of the stage echo\n")
     assert "echo" not in jobs.names()

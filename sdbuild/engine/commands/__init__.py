@@ -1,11 +1,17 @@
-"""The commands: each is a file of this folder, found by listing it, and imported when it is asked for."""
+"""The commands: each is a file of this folder, found by listing it, and imported when it is asked for.
+
+`engine/commands/` of any other folder in `sdbuild.__path__` counts, too, if it is there before commands are imported.
+"""
 
 from __future__ import annotations
 
 import pkgutil
 from importlib import import_module
 
+import sdbuild
 from sdbuild.engine.command import Command
+
+__path__ = [f"{folder}/engine/commands" for folder in sdbuild.__path__]
 
 
 def names() -> list[str]:
