@@ -1,5 +1,6 @@
 """Artifacts and results that were damaged, and stages that fail."""
 
+import json
 import os
 import re
 import shutil
@@ -154,6 +155,19 @@ def test_check_reads_every_byte(toy: Toy, monkeypatch: pytest.MonkeyPatch, capfd
     assert (toy.run(), toy.ran()) == (0, ["config", "convert:a", "trace:a"])
     assert tree_digest(toy.results) == before
     assert run(["check"], toy.here) == 0
+
+
+def test_check_counts_a_file_with_several_names_once(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SDBUILD_STORE", str(toy.store))
+    assert toy.run(changes={"bundle": {"links": {"Resources/vocab.json": "tokenizer"}}}) == 0
+    capfd.readouterr()
+    assert run(["check", "json=1"], toy.here) == 0
+    files = [path.stat() for path in toy.store.glob("artifacts/*/*/**/*") if path.is_file()]
+    once = {stat.st_ino: stat.st_size for stat in files}
+    assert len(once) == len(files) - 2
+    assert json.loads(capfd.readouterr().out)["bytes"] == sum(once.values())
 
 
 def test_an_edit_of_results_fails_aloud(toy: Toy) -> None:

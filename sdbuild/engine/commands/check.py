@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from collections import defaultdict
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterable, Mapping
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -43,7 +44,7 @@ def run(arguments: Arguments, here: Path) -> Answer:
         ]
         with explained(store.root):
             noted = _condemn(store, damages) if damages else True
-    where, total = display(store.root), sum(_bytes(artifact) for artifact in artifacts)
+    where, total = display(store.root), _bytes(artifacts)
     wrong: dict[Path, list[Damage]] = defaultdict(list)
     for damage in damages:
         wrong[damage.artifact.path].append(damage)
@@ -121,8 +122,18 @@ def _condemn(store: Store, damages: list[Damage]) -> bool:
     return True
 
 
-def _bytes(artifact: Artifact) -> int:
-    return sum(file.size for file in artifact.stamp.files if not (artifact.path / file.path).is_symlink())
+def _bytes(artifacts: Iterable[Artifact]) -> int:
+    """Of their files on the disk: hard links are counted once, and what links lead to is not."""
+    from sdbuild.store.digest import inode
+
+    found = {}
+    for artifact in artifacts:
+        for file in artifact.stamp.files:
+            with suppress(OSError):  # it is missing, which is reported
+                status = (artifact.path / file.path).lstat()
+                if not stat.S_ISLNK(status.st_mode):
+                    found[inode(status)] = status.st_size
+    return sum(found.values())
 
 
 def _count(number: int) -> str:
