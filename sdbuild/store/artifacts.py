@@ -31,6 +31,7 @@ from sdbuild.store.sync import sync_folder, sync_tree
 from sdbuild.store.work import Workplace
 
 _NOTED_AFTER = 3600  # seconds; a build that runs nothing then writes nothing, but for once an hour
+_STAMP = "its stamp is damaged, or of another version of sdbuild"
 _LARGEST_STAMP = 1 << 22  # bytes; of those that are read to compare with
 
 
@@ -87,7 +88,7 @@ class Store:
             stamp_path = self._stamp_path(stage, key)
             stamp = read_stamp(stamp_path)
             if stamp is None or stamp.key != key:
-                return Absent(self._found_damage(stage, key))
+                return Absent(self._found_damage(stage, key) or (_STAMP if os.path.lexists(stamp_path) else ""))
             path = self._artifact_path(stage, key)
             files = _check(path, stamp)
             if isinstance(files, str):

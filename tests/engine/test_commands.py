@@ -126,6 +126,16 @@ def test_damage_is_told_and_where(sdbuild: COMMAND, here: Path) -> None:
     assert "would run: its artifact in the store is damaged: graph.json has 7 bytes instead of " in told
 
 
+@pytest.mark.parametrize("text", ["{", "", "[]"])
+def test_a_damaged_stamp_is_told(sdbuild: COMMAND, here: Path, text: str) -> None:
+    build(here)
+    next((here.parent / "store/artifacts/trace").glob("*.json")).write_text(text)
+    assert (
+        "its artifact in the store is damaged: its stamp is damaged, or of another version" in sdbuild("plan mine")[1]
+    )
+    assert build(here) and sdbuild("plan mine")[0] == 0
+
+
 def test_what_the_collector_removed_is_told(sdbuild: COMMAND, here: Path) -> None:
     build(here)
     recipe = (here / "mine.yaml").rename(here / "renamed.yaml")
