@@ -68,6 +68,12 @@ def test_plan_tells_everything_of_a_first_build(sdbuild: COMMAND, here: Path) ->
     assert not (here / "build").exists()
 
 
+def test_what_only_asks_makes_no_store(sdbuild: COMMAND, here: Path) -> None:
+    for line, status in (("plan mine", 10), ("why mine", 0), ("graph trace:unet mine", 1)):
+        assert sdbuild(line)[0] == status
+    assert sorted(here.parent.iterdir()) == [here]
+
+
 def test_plan_tells_when_nothing_would_run(sdbuild: COMMAND, here: Path) -> None:
     build(here)
     status, out, _ = sdbuild("plan config=mine")

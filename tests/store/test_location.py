@@ -20,6 +20,36 @@ def test_the_environment_says_where(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert open_store().root == tmp_path / "d"
 
 
+def test_who_only_asks_makes_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SDBUILD_STORE", str(tmp_path / "a/b"))
+    assert open_store(make=False).root == tmp_path / "a/b" and not (tmp_path / "a").exists()
+    (tmp_path / "file").touch()
+    for place, message in (("file/store", "a file is where a folder should be"), ("x" * 300, "the path is too long")):
+        monkeypatch.setenv("SDBUILD_STORE", str(tmp_path / place))
+        with pytest.raises(StoreError, match=message):
+            open_store(make=False)
+    if sys.platform == "linux":
+        monkeypatch.setenv("SDBUILD_STORE", "/proc/nope")
+        with pytest.raises(StoreError, match=r"^/proc/nope: no folder can be made there"):
+            open_store(make=False)
+
+
+@pytest.mark.parametrize(
+    ("home", "message"),
+    [("{here}/none", "the home folder .*/none is not there"), ("here", "HOME=here is not an absolute path")],
+)
+def test_a_home_that_is_none_is_not_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: str, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SDBUILD_STORE", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", home.format(here=tmp_path))
+    with pytest.raises(StoreError, match=f"^no place for the store: {message}; set SDBUILD_STORE to a folder$"):
+        open_store()
+    assert not any(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("platform", "caches", "expected"),
     [

@@ -31,7 +31,7 @@ def run(arguments: Arguments, here: Path) -> Answer:
     found = _trace_of(find_task(graph, variables["task"]))
     if found is None:
         raise UsageError(f"{variables['task']} is made from no single graph; name one of {known}")
-    state = survey(open_store(), graph)[found]
+    state = survey(open_store(make=False), graph)[found]
     if not isinstance(state, Ready):
         raise UserError(
             f"{graph.names[found]} has not been built yet; run: sdbuild {_as_command(graph, found, variables)}"

@@ -36,7 +36,7 @@ def run(arguments: Arguments, here: Path) -> Answer:
     from sdbuild.store import open_store
 
     request = load(arguments.variables, here)
-    graph, store, to = graph_of(request), open_store(), Destination.of(arguments.variables, here)
+    graph, store, to = graph_of(request), open_store(make=False), Destination.of(arguments.variables, here)
     states = survey(store, graph)
     last = last_entries(store, graph)
     due = due_nodes(graph, states)

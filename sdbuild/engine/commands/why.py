@@ -29,7 +29,7 @@ def run(arguments: Arguments, here: Path) -> Answer:
     request = load(variables, here)
     graph = graph_of(request)
     wanted = [find_task(graph, variables["task"])] if "task" in variables else None
-    store = open_store()
+    store = open_store(make=False)
     states = survey(store, graph)
     last = last_entries(store, graph)
     nodes, reasons = wanted or due_nodes(graph, states), Reasons(store, graph)
