@@ -4,6 +4,7 @@ Nothing of ours takes part but the reading of configurations and weights: not th
 are traced.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,18 @@ from sdbuild.overlay import Overlays
 from sdbuild.verify import originals
 
 _KEPT_BYTES = 1 << 30
-"""Of weights as they are stored. A text encoder and a VAE fit."""
+"""Of weights as they are stored, of models that fit in float16: text encoders and VAEs.
+
+Of a larger one nothing is kept. A part would save little time, and what the heap grows by for it stays the process's until
+its end, as small objects lie behind it: under a limit (RLIMIT_DATA) the VAE of an SDXL image then had no room after the UNet.
+"""
 
 
 class Reference:
     """A component in PyTorch: float32 arrays in the order of its inputs to arrays in the order of its outputs.
 
     A layer gets its weights in float32 when it runs, and loses them after it, so that only one layer of a model is in memory
-    at a time. As they are stored, up to `_KEPT_BYTES` of them are kept between calls; what is beyond is read again.
+    at a time. Those of a small model are kept between calls as they are stored, up to `_KEPT_BYTES`; others are read again.
     """
 
     def __init__(
@@ -43,7 +48,8 @@ class Reference:
         with torch.device("meta"):
             self._model, self._forward = originals.build(kind, read_config(config), options)
         shapes = {name: tuple(parameter.shape) for name, parameter in self._model.named_parameters()}
-        _stream(self._model.eval(), _Kept(open_weights(weights, laid or {}, shapes)))
+        fits = 2 * sum(map(math.prod, shapes.values())) <= _KEPT_BYTES
+        _stream(self._model.eval(), _Kept(open_weights(weights, laid or {}, shapes), _KEPT_BYTES if fits else 0))
 
     def __call__(self, inputs: Sequence[Array]) -> list[Array]:
         """Run the library's own forward.
@@ -60,12 +66,12 @@ class Reference:
 
 
 class _Kept:
-    """The tensors of a component, of which the first are kept once they were read."""
+    """The tensors of a component, of which the first are kept once they were read, up to so many bytes."""
 
-    def __init__(self, weights: Weights) -> None:
+    def __init__(self, weights: Weights, most: int) -> None:
         self._weights = weights
         self._kept: dict[str, Array] = {}
-        self._left = _KEPT_BYTES
+        self._left = most
 
     def load(self, name: str) -> Array:
         if name in self._kept:
