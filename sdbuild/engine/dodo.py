@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import NoReturn
 
@@ -98,7 +99,7 @@ def own_arguments(argv: Sequence[str]) -> list[str]:
 
 def _file_given(argv: Sequence[str]) -> Path:
     """The file with tasks that doit would open."""
-    for argument, following in zip(argv, [*argv[1:], ""], strict=True):
+    for argument, following in zip_longest(argv, argv[1:], fillvalue=""):
         name, equals, value = argument.partition("=")
         if name in _FILE:
             return Path(value if equals else following)

@@ -49,6 +49,16 @@ def doit(here: Path) -> DOIT:
     return command
 
 
+def test_doit_alone_builds_shapes(here: Path) -> None:
+    pretend_to_build(graph_of(load({}, here)), open_store(), here)
+    for name in ("dodo.py", "pyproject.toml"):  # which has doit start with a loader of ours
+        (here / name).symlink_to(ROOT / name)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-m", "doit"], cwd=here, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == "build/shapes: up to date; 14 reused"
+
+
 def test_a_build_with_nothing_to_do_imports_nothing_heavy(doit: DOIT) -> None:
     done = doit("build", "config=mine", python=("-X", "importtime"))
     assert done.returncode == 0
