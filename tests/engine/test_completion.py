@@ -40,7 +40,7 @@ CASES = {
     "build --config mi": ["mine.yaml"],
     "build --config=mo": ["--config=more/"],
     "plan more/": ["more/third.yaml"],
-    "validate shapes-": ["shapes-bits"],
+    "validate shapes-": ["shapes-bits", "shapes-embedding", "shapes-night"],
     "build mine.yaml variant=s": ["variant=small", "variant=smart"],
     "build variant=s config=mine.yaml --variant sma": ["small", "smart"],
     "build mine.yaml convert:u": ["convert:unet@small", "convert:unet@smart"],
@@ -123,7 +123,10 @@ def type_into(shell: list[str], keys: list[str], environment: dict[str, str], he
         ("sdbuild valid", ["validate"]),
         ("sdbuild build config=mi", ["mine.yaml"]),
         ("sdbuild build mine.yaml convert:u", ["unet@small", "unet@smart"]),
-        ("sdbuild build --config ", ["broken.yaml", "mine.yaml", "more/", "shapes-bits"]),
+        (
+            "sdbuild build --config ",
+            ["broken.yaml", "mine.yaml", "more/", "shapes-bits", "shapes-embedding", "shapes-night"],
+        ),
     ],
 )
 def test_bash(here: Path, environment: dict[str, str], line: str, reply: list[str]) -> None:

@@ -138,7 +138,7 @@ def test_what_the_models_do_not_tell_is_asked_for(apples: Path) -> None:
         Pipeline.open(apples)
     with pytest.raises(UserError, match="prediction=noise: choose epsilon or v_prediction"):
         Pipeline.open(apples, prediction_type="noise")
-    with pytest.raises(UserError, match="vae_scale=0: must be above 0"):
+    with pytest.raises(UserError, match=r"vae_scale=0: must be from 0\.001 to 1000"):
         Pipeline.open(apples, prediction_type="epsilon", vae_scale=0)
 
 

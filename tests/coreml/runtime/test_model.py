@@ -143,8 +143,8 @@ def count_reads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     reads: list[tuple[int, ...]] = []
     array = sdbuild.coreml.runtime.weights.Source.array
 
-    def counted(source: Any) -> Array:
-        value = array(source)
+    def counted(source: Any, *arguments: Any) -> Array:
+        value = array(source, *arguments)
         if value.size > 99:
             reads.append(value.shape)
         return value
