@@ -18,6 +18,8 @@ from sdbuild.shapes.score import tally
 from tests.matrix.models import SD1, SHAPES, save
 from tests.sources.prompts import prompts
 
+pytestmark = pytest.mark.slow  # a minute and a half; tests/modeling/test_learning.py has its parts
+
 ROOT = Path(__file__).parents[1]
 DOCUMENT = (ROOT / "docs/embeddings.md").read_text(encoding="utf-8")
 
