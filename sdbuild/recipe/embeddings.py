@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from sdbuild.recipe.fields import Sha256, Strict, wrong
+from sdbuild.recipe.fields import Sourced, wrong
 from sdbuild.recipe.source import Source
 from sdbuild.recipe.sources import find_source
 
@@ -30,7 +30,7 @@ def _token(text: str) -> str:
     )
 
 
-class WrittenEmbedding(Strict):
+class WrittenEmbedding(Sourced):
     """A learned embedding (textual inversion), and the word for it."""
 
     source: str = Field(
@@ -38,10 +38,6 @@ class WrittenEmbedding(Strict):
         description="A file: a path from this one, on the hub (org/name, or org/name/file.safetensors) or at an address.",
         examples=["./style.safetensors", "sd-concepts-library/cat-toy"],
     )
-    revision: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
-        default=None, description="Commit, tag or branch on the hub; pin the commit."
-    )
-    sha256: Sha256 | None = Field(default=None, description="Of the file at an address (https://…), which needs it.")
     token: Annotated[str, Field(min_length=1, max_length=400), AfterValidator(_token)] = Field(
         description="What is written in a prompt for it: small letters, a to z. Which words can be tokens depends on the "
         "model's tokenizer; the build says which would do.",

@@ -23,6 +23,7 @@ _SIZE = re.compile(r"([0-9]{1,5})x([0-9]{1,5})")
 _MAX_SIDE = 4096  # pixels; above it the activations of one convolution outgrow every device
 
 
+Revision = Annotated[str, Field(min_length=1, max_length=200)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9A-Fa-f]{64}$"), AfterValidator(str.lower)]
 
 
@@ -35,6 +36,14 @@ class Strict(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, defer_build=True
     )  # built by what is read with it
+
+
+class Sourced(Strict):
+    """What names a source of its own."""
+
+    source: str = Field(min_length=1, description="Hub id (org/name), folder, or single file.")
+    revision: Revision | None = Field(default=None, description="Commit, tag or branch on the hub; pin the commit.")
+    sha256: Sha256 | None = Field(default=None, description="Of the file at an address (https://…), which needs it.")
 
 
 def _exactly(value: Any) -> Any:

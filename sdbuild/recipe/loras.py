@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, WithJsonSchema
 
-from sdbuild.recipe.fields import EVERYTHING, Sha256, Strict, form, wrong
+from sdbuild.recipe.fields import EVERYTHING, Sourced, form, wrong
 from sdbuild.recipe.problems import allowed, hint
 from sdbuild.recipe.source import SINGLE_FILES, Source
 
@@ -116,7 +116,7 @@ _BLOCKS_SCHEMA = {
 }
 
 
-class WrittenLora(Strict):
+class WrittenLora(Sourced):
     """A LoRA or one of its relatives, to be merged into the weights."""
 
     source: str = Field(
@@ -124,10 +124,6 @@ class WrittenLora(Strict):
         description="A file: a path from this one, on the hub (org/name, or org/name/file.safetensors) or at an address.",
         examples=["./ink.safetensors", "latent-consistency/lcm-lora-sdv1-5"],
     )
-    revision: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
-        default=None, description="Commit, tag or branch on the hub; pin the commit."
-    )
-    sha256: Sha256 | None = Field(default=None, description="Of the file at an address (https://…), which needs it.")
     file: Annotated[str, Field(min_length=1, max_length=400), AfterValidator(_file)] | None = Field(
         default=None, description="Which file of the source, where there are several."
     )

@@ -8,7 +8,18 @@ from sdbuild.recipe.catalogue import catalogue
 from sdbuild.recipe.compression import Step
 from sdbuild.recipe.embeddings import WrittenEmbedding
 from sdbuild.recipe.family import Precision
-from sdbuild.recipe.fields import EVERYTHING, NAME_PATTERN, ResolutionField, Sha256, Strict, check_name, form, wrong
+from sdbuild.recipe.fields import (
+    EVERYTHING,
+    NAME_PATTERN,
+    ResolutionField,
+    Revision,
+    Sha256,
+    Sourced,
+    Strict,
+    check_name,
+    form,
+    wrong,
+)
 from sdbuild.recipe.files import names_in, pipelines_folder
 from sdbuild.recipe.loras import LoraField
 from sdbuild.recipe.problems import allowed, hint, suggestion
@@ -60,20 +71,13 @@ def _short_source(text: str) -> dict[str, str]:
 
 About = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_line)]
 Variant = Annotated[str, Field(max_length=40, pattern=r"^[A-Za-z0-9_-]+$")]
-Revision = Annotated[str, Field(min_length=1, max_length=200)]
-
-
 PredictionType = Literal["epsilon", "v_prediction"]
 OTHER_SOURCES = ("vae", "text_encoder", "text_encoder_2", "config")
 """Keys of ``model:`` that name sources beside the model's own."""
 
 
-class OtherSource(Strict):
+class OtherSource(Sourced):
     """Where to take a part of the model from instead of the model's own source."""
-
-    source: str = Field(min_length=1, description="Hub id (org/name), folder, or single file.")
-    revision: Revision | None = Field(default=None, description="Commit, tag or branch on the hub; pin the commit.")
-    sha256: Sha256 | None = Field(default=None, description="Of the file at an address (https://…), which needs it.")
 
 
 _ShortSource = Annotated[
