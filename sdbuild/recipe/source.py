@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Self
@@ -82,6 +83,15 @@ class Source:
 def looks_local(text: str) -> bool:
     """Whether a text starts as paths do."""
     return text in (".", "..") or text.startswith(("./", "../", "/", "~"))
+
+
+def beyond_locale(path: str) -> Trouble | None:
+    """What is wrong with a path that this locale can't say to the system."""
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        return f"'{path}' has characters that this locale has no bytes for", ("set PYTHONUTF8=1, or LC_ALL=C.UTF-8",)
+    return None
 
 
 def near_names(path: Path) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 from sdbuild.recipe.problems import display
-from sdbuild.recipe.source import SINGLE_FILES, Source, Trouble, looks_local, near_names
+from sdbuild.recipe.source import SINGLE_FILES, Source, Trouble, beyond_locale, looks_local, near_names
 
 _UNREADABLE = {
     ".gguf": "a file of quantized weights, which only its own programs read",
@@ -49,12 +49,8 @@ class FileSource(Source):
 
     def problem(self, needs: str) -> Trouble | None:
         """It must be a file that may hold weights."""
-        try:
-            os.fsencode(self.id)
-        except UnicodeEncodeError:
-            return f"'{self.id}' has characters that this locale has no bytes for", (
-                "set PYTHONUTF8=1, or LC_ALL=C.UTF-8",
-            )
+        if trouble := beyond_locale(self.id):
+            return trouble
         try:
             if self.path is None or not self.path.exists():
                 looked = f"looked for {display(self.path)}: " if self.path is not None else ""

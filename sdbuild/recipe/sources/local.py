@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
 
 from sdbuild.recipe.problems import display
-from sdbuild.recipe.source import Source, Trouble, looks_local
+from sdbuild.recipe.source import Source, Trouble, beyond_locale, looks_local
 
 
 @dataclass(frozen=True)
@@ -41,12 +40,8 @@ class LocalSource(Source):
 
     def problem(self, needs: str) -> Trouble | None:
         """It must be a folder that holds ``needs``, if anything."""
-        try:
-            os.fsencode(self.id)
-        except UnicodeEncodeError:
-            return f"'{self.id}' has characters that this locale has no bytes for", (
-                "set PYTHONUTF8=1, or LC_ALL=C.UTF-8",
-            )
+        if trouble := beyond_locale(self.id):
+            return trouble
         try:
             if self.path is None or not self.path.exists():
                 looked = f"looked for {display(self.path)}: " if self.path is not None else ""
