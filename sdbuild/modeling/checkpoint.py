@@ -20,11 +20,10 @@ from sdbuild.arrays import Array
 from sdbuild.errors import SourceError
 from sdbuild.modeling.floats import decoded
 from sdbuild.sources.base import shown
-from sdbuild.sources.contents import OF_TWO_SAVES, are_safetensors
+from sdbuild.sources.contents import OF_TWO_SAVES, are_safetensors, opening
 from sdbuild.sources.header import Entry, header_of
 from sdbuild.sources.layouts.base import Taken
 from sdbuild.sources.leftovers import KINDS, WEIGHT_TYPES, check_names, listed, refuse, type_problem, unused, wrapped
-from sdbuild.standins import ENOUGH
 
 _OLD_NAMES = (
     # diffusers before 0.18 named the attention of a VAE differently; Stable Diffusion 1.x checkpoints still do.
@@ -174,12 +173,7 @@ def check_shape(name: str, found: Sequence[int], wanted: Sequence[int]) -> None:
 
 def _index(file: Path) -> dict[str, _Stored]:
     """What is in a file, by what the file is, whatever it is called."""
-    try:
-        with file.open("rb") as content:
-            start = content.read(ENOUGH)
-    except OSError as error:
-        raise SourceError(f"{file}: can't be read: {error.strerror}") from None
-    if are_safetensors(str(file), file.name, start):
+    if are_safetensors(str(file), file.name, opening(file)):
         return {
             name: _Stored(file, entry.dtype, entry.shape, partial(_load, file, name, entry), entry)
             for name, entry in header_of(file).items()

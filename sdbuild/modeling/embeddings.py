@@ -21,9 +21,8 @@ from sdbuild.arrays import Array
 from sdbuild.errors import SourceError
 from sdbuild.modeling.checkpoint import Checkpoint
 from sdbuild.sources.base import shown
-from sdbuild.sources.contents import are_safetensors
+from sdbuild.sources.contents import are_safetensors, opening
 from sdbuild.sources.leftovers import listed
-from sdbuild.standins import ENOUGH
 
 _FOR_EACH_ENCODER = (("clip_l", "clip_g"), ("text_encoders_0", "text_encoders_1"))
 _ADVICE = "an embedding is one tensor, or clip_l and clip_g for SDXL's two text encoders"
@@ -75,12 +74,7 @@ def _vectors(file: Path, name: str, array: Array) -> Array:
 
 
 def _tensors(file: Path, allow_pickle: bool) -> dict[str, Array]:
-    try:
-        with file.open("rb") as content:
-            start = content.read(ENOUGH)
-    except OSError as error:
-        raise SourceError(f"{file}: can't be read: {error.strerror}") from None
-    if are_safetensors(str(file), file.name, start):
+    if are_safetensors(str(file), file.name, opening(file)):
         checkpoint = Checkpoint([file])
         return {name: checkpoint.load(name) for name in checkpoint.names()}
     if not allow_pickle:

@@ -4,9 +4,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from sdbuild.errors import UserError
-from sdbuild.sources.contents import are_safetensors
+from sdbuild.sources.contents import are_safetensors, opening
 from sdbuild.sources.header import header_of
-from sdbuild.standins import ENOUGH
 
 MARKERS = frozenset({"v_pred", "ztsnr"})
 """That the UNet predicts v, and that its schedule ends in noise alone (zero terminal signal-to-noise ratio)."""
@@ -27,9 +26,7 @@ def markers_in(folder: Path) -> frozenset[str]:
 
 
 def _names(path: Path) -> Iterable[str]:
-    with path.open("rb") as content:
-        start = content.read(ENOUGH)
-    if are_safetensors(str(path), path.name, start):
+    if are_safetensors(str(path), path.name, opening(path)):
         return header_of(path)
     from sdbuild.modeling.pickles import load_state  # torch, which nothing else here needs
 

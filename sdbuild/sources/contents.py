@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from functools import partial
+from pathlib import Path
 
 from sdbuild.errors import SourceError
 from sdbuild.sources.base import Source, SourceFile, shown
@@ -11,6 +12,15 @@ from sdbuild.standins import ENOUGH, stand_in, text_instead
 
 _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 """How torch's zip archives and plain pickles begin."""
+
+
+def opening(file: Path) -> bytes:
+    """The first `ENOUGH` bytes of a file on this machine. Raises UserError: it can't be read."""
+    try:
+        with file.open("rb") as content:
+            return content.read(ENOUGH)
+    except OSError as error:
+        raise SourceError(f"{file}: can't be read: {error.strerror}") from None
 
 
 def are_safetensors(where: str, name: str, start: bytes) -> bool:

@@ -8,10 +8,9 @@ import numpy as np
 from sdbuild.arrays import Array
 from sdbuild.errors import SourceError
 from sdbuild.modeling.floats import decoded
-from sdbuild.sources.contents import are_safetensors
+from sdbuild.sources.contents import are_safetensors, opening
 from sdbuild.sources.header import Entry, header_of
 from sdbuild.sources.leftovers import WEIGHT_TYPES, type_problem
-from sdbuild.standins import ENOUGH
 
 _WHOLE = {"I8": "<i1", "U8": "<u1", "I16": "<i2", "I32": "<i4", "I64": "<i8"}
 """Whole numbers, as some trainers save an alpha."""
@@ -23,10 +22,8 @@ class AdapterFile:
     def __init__(self, path: Path) -> None:
         """Read what says which tensors there are. Raises UserError: no file of tensors."""
         self._path = path
-        with path.open("rb") as content:
-            start = content.read(ENOUGH)
         self._entries: dict[str, Entry] | None = None
-        if are_safetensors(str(path), path.name, start):
+        if are_safetensors(str(path), path.name, opening(path)):
             self._entries = header_of(path)
 
     @cached_property
