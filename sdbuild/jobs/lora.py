@@ -16,7 +16,7 @@ class Built:
     """What trace made of it."""
 
 
-@stage("lora", version=1, title="look at a LoRA: what it changes", fetches=True)
+@stage("lora", version=2, title="look at a LoRA: what it changes", fetches=True)
 class Lora:
     """``files.json``, the one file to fetch; ``<place>.json``, what it changes of the component that LoRAs call so; and
     ``about.json``.

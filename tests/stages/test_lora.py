@@ -73,6 +73,10 @@ def test_every_tensor_is_for_a_parameter(look: Callable[..., tuple[Path, list[st
     assert record["path"] == "x.safetensors"
 
 
+LAYER = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
+ONES = np.ones((2, 128), np.float32)
+PEFT = {f"unet.{LAYER}.lora_A.weight": ONES, f"unet.{LAYER}.lora_B.weight": ONES.T}
+
 WRONG: dict[str, tuple[Tensors, str]] = {
     "SDXL": (
         pair("lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k", 2048, 640),
@@ -121,6 +125,40 @@ WRONG: dict[str, tuple[Tensors, str]] = {
         {**pair(), **pair("lora_unet_nowhere")},
         "2 of 4 tensors are of no use here .lora_unet_nowhere.lora_down.weight, .*: the model has no such layer.; name another "
         "file, or write `strict: false`",
+    ),
+    "several adapters": (
+        {key.replace(".weight", f".{name}.weight"): value for name in ("one", "two") for key, value in PEFT.items()},
+        r"of several adapters \(one, two\); save one alone",
+    ),
+    "halves of two adapters": (
+        {f"unet.{LAYER}.lora_A.x.weight": ONES, f"unet.{LAYER}.lora_B.y.weight": ONES.T},
+        r"of several adapters \(x, y\); save one alone",
+    ),
+    "two spellings": (
+        {**PEFT, f"unet.{LAYER}.lora.down.weight": 2 * ONES, f"unet.{LAYER}.lora.up.weight": ONES.T},
+        "are the same of one layer",
+    ),
+    "two alphas": (
+        {**PEFT, f"unet.{LAYER}.alpha": np.ones(1, np.float32), f"unet.{LAYER}.lora.alpha": np.ones(1, np.float32)},
+        "are the same of one layer",
+    ),
+    "two magnitudes": (
+        {
+            **pair(),
+            f"{Q}.dora_scale": np.ones((128, 1), np.float32),
+            f"{Q}.lora_magnitude_vector": np.ones(128, np.float32),
+        },
+        "two magnitudes for a weight",
+    ),
+    "alphas": ({**pair(), f"{Q}.alpha": np.ones(3, np.float32)}, "an alpha of several numbers for a weight"),
+    "no alpha": ({**pair(), f"{Q}.alpha": np.ones(0, np.float32)}, "an empty alpha for a weight"),
+    "rank 0": (pair(rank=0), "an empty lora_down for a weight"),
+    "turned kernel": (
+        {
+            "lora_unet_conv_in.lora_down.weight": np.ones((2, 3, 3, 4), np.float32),
+            "lora_unet_conv_in.lora_up.weight": np.ones((64, 2, 1, 1), np.float32),
+        },
+        r"down \[2, 3, 3, 4\] for a weight \[64, 4, 3, 3\]",
     ),
     "PEFT": (
         pair("base_model.model.mid_block.attentions.0.transformer_blocks.0.attn1.to_q"),

@@ -5,11 +5,11 @@ import re
 _TENSORS = (
     (r"[._]lora\.up\.weight|_lora\.up\.weight|\.lora_linear_layer\.up\.weight", "lora_up"),
     (r"[._]lora\.down\.weight|_lora\.down\.weight|\.lora_linear_layer\.down\.weight", "lora_down"),
-    (r"\.lora_up\.weight|\.lora_B(\.\w+)?\.weight", "lora_up"),
-    (r"\.lora_down\.weight|\.lora_A(\.\w+)?\.weight", "lora_down"),
+    (r"\.lora_up\.weight|\.lora_B(\.(?P<adapter>\w+))?\.weight", "lora_up"),
+    (r"\.lora_down\.weight|\.lora_A(\.(?P<adapter>\w+))?\.weight", "lora_down"),
     (r"\.lora_mid\.weight", "lora_mid"),
-    (r"\.(?P<same>hada_(w[12]_[ab]|t[12])|lokr_(w[12]|w[12]_[ab]|t2)|diff|diff_b|alpha)", ""),
     (r"\.lora_linear_layer\.alpha|[._]lora\.alpha", "alpha"),
+    (r"\.(?P<same>hada_(w[12]_[ab]|t[12])|lokr_(w[12]|w[12]_[ab]|t2)|diff|diff_b|alpha)", ""),
     (r"\.w_norm", "diff"),
     (r"\.b_norm", "diff_b"),
     (r"\.dora_scale", "magnitude"),
@@ -38,6 +38,12 @@ def split(key: str) -> tuple[str, str] | None:
         if found := pattern.fullmatch(key):
             return found["layer"], tensor or found["same"]
     return None
+
+
+def adapter(key: str) -> str | None:
+    """What PEFT calls the adapter, where a name says it: files may hold several."""
+    found = next(filter(None, (pattern.fullmatch(key) for pattern, _ in _ENDINGS)), None)
+    return found.groupdict().get("adapter") if found else None
 
 
 def foreign(key: str) -> str | None:

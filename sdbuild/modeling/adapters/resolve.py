@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from math import prod
 
 from sdbuild.modeling.adapters import kinds
-from sdbuild.modeling.adapters.kinds import MisfitError, Shape
+from sdbuild.modeling.adapters.kinds import MisfitError, Shape, expect
 from sdbuild.modeling.adapters.magnitudes import MAGNITUDES, per_output
-from sdbuild.modeling.adapters.names import foreign, split
+from sdbuild.modeling.adapters.names import adapter, foreign, split
 from sdbuild.modeling.adapters.namings import namings
 from sdbuild.modeling.adapters.strengths import NO_STRENGTHS, Strengths
 
@@ -53,13 +53,23 @@ def resolve(
     ``others``: the places of components that are not built.
     """
     found = Resolved({place: {} for place in models})
+    called = sorted({name for key in stored if (name := adapter(key))})
+    if len(called) > 1:
+        found.unused.update(dict.fromkeys(stored, f"of several adapters ({', '.join(called)}); save one alone"))
+        return found
     known, groups = _known(models), defaultdict[str, dict[str, str]](dict)
+    twice: dict[str, str] = {}
     for key in stored:
         parts = split(key)
         if parts is None:
             found.unused[key] = foreign(key) or "no name that a LoRA has"
-        else:
-            groups[parts[0]][parts[1]] = key
+            continue
+        layer, tensor = parts
+        if (other := groups[layer].setdefault(tensor, key)) != key:
+            twice[layer] = f"{other} and {key} are the same of one layer"
+            found.unused[key] = twice[layer]
+    for layer, reason in twice.items():
+        found.unused.update(dict.fromkeys(groups.pop(layer).values(), reason))
     for layer, tensors in groups.items():
         if layer in known:
             found.unused.update(_assign(tensors, known[layer], stored, models, strengths, found.changes))
@@ -134,18 +144,21 @@ def _changes(tensors: Mapping[str, str], layer: str, stored: Shapes, model: Shap
         if parameter not in model:
             raise MisfitError(f"the model's layer has no {kind.PARAMETER}")
         taken = form | (kind.MAY & tensors.keys())
-        shapes = {tensor: stored[tensors[tensor]] for tensor in taken}
+        extra = {"alpha", *MAGNITUDES} & tensors.keys() if kind.SCALED else set()
+        shapes = {tensor: stored[tensors[tensor]] for tensor in sorted(taken | extra)}
         try:
-            rank = kind.rank(shapes, model[parameter])
+            rank = kind.rank({tensor: shapes[tensor] for tensor in taken}, model[parameter])
+            _check(shapes, model[parameter])
         except MisfitError as error:
             raise MisfitError(f"{error} for a weight {list(model[parameter])}") from None
-        extra = {"alpha", *MAGNITUDES} & tensors.keys() if kind.SCALED else set()
-        for tensor in extra - {"alpha"}:
-            _check_magnitude(tensor, stored[tensors[tensor]], model[parameter])
-        yield parameter, Change(name, rank, {tensor: tensors[tensor] for tensor in sorted(taken | extra)})
+        yield parameter, Change(name, rank, {tensor: tensors[tensor] for tensor in shapes})
 
 
-def _check_magnitude(tensor: str, magnitude: Shape, weight: Shape) -> None:
-    """One for each output, or one for each input."""
-    if prod(magnitude) != weight[0 if per_output(tensor, magnitude, weight) else 1]:
-        raise MisfitError(f"magnitude {list(magnitude)} for a weight {list(weight)}")
+def _check(shapes: Shapes, weight: Shape) -> None:
+    """What holds of every kind. A magnitude has one number for each output, or one for each input."""
+    for tensor, shape in shapes.items():
+        expect(0 not in shape, f"an empty {tensor}")
+        if tensor in MAGNITUDES:
+            expect(prod(shape) == weight[0 if per_output(tensor, shape, weight) else 1], f"magnitude {list(shape)}")
+    expect(prod(shapes.get("alpha", ())) == 1, "an alpha of several numbers")
+    expect(not set(MAGNITUDES) <= shapes.keys(), "two magnitudes")

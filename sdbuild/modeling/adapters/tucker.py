@@ -1,7 +1,5 @@
 """A convolution's kernel from a small one and two matrices, as LoHa and LoKr have it (Tucker's decomposition)."""
 
-from math import prod
-
 import numpy as np
 
 from sdbuild.arrays import Array
@@ -17,9 +15,4 @@ def tucker(t: Array, a: Array, b: Array) -> Array:
 
 def fits_tucker(t: Shape, a: Shape, b: Shape, weight: Shape) -> bool:
     """Whether they make a kernel [out, in, …]."""
-    return (
-        len(a) == len(b) == 2
-        and t[:2] == (a[0], b[0])
-        and (a[1], b[1]) == weight[:2]
-        and prod(t[2:]) == prod(weight[2:])
-    )
+    return len(a) == len(b) == 2 and t == (a[0], b[0], *weight[2:]) and (a[1], b[1]) == weight[:2]

@@ -51,6 +51,12 @@ def find(name: str) -> Kind:
     return cast(Kind, import_module(f"{__name__}.{name}"))
 
 
+def alike(shape: Shape, other: Shape) -> bool:
+    """Whether shapes are equal but for ones at their ends: linear layers are convolutions of 1×1, too."""
+    length = max(len(shape), len(other))
+    return (*shape, *(1,) * (length - len(shape))) == (*other, *(1,) * (length - len(other)))
+
+
 def expect(right: bool, what: str) -> None:
     """Raise `MisfitError` where something is not as it has to be."""
     if not right:

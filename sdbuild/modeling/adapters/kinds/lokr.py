@@ -6,7 +6,7 @@ from math import prod
 import numpy as np
 
 from sdbuild.arrays import Array
-from sdbuild.modeling.adapters.kinds import Rows, Shape, expect
+from sdbuild.modeling.adapters.kinds import Rows, Shape, alike, expect
 from sdbuild.modeling.adapters.tucker import tucker
 
 _W1 = (frozenset({"lokr_w1"}), frozenset({"lokr_w1_a", "lokr_w1_b"}))
@@ -34,11 +34,13 @@ def rank(shapes: Mapping[str, Shape], weight: Shape) -> int:
         second = _product(shapes["lokr_w2_a"], shapes["lokr_w2_b"])
     else:
         a, b = shapes["lokr_w2_a"], shapes["lokr_w2_b"]
-        fits = len(a) == len(b) == 2 and t[:2] == (a[0], b[0]) and prod(t[2:]) == prod(kernel)
+        fits = len(a) == len(b) == 2 and t[:2] == (a[0], b[0]) and t[2:] == kernel
         second = (a[1], b[1], *t[2:]) if fits else None
     expect(second is not None and len(second) >= 2, told)
     assert second is not None
-    expect(first[0] * second[0] == weight[0] and first[1] * prod(second[1:]) == prod(weight[1:]), told)
+    flat = len(second) == 2 and first[1] * second[1] == prod(weight[1:])
+    whole = first[1] * second[1] == weight[1] and alike(second[2:], kernel)
+    expect(first[0] * second[0] == weight[0] and (flat or whole), told)
     return next((shapes[name][0] for name in ("lokr_w2_b", "lokr_w1_b") if name in shapes), 0)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from math import prod
 
 from sdbuild.arrays import Array
-from sdbuild.modeling.adapters.kinds import Rows, Shape, expect
+from sdbuild.modeling.adapters.kinds import Rows, Shape, alike, expect
 
 FORMS = (frozenset({"lora_up", "lora_down"}),)
 MAY = frozenset({"lora_mid"})
@@ -22,9 +22,10 @@ def rank(shapes: Mapping[str, Shape], weight: Shape) -> int:
     inner, outer = down[0], up[1] if len(up) > 1 else 0
     expect(up[0] == weight[0] and prod(up) == up[0] * outer, f"up {list(up)}, down {list(down)}")
     if mid is None:
-        expect(outer == inner and prod(down[1:]) == prod(weight[1:]), f"up {list(up)}, down {list(down)}")
+        fits = alike(down[1:], weight[1:]) or down[1:] == (prod(weight[1:]),)
+        expect(outer == inner and fits, f"up {list(up)}, down {list(down)}")
     else:
-        fits = mid[:2] == (outer, inner) and prod(down) == inner * weight[1] and prod(mid[2:]) == prod(weight[2:])
+        fits = mid[:2] == (outer, inner) and prod(down) == inner * weight[1] and mid[2:] == weight[2:]
         expect(fits, f"up {list(up)}, mid {list(mid)}, down {list(down)}")
     return inner
 
