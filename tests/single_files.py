@@ -5,6 +5,7 @@ that a layout that is wrong in sdbuild is not wrong in its test as well.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +57,7 @@ REFINER = Sizes(
 )
 SMALL = {
     "sd1": Sizes((32, 64, 64), (1, 1, 0), 1, 1, 64, vae=(32, 32, 64, 64), width=64, text_layers=2),
-    "sd2": Sizes((64, 128), (1, 1), 1, 2, 128, linear=True, vae=(32, 32, 64, 64), width=128, text_layers=3),
+    "sd2": Sizes((64, 128), (1, 1), 1, 2, 64, linear=True, vae=(32, 32, 64, 64), width=64, text_layers=24),
     "sdxl": Sizes((64, 64, 128), (0, 2, 3), 3, 1, 192, 4, True, 64 + 6 * 256, (32, 32, 64, 64), 64, 2, 128, 3),
     "refiner": Sizes((64, 64, 128), (0, 2, 0), 2, 1, 128, 4, True, 64 + 5 * 256, (32, 32, 64, 64), 0, 0, 128, 3),
 }
@@ -80,6 +81,16 @@ def sd2(sizes: Sizes = SD2) -> Shapes:
         **_under("cond_stage_model.model.", open_clip(sizes.width, sizes.text_layers, sizes.vocabulary, sizes.width)),
         **_buffers(),
     }
+
+
+def of_kohya(shapes: Shapes) -> Shapes:
+    """What kohya's sd-scripts save of the same model: without tables of the schedule and numbers of positions, and of 2.x, if
+    not asked for them, without what its diffusers folder has not got either.
+    """
+    dropped = re.compile(
+        r"cond_stage_model\.model\.(transformer\.resblocks\.23\..+|text_projection|logit_scale)|.+\.position_ids|denoiser\..+"
+    )
+    return {key: shape for key, shape in shapes.items() if key not in _buffers() and not dropped.fullmatch(key)}
 
 
 def sdxl(sizes: Sizes = SDXL) -> Shapes:

@@ -69,7 +69,7 @@ class SingleFile:
     """A model whose configurations, tokenizers and scheduler are taken."""
 
 
-@stage("config", version=8, title="read the model's configuration, tokenizer and list of files", fetches=True)
+@stage("config", version=9, title="read the model's configuration, tokenizer and list of files", fetches=True)
 class Config:
     """Configurations in canonical form, tokenizers, and which weight files to fetch.
 

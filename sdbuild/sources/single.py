@@ -20,8 +20,10 @@ _OF_TRAINING = (
     r"(sqrt_)?(one_minus_|recip_|recipm1_)?alphas_cumprod(_prev)?|sqrt_(recip|recipm1|one_minus)_alphas_cumprod",
     r"log_one_minus_alphas_cumprod|betas|logvar|scale_factor|lvlb_weights|posterior_\w+|denoiser\.sigmas|sigmas",
     r"(first_stage_model\.)?(loss|model_ema)\..+|callbacks\..+|optimizer\..+|global_step|epoch",
+    r"depth_model\..+",
 )
-"""Names of a schedule's tables, which the scheduler makes itself, and of what only training needs."""
+"""Names of a schedule's tables, which the scheduler makes itself; of what only training needs; and of the network that measures
+depth for a UNet which is refused by its channels."""
 
 
 @dataclass(frozen=True)

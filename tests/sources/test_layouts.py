@@ -1,10 +1,14 @@
 """Layouts of single files: every weight is that which diffusers' own converter finds, and the configuration fits."""
 
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import diffusers.loaders.single_file_utils as oracle
+import diffusers
 import numpy as np
 import pytest
 import torch
@@ -12,11 +16,12 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from sdbuild.modeling.checkpoint import Checkpoint
+from sdbuild.modeling.checkpoint import Checkpoint, weight_files
 from sdbuild.sources.layouts import components_in
 from sdbuild.sources.layouts.base import Component
 from sdbuild.sources.single import read_contents
 from tests.single_files import (
+    MAKERS,
     REFINER,
     SD1,
     SD2,
@@ -24,68 +29,132 @@ from tests.single_files import (
     SMALL,
     Shapes,
     averages,
+    clip,
     controlnet,
-    drawn,
+    of_kohya,
+    open_clip,
     sd1,
     sd2,
     sdxl,
     small,
+    unet,
+    vae,
     write,
 )
 
 UNET, VAE = "model.diffusion_model.", "first_stage_model."
 
 
+def prefixed(prefix: str, shapes: Shapes) -> Shapes:
+    return {f"{prefix}{key}": shape for key, shape in shapes.items()}
+
+
+def behind(prefix: str, shapes: Shapes) -> Shapes:
+    return {key.removeprefix(prefix): shape for key, shape in shapes.items() if key.startswith(prefix)}
+
+
+def tiny(family: str, takes: int = 4) -> Shapes:
+    """A small file of a family, with few words."""
+    return MAKERS[family](replace(SMALL[family], vocabulary=300, takes=takes))
+
+
 def contents(shapes: Shapes, **options: Any) -> dict[str, Component]:
     return read_contents("x", {key: ("F16", shape) for key, shape in shapes.items()}, {}, **options).components
 
 
-def converted(
-    family: str, folder: str, state: dict[str, torch.Tensor], config: dict[str, Any]
-) -> dict[str, torch.Tensor]:
-    """What diffusers makes of a checkpoint, for one of its models."""
-    if folder == "unet":
-        return oracle.convert_ldm_unet_checkpoint(dict(state), config)
-    if folder == "vae":
-        return oracle.convert_ldm_vae_checkpoint(dict(state), config)
-    if folder == "text_encoder" and family in ("sd1", "sdxl"):
-        return oracle.convert_ldm_clip_checkpoint(dict(state))
-    prefix = {
-        "sd2": "cond_stage_model.model.",
-        "sdxl": "conditioner.embedders.1.model.",
-        "refiner": "conditioner.embedders.0.model.",
-    }[family]
-    model = SimpleNamespace(config=SimpleNamespace(hidden_size=config["hidden_size"]))
-    if (projection := f"{prefix}text_projection") in state and family == "sd2":
-        state = {key: value for key, value in state.items() if key != projection}  # it ignores that of 2.x
-    if family != "sd2":  # the width of queries is taken for that of the projection there, which is so in the real ones
-        state = {key: value for key, value in state.items() if key != projection} | {"x": torch.zeros(1)}
-    return oracle.convert_open_clip_checkpoint(model, dict(state), prefix=prefix)
+PIPELINES: dict[str, tuple[str, Shapes]] = {
+    "sd1": ("StableDiffusionPipeline", tiny("sd1")),
+    "sd1 for inpainting": ("StableDiffusionInpaintPipeline", tiny("sd1", takes=9)),
+    "sd1 for editing": ("StableDiffusionInstructPix2PixPipeline", tiny("sd1", takes=8)),
+    "sd1 of kohya": ("StableDiffusionPipeline", of_kohya(tiny("sd1"))),
+    "sd2": ("StableDiffusionPipeline", tiny("sd2")),
+    "sd2 for inpainting": ("StableDiffusionInpaintPipeline", tiny("sd2", takes=9)),
+    "sd2 of kohya": ("StableDiffusionPipeline", of_kohya(tiny("sd2"))),
+    "sdxl": ("StableDiffusionXLPipeline", tiny("sdxl")),
+    "sdxl of kohya": ("StableDiffusionXLPipeline", of_kohya(tiny("sdxl"))),
+    "refiner": ("StableDiffusionXLImg2ImgPipeline", tiny("refiner")),
+}
+"""Pipelines of diffusers, and files as each is published; of 2.x, those that predict noise and v have the same names."""
 
 
-@pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl", "refiner"])
-def test_weights_are_those_of_diffusers_converter(family: str, tmp_path: Path) -> None:
-    shapes = small(family)
-    path = write(tmp_path / "x.safetensors", shapes)
-    state = {key: torch.from_numpy(value) for key, value in drawn(shapes).items()}
-    found = contents(shapes)
-    assert list(found) == [each for each in FOLDERS[family] if each in found] == FOLDERS[family]
+def configurations(folder: Path, found: Mapping[str, Component], pipeline: str) -> str:
+    """A model without weights, for diffusers to take its configurations from; without them it asks the hub."""
+    index: dict[str, Any] = {"_class_name": pipeline, "scheduler": ["diffusers", "DDIMScheduler"]}
+    size = {"sample_size": 64}  # that of inpainting wants to know
+    for name, component in found.items():
+        kind = component.config.get("_class_name") or component.config["architectures"][0]
+        index[name] = ["transformers" if name.startswith("text") else "diffusers", kind]
+        (folder / name).mkdir(parents=True)
+        (folder / name / "config.json").write_text(json.dumps(component.config | size))
+    (folder / "scheduler").mkdir()
+    (folder / "scheduler/scheduler_config.json").write_text(json.dumps({"_class_name": "DDIMScheduler"}))
+    (folder / "model_index.json").write_text(json.dumps(index))
+    return str(folder)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")  # of pipelines without their safety checker
+@pytest.mark.parametrize("what", PIPELINES)
+def test_weights_are_those_of_the_folder_that_diffusers_makes_of_the_file(what: str, tmp_path: Path) -> None:
+    pipeline, shapes = PIPELINES[what]
+    path, found = write(tmp_path / "x.safetensors", shapes), contents(shapes)
+    assert list(found) == FOLDERS[what.partition(" ")[0]]
+    kind = getattr(diffusers, pipeline)
+    expected, _ = kind._get_signature_keys(kind)
+    without = dict.fromkeys({*expected} - {*found, "scheduler"})
+    configs = configurations(tmp_path / "configs", found, pipeline)
+    made = kind.from_single_file(str(path), config=configs, local_files_only=True, torch_dtype=torch.float16, **without)
+    made.save_pretrained(tmp_path / "folder")
     for folder, component in found.items():
-        checkpoint = Checkpoint([path], component.names)
-        wanted = converted(family, folder, state, component.config)
-        wanted = {name: value for name, value in wanted.items() if not name.endswith("position_ids")}
-        if family == "sd2" and folder == "text_encoder":
-            last = max(int(name.split(".")[3]) for name in wanted if ".layers." in name)
-            wanted = {name: value for name, value in wanted.items() if f".layers.{last}." not in name}
-        if folder == "text_encoder_2":
-            key = next(key for key in state if key.endswith(".text_projection"))
-            wanted["text_projection.weight"] = state[key].T
-        assert checkpoint.names() == sorted(wanted)
-        for name, value in wanted.items():
-            read = checkpoint.load(name)
-            assert read.dtype == np.float16 and read.flags.c_contiguous
-            np.testing.assert_array_equal(read.reshape(value.shape), value.numpy(), err_msg=name)
-            assert checkpoint.shape(name) == read.shape
+        ours, theirs = Checkpoint([path], component.names), Checkpoint(weight_files(tmp_path / "folder" / folder))
+        assert len(theirs.names()) == len(component.names)
+        for name in component.names:
+            wanted, read = theirs.load(name), ours.load(name)
+            assert read.dtype == np.float16 and read.flags.c_contiguous and ours.shape(name) == read.shape
+            np.testing.assert_array_equal(read.reshape(wanted.shape), wanted, err_msg=f"{folder}: {name}")
+
+
+def in_diffusers_names(shapes: Shapes) -> Shapes:
+    """The one component of a file as diffusers saves it: the attention of a VAE has linear layers there."""
+    (component,) = contents(shapes).values()
+    named = {name: taken.shape(shapes[taken.key]) for name, taken in component.names.items()}
+    linear = re.compile(r"(en|de)coder\.mid_block\.attentions\..+weight")
+    return {name: shape[:2] if linear.fullmatch(name) else shape for name, shape in named.items()}
+
+
+_VAE_ALONE, _UNET_ALONE, _CONTROL = vae((32, 64, 64)), prefixed(UNET, unet(SMALL["sdxl"])), controlnet(SMALL["sd1"])
+ALONE: dict[str, tuple[str, Shapes]] = {
+    "a VAE": ("AutoencoderKL", _VAE_ALONE),
+    "a VAE as in a whole model": ("AutoencoderKL", prefixed(VAE, _VAE_ALONE)),
+    "a VAE of diffusers": ("AutoencoderKL", in_diffusers_names(_VAE_ALONE)),
+    "a UNet": ("UNet2DConditionModel", _UNET_ALONE),
+    "a UNet of diffusers": ("UNet2DConditionModel", in_diffusers_names(_UNET_ALONE)),
+    "a ControlNet": ("ControlNetModel", _CONTROL),
+    "a ControlNet as first published": ("ControlNetModel", prefixed("control_model.", _CONTROL)),
+    "a ControlNet of diffusers": ("ControlNetModel", in_diffusers_names(_CONTROL)),
+    "the average of a UNet": ("UNet2DConditionModel", _UNET_ALONE | averages(_UNET_ALONE)),
+}
+_CONTROL_CONFIG = {  # of which a file is recognised, and not yet built
+    "down_block_types": ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"],
+    "layers_per_block": 1,
+    "conditioning_embedding_out_channels": [16, 32, 96, 256],
+}
+
+
+@pytest.mark.parametrize("what", ALONE)
+def test_a_network_alone_is_read_as_diffusers_reads_it(what: str, tmp_path: Path) -> None:
+    kind, shapes = ALONE[what]
+    average = {"extract_ema": True} if "average" in what else {}
+    path = write(tmp_path / "x.safetensors", shapes)
+    (component,) = contents(shapes, ema=bool(average)).values()
+    own = _CONTROL_CONFIG if kind == "ControlNetModel" else {}
+    (tmp_path / "config.json").write_text(json.dumps(component.config | own))
+    model = getattr(diffusers, kind).from_single_file(
+        str(path), config=str(tmp_path), local_files_only=True, torch_dtype=torch.float16, **average
+    )
+    ours, theirs = Checkpoint([path], component.names), model.state_dict()
+    assert ours.names() == sorted(theirs)
+    for name, tensor in theirs.items():
+        np.testing.assert_array_equal(ours.load(name).reshape(tensor.shape), tensor.numpy(), err_msg=name)
 
 
 FOLDERS = {
@@ -180,32 +249,55 @@ PUBLISHED: dict[str, dict[str, dict[str, Any]]] = {  # of config.json on the hub
 }
 
 
+KEY_LISTS: dict[str, tuple[Shapes, int, str]] = {
+    "UNET-v1-SD": (unet(SD1), 686, "b0828585f6719ebf"),
+    "UNET-v1-Inpainting": (unet(replace(SD1, takes=9)), 686, "8d32db57e6073b0c"),
+    "UNET-v1-Pix2Pix": (unet(replace(SD1, takes=8)), 686, "aab3c203e038f1bc"),
+    "UNET-v1-EMA": (behind("model_ema.diffusion_model", averages(prefixed(UNET, unet(SD1)))), 686, "93c20879e38ff417"),
+    "UNET-v2-SD": (unet(SD2), 686, "c8627f6484f9e606"),
+    "UNET-v2-Inpainting": (unet(replace(SD2, takes=9)), 686, "99b3aa7fd349b9ff"),
+    "UNET-v2-Depth": (unet(replace(SD2, takes=5)), 686, "cc2466cba53797c2"),
+    "UNET-XL-SD": (unet(SDXL), 1680, "b968733410df414e"),
+    "UNET-XL-Refiner": (unet(REFINER), 1220, "1a18064602a01a9b"),
+    "VAE-v1-SD": (vae(SD1.vae), 248, "5c5821b036193b0e"),
+    "CLIP-v1-SD": (clip(768, 12, 49408, level=""), 197, "e9ac162255ab75b2"),
+    "CLIP-v2-SD": (open_clip(1024, 24, 49408, 1024), 294, "cc1dcd8205bd26c3"),
+    "CLIP-v2-WD": (behind("cond_stage_model.model.", of_kohya(sd2(SD2))), 280, "ad2aa65b2f8e8818"),
+    "CLIP-XL-SD": (open_clip(1280, 32, 49408, 1280), 390, "8b1a61a5945e67de"),
+    "ControlNet-v1-SD": (controlnet(SD1), 340, "1bd98820cec8f899"),
+}
+"""Tensors of the published files, part for part: how many there are, and the SHA-256 (its beginning) of the sorted lines
+``name [sides]``, as arenasys/stable-diffusion-webui-model-toolkit lists them in ``components/`` (commit e19dd46e)."""
+
+
+@pytest.mark.parametrize("part", KEY_LISTS)
+def test_files_have_the_names_and_shapes_of_the_published_ones(part: str) -> None:
+    shapes, count, digest = KEY_LISTS[part]
+    lines = [f"{name} {list(shape)}" for name, shape in sorted(shapes.items())]
+    assert len(lines) == count
+    assert hashlib.sha256("\n".join(lines).encode()).hexdigest().startswith(digest)
+
+
 @pytest.mark.parametrize(
-    ("family", "unet", "vae", "text", "text_2"),
+    ("family", "tables", "keys", "unused"),
     [
-        ("sd1", 686, 248, 196, 0),
-        ("sd2", 686, 248, 372, 0),
-        ("sdxl", 1680, 248, 196, 517),
-        ("refiner", 1220, 248, 0, 517),
+        ("sd1", 12, 686 + 248 + 197, 1),
+        ("sd2", 12, 686 + 248 + 294, 14),
+        ("sdxl", 1, 1680 + 248 + 197 + 390, 2),
+        ("refiner", 1, 1220 + 248 + 390, 1),
     ],
 )
-def test_keys_are_as_many_as_in_the_published_files(family: str, unet: int, vae: int, text: int, text_2: int) -> None:
-    found = contents(FULL[family])
-    counts = {folder: len(component.names) for folder, component in found.items()}
-    wanted = {"unet": unet, "vae": vae, "text_encoder": text, "text_encoder_2": text_2}
-    assert counts == {folder: count for folder, count in wanted.items() if count}
+def test_every_published_weight_is_some_components(family: str, tables: int, keys: int, unused: int) -> None:
+    """But for numbers of positions, CLIP's scale and, of 2.x, the projection and the last layer."""
+    shapes = FULL[family]
+    assert len(shapes) == tables + keys
+    used = {taken.key for component in contents(shapes).values() for taken in component.names.values()}
+    assert len(used) == keys - unused
 
 
-def test_a_controlnet_is_read_as_diffusers_reads_it(tmp_path: Path) -> None:
-    shapes = {f"control_model.{key}": shape for key, shape in controlnet(SMALL["sd1"]).items()}
-    (found,) = contents(shapes).values()
-    state = {key: torch.from_numpy(value) for key, value in drawn(shapes).items()}
-    wanted = oracle.convert_controlnet_checkpoint(dict(state), {"layers_per_block": 1})
-    checkpoint = Checkpoint([write(tmp_path / "x.safetensors", shapes)], found.names)
-    assert found.folder == "controlnet" and checkpoint.names() == sorted(wanted)
-    assert all(np.array_equal(checkpoint.load(name), value.numpy()) for name, value in wanted.items())
-    (again,) = components_in({name: tuple(value.shape) for name, value in wanted.items()})
-    assert again.folder == "controlnet" and again.config == found.config and again.names.keys() == wanted.keys()
+def test_a_controlnet_is_the_same_in_both_namings() -> None:
+    ((ldm,), (own,)) = (contents(shapes).values() for shapes in (_CONTROL, in_diffusers_names(_CONTROL)))
+    assert own.folder == "controlnet" and own.config == ldm.config and own.names.keys() == ldm.names.keys()
 
 
 def test_the_average_is_taken_on_request() -> None:

@@ -137,10 +137,15 @@ def test_a_file_of_the_hub_and_one_at_an_address_give_the_same_weights(
         ({"source": "./x.gguf"}, "a file of quantized weights"),
         ({"source": "./x.safetensors", "config": "org/name/a.safetensors"}, "configurations are in a model's folder"),
         ({"source": "./x.safetensors", "revision": "main"}, "a single file has no revisions"),
+        (
+            {"source": "./built/"},
+            "the folder './built/' has Core ML models (Unet.mlmodelc), which are what sdbuild makes",
+        ),
         ({"source": "./x.yaml"}, "'./x.yaml' is a file: name the diffusers folder"),
     ],
 )
 def test_recipes_are_refused_before_anything_runs(model: dict[str, Any], words: str, tmp_path: Path) -> None:
+    (tmp_path / "built" / "Unet.mlmodelc").mkdir(parents=True)
     (tmp_path / "x.gguf").touch()
     (tmp_path / "x.safetensors").touch()
     (tmp_path / "x.yaml").write_text(

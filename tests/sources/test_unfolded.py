@@ -225,7 +225,11 @@ CONFUSING: dict[str, tuple[Shapes, str, str]] = {
     "an inpainting file": (sd1(replace(_SIZES, takes=9)), "sd1", "an inpainting model: its UNet takes 9 channels"),
     "an inpainting file of XL": (sdxl(replace(SMALL["sdxl"], takes=9)), "sdxl", "an inpainting model"),
     "an editing file": (sd1(replace(_SIZES, takes=8)), "sd1", "an image-editing model: its UNet takes 8 channels"),
-    "a depth file": (sd2(replace(SMALL["sd2"], takes=5)), "sd2", "a depth-to-image model"),
+    "a depth file": (
+        sd2(replace(SMALL["sd2"], takes=5)) | {"depth_model.model.pretrained.model.cls_token": (1, 1, 8)},
+        "sd2",
+        "a depth-to-image model",
+    ),
     "without a VAE": (
         without(small("sd1"), "first_stage_model."),
         "sd1",

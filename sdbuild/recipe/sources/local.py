@@ -9,6 +9,8 @@ from typing import ClassVar, Self
 from sdbuild.recipe.problems import display
 from sdbuild.recipe.source import Source, Trouble, beyond_locale, looks_local
 
+_BUILT = (".mlmodelc", ".mlpackage")
+
 
 @dataclass(frozen=True)
 class LocalSource(Source):
@@ -47,6 +49,10 @@ class LocalSource(Source):
                 looked = f"looked for {display(self.path)}: " if self.path is not None else ""
                 return f"no folder '{self.id}'", (f"{looked}relative folders start at the recipe's own folder",)
             if needs and not (self.path / needs).is_file():
+                if built := next((each.name for each in self.path.iterdir() if each.suffix in _BUILT), None):
+                    return f"the folder '{self.id}' has Core ML models ({built}), which are what sdbuild makes", (
+                        "name the diffusers folder or the file of weights that they were made of",
+                    )
                 return f"the folder '{self.id}' has no {needs}: not what diffusers saves", ()
         except OSError as error:
             return f"the folder '{self.id}' can't be read: {error.strerror}", ()

@@ -1,37 +1,31 @@
 """The text encoder of Stable Diffusion 2.x: OpenCLIP's, of which the last layer is not used, and so is left out.
 
 The UNet was trained on what the last layer but one gives, normalized ("penultimate" in the configurations of
-Stability-AI/stablediffusion), which published diffusers folders have as an encoder with one layer less.
+Stability-AI/stablediffusion), which published diffusers folders have as an encoder with one layer less. Files that were made of
+such a folder, as Waifu Diffusion 1.4 is, have that layer less as well, and all of theirs are used.
 """
 
 from __future__ import annotations
-
-import re
 
 from sdbuild.sources.inferred import open_clip_config
 from sdbuild.sources.layouts.base import Layout, Names, Shapes
 from sdbuild.sources.layouts.open_clip import names
 
-_LAYER = re.compile(r"text_model\.encoder\.layers\.(\d+)\.")
+_LAST = "text_model.encoder.layers.23."
+"""Of ViT-H/14, which all models of 2.x have."""
 
 
 def _names(tensors: Shapes) -> Names:
-    return {name: taken for name, taken in names(tensors).items() if not _is_spare(name, tensors)}
+    return {name: taken for name, taken in names(tensors).items() if not _is_spare(name)}
 
 
 def _spare(tensors: Shapes) -> set[str]:
-    return {taken.key for name, taken in names(tensors).items() if _is_spare(name, tensors)}
+    return {taken.key for name, taken in names(tensors).items() if _is_spare(name)}
 
 
-def _is_spare(name: str, tensors: Shapes) -> bool:
+def _is_spare(name: str) -> bool:
     """The projection, which no pooled prompt is made with, and the last layer."""
-    match = _LAYER.match(name)
-    return name == "text_projection.weight" or (match is not None and int(match[1]) == _last(tensors))
-
-
-def _last(tensors: Shapes) -> int:
-    numbers = [key.split(".")[2] for key in tensors if key.startswith("transformer.resblocks.")]
-    return max((int(number) for number in numbers if number.isdecimal()), default=0)
+    return name == "text_projection.weight" or name.startswith(_LAST)
 
 
 LAYOUT = Layout(
