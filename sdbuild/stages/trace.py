@@ -1,5 +1,9 @@
 """trace: a component's architecture, from its configuration alone, as a graph of ATen operations."""
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from sdbuild.jobs.trace import Trace
 from sdbuild.modeling import components
 from sdbuild.modeling.building import build
@@ -10,9 +14,27 @@ from sdbuild.stages import Place
 
 
 def warm() -> None:
-    """Import the libraries of every kind: most builds take all of them."""
-    for kind in components.names():
-        components.find(kind)
+    """Import the libraries of every kind: most builds take all of them.
+
+    transformers and diffusers do without SciPy, which they need for losses and schedulers alone, and not for a model's forward.
+    Should one insist on it, the server ends, and stages are new processes, where nothing is hidden.
+    """
+    with _hidden("scipy"):
+        for kind in components.names():
+            components.find(kind)
+
+
+@contextmanager
+def _hidden(library: str) -> Iterator[None]:
+    """Have it look as if it were not installed, to what is imported meanwhile."""
+    if library in sys.modules:
+        yield
+        return
+    sys.modules[library] = None  # type: ignore[assignment]  # as the import system has it
+    try:
+        yield
+    finally:
+        del sys.modules[library]
 
 
 def run(job: Trace, place: Place) -> None:
