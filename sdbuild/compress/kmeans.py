@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from sdbuild.compress.compiled import compiled
+from sdbuild.compiled import compiled
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 Ints = np.ndarray[Any, np.dtype[np.int64]]

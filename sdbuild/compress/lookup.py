@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sdbuild.compress.compiled import compiled
+from sdbuild.compiled import compiled
 from sdbuild.compress.kmeans import Floats
 
 Codes = np.ndarray[Any, np.dtype[np.uint16]]

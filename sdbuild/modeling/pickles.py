@@ -72,7 +72,8 @@ def _stored(value: Any) -> Stored:
 
 def _read(tensor: torch.Tensor) -> Array:
     tensor = tensor.detach().contiguous()  # a pickle may hold parameters that want gradients
-    array: Array = (tensor if tensor.dtype in (torch.float16, torch.float32) else tensor.float()).numpy()
+    kept = tensor.dtype in (torch.float16, torch.float32)
+    array: Array = (tensor.clone() if kept else tensor.float()).numpy()  # not what others read, or what is mapped
     return array
 
 

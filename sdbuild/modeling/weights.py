@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from sdbuild.arrays import Array
 from sdbuild.modeling import overlays
@@ -23,10 +23,20 @@ class Weights(Protocol):
         """A tensor's, known without reading it. Raises UserError: no such tensor, or of numbers that are no weights."""
 
     def load(self, name: str) -> Array:
-        """A tensor: float16 or float32, C-contiguous. Raises UserError as `shape` does."""
+        """A tensor: float16 or float32, C-contiguous, for the caller to keep and change. Raises UserError as `shape` does."""
 
     def check(self, model: Shapes, needed: Collection[str]) -> list[str]:
         """Compare with the model's parameters before anything large is read; see `Checkpoint.check`."""
+
+
+@runtime_checkable
+class HalfWeights(Protocol):
+    """`Weights` that can round what they compute to float16 themselves, a block at a time, in the memory of what they read."""
+
+    def load_half(self, name: str, scale: float) -> Array | None:
+        """`Weights.load` times ``scale``, computed in float32 and rounded once to float16, infinite where that is too large;
+        None for a tensor of which they compute nothing.
+        """
 
 
 def open_weights(folder: Path, laid: Overlays, model: Shapes) -> Weights:

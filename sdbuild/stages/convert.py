@@ -6,7 +6,7 @@ from dataclasses import asdict
 from sdbuild.coreml.convert import Metadata, Port, convert
 from sdbuild.graphs import read_graph
 from sdbuild.jobs.convert import Convert
-from sdbuild.modeling.weights import open_weights
+from sdbuild.modeling.weights import HalfWeights, open_weights
 from sdbuild.sources.base import shown
 from sdbuild.stages import Place
 
@@ -32,4 +32,5 @@ def run(job: Convert, place: Place) -> None:
         attention=job.attention or "original",
         metadata=Metadata(**card | job.metadata),
         progress=lambda done, total: place.progress(done, total, "tensors"),
+        load_half=weights.load_half if isinstance(weights, HalfWeights) else None,
     )

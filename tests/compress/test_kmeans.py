@@ -87,7 +87,7 @@ def test_nowhere_to_keep_machine_code_is_no_reason_to_fail(locators: str, tmp_pa
     file = tmp_path / "file"
     file.touch()
     places = {name: str(file / "folder") for name in ("NUMBA_CACHE_DIR", "HOME", "XDG_CACHE_HOME")}
-    code = "from sdbuild.compress.compiled import compiled\nprint(compiled(lambda x: x + 1)(1))"
+    code = "from sdbuild.compiled import compiled\nprint(compiled(lambda x: x + 1)(1))"
     program = tmp_path / "program.py"
     program.write_text(code)
     environment = os.environ | places | {"NUMBA_CACHE_LOCATOR_CLASSES": locators}

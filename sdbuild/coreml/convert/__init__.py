@@ -17,7 +17,7 @@ from sdbuild.coreml.convert import (
     ops_tensor,
     ops_unet_attention,
 )
-from sdbuild.coreml.convert.builder import FLOAT16, FLOAT32, Builder, LoadWeight
+from sdbuild.coreml.convert.builder import FLOAT16, FLOAT32, Builder, LoadHalf, LoadWeight
 from sdbuild.coreml.convert.lowering import lower_graph
 from sdbuild.coreml.convert.normalize import normalize
 from sdbuild.coreml.convert.weights import write_weights
@@ -74,6 +74,7 @@ def convert(
     attention: str = "original",
     metadata: Metadata,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    load_half: LoadHalf | None = None,
 ) -> Package:
     """Convert a traced graph to the package ``path``, with the names of its parameters beside it.
 
@@ -88,6 +89,7 @@ def convert(
         attention: how a UNet's attention is written, see `sdbuild.coreml.convert.ops_unet_attention`.
         metadata: shown in Xcode.
         progress: called with (tensors written, tensors in all).
+        load_half: reads those that are computed as they are read, if it is for a program in float16.
 
     Raises:
         UserError: an operation without a lowering; a weight missing, of another shape, or out of float16's range.
@@ -104,7 +106,7 @@ def convert(
         _describe(spec.description.output.add(), port, result.shape)
     _fill(spec.description.metadata, metadata)
     weights = path.with_suffix(".weights")
-    write_weights(builder, weights, load, progress)
+    write_weights(builder, weights, load, progress, load_half)
     spec.mlProgram.CopyFrom(builder.program)
     package = write_package(path, spec, weights)
     write_parameters(package, builder.parameters)

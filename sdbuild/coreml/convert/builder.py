@@ -56,6 +56,9 @@ class Fixed:
 
 LoadWeight = Callable[[str], Array]
 """Reads the named tensor of a checkpoint: float16 or float32, C-contiguous."""
+LoadHalf = Callable[[str, float], Array | None]
+"""Reads the named tensor times a number, computed in float32 and rounded once to float16; or says by None that `LoadWeight` is
+to read it."""
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from sdbuild.coreml.convert.builder import (
     FLOAT32,
     Builder,
     Folded,
+    LoadHalf,
     LoadWeight,
     Value,
     Weight,
@@ -43,10 +44,17 @@ _BITS: dict[int, tuple[Any, int, int]] = {2: (np.uint16, 0x7FFF, 0x7C00), 4: (np
 _BLOB = {FLOAT16: BlobType.FLOAT16, FLOAT32: BlobType.FLOAT32}
 
 
-def write_weights(builder: Builder, path: Path, load: LoadWeight, progress: Callable[[int, int], None]) -> None:
+def write_weights(
+    builder: Builder,
+    path: Path,
+    load: LoadWeight,
+    progress: Callable[[int, int], None],
+    load_half: LoadHalf | None = None,
+) -> None:
     """Write every promised weight of ``builder`` to ``path``, and complete its program.
 
-    ``progress`` is called with (tensors done, tensors in all).
+    ``progress`` is called with (tensors done, tensors in all). ``load_half`` is asked first for what
+    becomes float16.
 
     Raises:
         UserError: a weight of another shape than promised, or one that overflows the program's precision.
@@ -70,7 +78,7 @@ def write_weights(builder: Builder, path: Path, load: LoadWeight, progress: Call
             proto.blobFileValue.offset = writer.add(_BLOB[value.dtype], flat.nbytes, [data])
             alike.append((value.name, proto.blobFileValue.offset))
 
-        for done, (value, proto, flat) in enumerate(_materialised(builder.promises, load)):
+        for done, (value, proto, flat) in enumerate(_materialised(builder.promises, load, load_half)):
             progress(done, len(builder.promises))
             if flat[0] in (0, 1) and (flat == flat[0]).all():
                 uniform[value.name] = float(flat[0])  # to be kept if what it serves is
@@ -85,13 +93,15 @@ def write_weights(builder: Builder, path: Path, load: LoadWeight, progress: Call
     _remove(builder.operations, lambda operation: operation.outputs[0].name in twins)
 
 
-def _materialised(promises: Sequence[tuple[Value, Any, Any]], load: LoadWeight) -> Iterator[tuple[Value, Any, Array]]:
+def _materialised(
+    promises: Sequence[tuple[Value, Any, Any]], load: LoadWeight, load_half: LoadHalf | None
+) -> Iterator[tuple[Value, Any, Array]]:
     """Every promised weight, flat, in the program's order; those that come next are read meanwhile."""
     waiting: deque[tuple[Value, Any, Future[Array]]] = deque()
     with ThreadPoolExecutor(1) as pool:
         try:
             for value, proto, source in promises:
-                waiting.append((value, proto, pool.submit(_materialise, source, value.dtype, load)))
+                waiting.append((value, proto, pool.submit(_materialise, source, value.dtype, load, load_half)))
                 while len(waiting) > 1 and sum(_bytes(each) for each, _, _ in waiting) > _AHEAD:
                     yield _next(waiting)
             while waiting:
@@ -164,8 +174,11 @@ def read_weight(weight: Weight, load: LoadWeight) -> Array:
     Raises:
         UserError: a checkpoint of another model.
     """
-    loaded = load(weight.name)
-    # Reshaping is allowed where only ones differ: a linear layer's matrix is a 1×1 convolution's kernel.
+    return _of_shape(load(weight.name), weight)
+
+
+def _of_shape(loaded: Array, weight: Weight) -> Array:
+    """Reshaping is allowed where only ones differ: a linear layer's matrix is a 1×1 convolution's kernel."""
     if [n for n in loaded.shape if n != 1] != [n for n in weight.shape if n != 1]:
         raise SourceError(
             f"weights: {weight.name} has shape {list(loaded.shape)}, the model's configuration says "
@@ -174,11 +187,9 @@ def read_weight(weight: Weight, load: LoadWeight) -> Array:
     return loaded
 
 
-def _materialise(source: Weight | Folded | Array, dtype: int, load: LoadWeight) -> Array:
+def _materialise(source: Weight | Folded | Array, dtype: int, load: LoadWeight, load_half: LoadHalf | None) -> Array:
     if isinstance(source, Weight):
-        array, name = read_weight(source, load), source.name
-        if source.scale != 1:
-            array = array.astype(np.float32) * np.float32(source.scale)
+        array, name = _read_scaled(source, dtype, load, load_half), source.name
     elif isinstance(source, Folded):
         array, name = source.compute(load), f"{source.name}, computed from weights,"
     else:
@@ -186,8 +197,19 @@ def _materialise(source: Weight | Folded | Array, dtype: int, load: LoadWeight) 
     with np.errstate(over="ignore"):
         data: Array = np.ascontiguousarray(array, dtype=_NUMPY[dtype])
     if not _is_finite(data.reshape(-1)):
-        why = "overflows float16" if np.isfinite(array).all() else "holds infinities or NaNs"
+        exact = (
+            load(source.name) if isinstance(source, Weight) else array
+        )  # what was rounded at once may have been finite
+        why = "overflows float16" if np.isfinite(exact).all() else "holds infinities or NaNs"
         raise SourceError(
             f"weights: {name} {why}; the model would draw black images. Use other weights for this component"
         )
     return data
+
+
+def _read_scaled(weight: Weight, dtype: int, load: LoadWeight, load_half: LoadHalf | None) -> Array:
+    half = load_half(weight.name, weight.scale) if load_half is not None and dtype == FLOAT16 else None
+    if half is not None:
+        return _of_shape(half, weight)
+    array = read_weight(weight, load)
+    return array if weight.scale == 1 else array.astype(np.float32) * np.float32(weight.scale)

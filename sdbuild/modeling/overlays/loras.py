@@ -10,12 +10,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from sdbuild.arrays import Array
 from sdbuild.modeling.adapters.blocks import BlockWeights
 from sdbuild.modeling.adapters.file import AdapterFile
-from sdbuild.modeling.adapters.merging import add
+from sdbuild.modeling.adapters.merging import Part, merge, merge_half
 from sdbuild.modeling.adapters.resolve import Change
 from sdbuild.modeling.weights import Shapes, Weights
 from sdbuild.overlay import Layer
@@ -76,13 +74,17 @@ class _Adapted:
     def load(self, name: str) -> Array:
         """The sum, float32, in the stored shape."""
         original = self._weights.load(name)
-        if name not in self._parts:
-            return original
-        total = original.astype(np.float32).reshape(len(original), -1)
-        for part in self._parts[name]:
-            tensors = {tensor: part.file.read(key) for tensor, key in part.change.tensors.items()}
-            add(total, original, part.change, tensors, part.weight)
-        return total.reshape(original.shape)
+        return merge(original, self._read(name)) if name in self._parts else original
+
+    def load_half(self, name: str, scale: float) -> Array | None:
+        """The sum as `HalfWeights` has it."""
+        return merge_half(self._weights.load(name), self._read(name), scale) if name in self._parts else None
+
+    def _read(self, name: str) -> list[Part]:
+        return [
+            Part(each.change, {tensor: each.file.read(key) for tensor, key in each.change.tensors.items()}, each.weight)
+            for each in self._parts[name]
+        ]
 
     def check(self, model: Shapes, needed: Collection[str]) -> list[str]:
         """As without them: what a LoRA changes keeps its shape."""

@@ -17,7 +17,7 @@ from sdbuild.modeling import library
 from sdbuild.modeling.adapters.blocks import BlockWeights
 from sdbuild.modeling.adapters.configs import PLACES
 from sdbuild.modeling.adapters.file import AdapterFile
-from sdbuild.modeling.adapters.merging import add
+from sdbuild.modeling.adapters.merging import Part, merge
 from sdbuild.modeling.adapters.resolve import resolve
 from sdbuild.modeling.adapters.strengths import NO_STRENGTHS, read_strengths
 from tests.modeling.adapters.models import PIPELINES
@@ -58,7 +58,7 @@ def test_the_sum_is_the_librarys(case: str, tmp_path: Path) -> None:
     elif about["metadata"]:
         strengths = read_strengths(case, about["metadata"], PLACES)
     base = {key[5:]: value.astype(np.float32) for key, value in tensors.items() if key.startswith("base/")}
-    made = {key: value.reshape(len(value), -1).copy() for key, value in base.items()}
+    parts = defaultdict[str, list[Part]](list)
     for number, weight in enumerate(about["weights"]):
         prefix = f"file{number}/"
         save_file(
@@ -73,10 +73,10 @@ def test_the_sum_is_the_librarys(case: str, tmp_path: Path) -> None:
             own = weight.get(place, 1.0) if isinstance(weight, dict) else weight
             counts = BlockWeights({"place": place, "weight": own}, [name.rpartition(".")[0] for name in models[place]])
             for parameter, each in changes.items():
-                key = f"{place}/{parameter}"
                 for change in each:
                     read = {tensor: file.read(name) for tensor, name in change.tensors.items()}
-                    add(made[key], base[key], change, read, counts.of(parameter.rpartition(".")[0]))
-    for key, value in made.items():
+                    parts[f"{place}/{parameter}"].append(Part(change, read, counts.of(parameter.rpartition(".")[0])))
+    for key, value in base.items():
         wanted = tensors[f"want/{key}"]
-        np.testing.assert_allclose(value.reshape(wanted.shape), wanted, rtol=2e-6, atol=4e-6, err_msg=key)
+        made = merge(value, parts[key]).reshape(wanted.shape)
+        np.testing.assert_allclose(made, wanted, rtol=2e-6, atol=4e-6, err_msg=key)

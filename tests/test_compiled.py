@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PROGRAM = """
-from sdbuild.compress.compiled import compiled
+from sdbuild.compiled import compiled
 
 @compiled
 def twice(number):
