@@ -27,14 +27,14 @@ def widen(stored: Array, total: Array) -> None:
 
 
 @compiled
-def accumulate(total: Array, difference: Array, factor: float) -> None:
+def accumulate(total: Array, difference: Array, factor: np.float32) -> None:
     """Add ``factor`` times ``difference``, float32 [n], to ``total``; product and sum are each rounded to float32."""
     for i in range(total.size):
         total[i] += difference[i] * factor
 
 
 @compiled
-def narrow(total: Array, factor: float, stored: Array) -> None:
+def narrow(total: Array, factor: np.float32, stored: Array) -> None:
     """``factor`` times ``total``, float32 [n], to ``stored``, float16 as uint16 [n]: rounded to nearest, halves to even.
 
     From 2ᵉ on float16 has steps of 2ᵉ⁻¹⁰, and float32 has these from 2ᵉ⁺¹³ on: what is added to that number and taken off it
