@@ -1,6 +1,11 @@
-"""The variables of ``doit generate``, in plain words: for the command line, which imports nothing heavy."""
+"""The variables of ``doit generate``, in plain words, and how far numbers go: for the command line and recipes, which import
+nothing heavy.
+"""
 
 from collections.abc import Mapping
+
+MAX_STEPS = 1000
+MAX_GUIDANCE = 100.0
 
 VARIABLES: Mapping[str, str] = {
     "bundle": "what to generate with instead of a recipe's results: a folder or a zip, of anybody's",
@@ -11,9 +16,9 @@ VARIABLES: Mapping[str, str] = {
     "negative": "what images should be unlike",
     "seed": "of the first image (93)",
     "count": "images of each prompt, with the seeds that follow (1)",
-    "steps": "of the scheduler (20)",
-    "guidance": "how closely to follow the prompt; up to 1 without a negative prompt (7.5, or the model's best)",
-    "scheduler": "ddim, pndm, dpmpp, euler, euler_a … (the model's own)",
+    "steps": "of the scheduler (20, or the recipe's)",
+    "guidance": "how closely to follow the prompt; up to 1 without a negative prompt (7.5, or the recipe's)",
+    "scheduler": "ddim, pndm, dpmpp, euler, euler_a … (the model's own, or the recipe's)",
     "rng": "numpy for the noise of Apple's packages, torch for that of diffusers (numpy)",
     "image": "an image to start from; the recipe must have the component vae_encoder",
     "strength": "how much of the image to make new, above 0 and up to 1 (0.6)",

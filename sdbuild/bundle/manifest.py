@@ -20,6 +20,8 @@ Keys (all paths relative to Resources, sizes in bytes, digests SHA-256 in hexade
     denoiser    attention (original, split_einsum, split_einsum_v2), batch, chunked
     scheduler   prediction_type, and the numbers of the model's scheduler configuration: beta_start, beta_end, …
     scheduler_overrides  what diffusers' pipeline sets in a scheduler, whatever those numbers say
+    defaults    where the recipe says such: steps, guidance, scheduler, to generate with; guidance is the Swift package's
+                ``guidanceScale`` as it stands, scheduler one of `sdbuild.scheduler_kinds`
     size_conditioning  where the denoiser takes sizes: what to give it, in pixels, height before width: original_size,
                 crop_top_left, target_size
     notes       what the app's author should know: what the Swift package cannot do with this model
@@ -73,6 +75,7 @@ class Description:
     compression: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     embeddings: Sequence[Mapping[str, Any]] = ()
     loras: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
 def make_manifest(
@@ -108,6 +111,7 @@ def make_manifest(
         "networks": [part.data() for part in description.networks],
         "scheduler": {key: value for key, value in description.scheduler.items() if key != "_diffusers_version"},
         "scheduler_overrides": dict(description.scheduler_overrides),
+        **({"defaults": dict(description.defaults)} if description.defaults else {}),
         **(_conditioning(description) if any(part.input("sizes") for part in description.networks) else {}),
         "notes": list(description.notes),
         "target": {"os": description.os, "compute_units": description.compute_units},

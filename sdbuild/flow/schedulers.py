@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sdbuild.errors import UserError
-from sdbuild.flow.scheduler_kinds import Kind
+from sdbuild.scheduler_kinds import Kind
 
 _LATENT = {"clip_sample": False}
 """Latent images are no pixels: they leave [-1, 1]. diffusers' pipelines correct configurations in this, too."""

@@ -12,6 +12,7 @@ from sdbuild.flow.facts import Facts
 from sdbuild.generate.inference import FAMILIES, infer_denoiser, infer_parts
 from sdbuild.generate.options import MAX_SCALE, MIN_SCALE, PREDICTIONS
 from sdbuild.noise_schedule import find_fault
+from sdbuild.scheduler_kinds import SCHEDULERS
 from sdbuild.standins import ENOUGH, stand_in, stand_in_at
 from sdbuild.wiring import GIVES, ROLES, Part, part_of
 
@@ -42,6 +43,8 @@ class Bundle:
     """The model's best, or the usual one."""
     steps: int
     """Likewise."""
+    scheduler: str | None = None
+    """Likewise, by a key of `SCHEDULERS`; None: the model's own."""
     notes: tuple[str, ...] = ()
     """What the user should know of it."""
     kept: object = None
@@ -115,7 +118,8 @@ def read_bundle(folder: Path) -> Bundle:
         sha256=fields.get(str, "sha256"),
         models=models,
         guidance=_guidance(fields),
-        steps=fields.get(int, "defaults", "steps", default=STEPS),
+        steps=fields.positive(int, "defaults", "steps", default=STEPS),
+        scheduler=_default_scheduler(fields),
     )
 
 
@@ -188,6 +192,13 @@ def _guidance(fields: "_Fields") -> float:
     if not 0 <= guidance < math.inf:
         raise fields.damaged(guidance, ("defaults", "guidance"), "a number from 0")
     return guidance
+
+
+def _default_scheduler(fields: "_Fields") -> str | None:
+    name: str = fields.get(str, "defaults", "scheduler", default="")
+    if name and name not in SCHEDULERS:
+        raise fields.damaged(name, ("defaults", "scheduler"), f"one of {', '.join(SCHEDULERS)}")
+    return name or None
 
 
 class _Fields:

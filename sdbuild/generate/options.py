@@ -11,11 +11,10 @@ from typing import get_args
 from sdbuild.errors import UsageError
 from sdbuild.flow.facts import Rng
 from sdbuild.generate.schedulers import find_scheduler
+from sdbuild.generate_variables import MAX_GUIDANCE, MAX_STEPS
 
 PREDICTIONS = ("epsilon", "v_prediction")
 MAX_SEED = 2**32 - 1
-MAX_STEPS = 1000
-MAX_GUIDANCE = 100.0
 MIN_SCALE, MAX_SCALE = 1e-3, 1e3
 """What latent images may be multiplied by: as far as models are built with it."""
 STRENGTH = 0.6
@@ -33,7 +32,7 @@ class Options:
         steps: of the scheduler; None: as the bundle says, which is 20 if it says nothing.
         guidance: how far to go from the negative prompt to the prompt. 1 and below: the prompt alone, in half the time.
             None: as the bundle says, which is 7.5 if it says nothing.
-        scheduler: see `SCHEDULERS`; None: the model's own.
+        scheduler: see `SCHEDULERS`; None: as the bundle says, which is the model's own if it says nothing.
         rng: "numpy" for the numbers of Apple's packages, "torch" for those of diffusers.
         image: an image to start from.
         strength: how much of ``image`` to make new, above 0 and up to 1; None: 0.6.

@@ -29,11 +29,12 @@ from sdbuild.generate.backend import BundleBackend
 from sdbuild.generate.bundle import Bundle
 from sdbuild.generate.foreign import open_bundle
 from sdbuild.generate.images import GeneratedImage, Start, read_image
-from sdbuild.generate.options import MAX_STEPS, STRENGTH, Options, check_range, check_seed, check_text
+from sdbuild.generate.options import STRENGTH, Options, check_range, check_seed, check_text
 from sdbuild.generate.places import name_of
 from sdbuild.generate.safety import is_safe
 from sdbuild.generate.schedulers import choose_kind, find_scheduler, unread
 from sdbuild.generate.tokenizer import Tokens
+from sdbuild.generate_variables import MAX_STEPS
 from sdbuild.networks import Machine
 
 Progress = Callable[[str, int, int], None]
@@ -267,7 +268,7 @@ class Pipeline:
                     f"of at least {1 / steps:.2g}"
                 )
             start = read_image(options.image, facts.height, facts.width)
-        scheduler = None if options.scheduler is None else find_scheduler(options.scheduler)
+        scheduler = self.bundle.scheduler if options.scheduler is None else find_scheduler(options.scheduler)
         made = self._scheduler(scheduler, steps)
         name = scheduler or type(made).__name__
         notes = [*self.bundle.notes, *unread(made, facts.scheduler)]

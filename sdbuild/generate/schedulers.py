@@ -6,28 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sdbuild.errors import UsageError, UserError
-from sdbuild.flow.scheduler_kinds import PNDM, Kind, own_kind
-
-SCHEDULERS: Mapping[str, Kind] = {
-    "ddim": Kind("DDIMScheduler"),
-    "ddpm": Kind("DDPMScheduler"),
-    "pndm": PNDM,
-    "dpmpp": Kind("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++"}),
-    "dpmpp_karras": Kind("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++", "use_karras_sigmas": True}),
-    "dpmpp_sde": Kind("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}),
-    "dpmpp_single": Kind("DPMSolverSinglestepScheduler", {"lower_order_final": True}),
-    "deis": Kind("DEISMultistepScheduler"),
-    "unipc": Kind("UniPCMultistepScheduler"),
-    "euler": Kind("EulerDiscreteScheduler"),
-    "euler_a": Kind("EulerAncestralDiscreteScheduler"),
-    "heun": Kind("HeunDiscreteScheduler"),
-    "lms": Kind("LMSDiscreteScheduler"),
-    "dpm2": Kind("KDPM2DiscreteScheduler"),
-    "dpm2_a": Kind("KDPM2AncestralDiscreteScheduler"),
-    "lcm": Kind("LCMScheduler"),
-    "tcd": Kind("TCDScheduler"),
-}
-"""By the names that a command takes; it takes those of diffusers' classes as well."""
+from sdbuild.scheduler_kinds import SCHEDULERS, Kind, key_of, own_kind, plain
 
 
 def find_scheduler(name: str) -> str:
@@ -36,12 +15,10 @@ def find_scheduler(name: str) -> str:
     Raises:
         UserError: there is no such scheduler; the nearest one is suggested.
     """
-    wanted = _plain(name)
-    for key, kind in SCHEDULERS.items():
-        if wanted in (_plain(key), _plain(kind.class_name)):
-            return key
-    near = difflib.get_close_matches(wanted, [_plain(key) for key in SCHEDULERS], n=1)
-    hint = "".join(f": did you mean '{key}'?" for key in SCHEDULERS if near == [_plain(key)])
+    if (found := key_of(name)) is not None:
+        return found
+    near = difflib.get_close_matches(plain(name), [plain(key) for key in SCHEDULERS], n=1)
+    hint = "".join(f": did you mean '{key}'?" for key in SCHEDULERS if near == [plain(key)])
     raise UsageError(f"scheduler={name}: unknown{hint}\nSchedulers: {', '.join(SCHEDULERS)}")
 
 
@@ -74,7 +51,3 @@ def unread(scheduler: Any, numbers: Mapping[str, Any]) -> list[str]:
         for key, matters in wanted.items()
         if matters and key not in known
     ]
-
-
-def _plain(name: str) -> str:
-    return "".join(c for c in name.lower().removesuffix("scheduler") if c.isalnum())

@@ -77,5 +77,7 @@ class Bundle:
     """By name."""
     verified: Artifact | None = None
     """What verify found, if that ran; it is shown beside the bundle."""
+    defaults: dict[str, Any] = field(default_factory=dict)
+    """Of whoever generates: steps, guidance and scheduler, where the recipe says them."""
     embeddings: Artifact | None = None
     """What config recorded of learned embeddings."""

@@ -46,5 +46,9 @@ class Originals:
     """The family's."""
     scheduler: Artifact
     """Its configuration."""
+    guidance: float = 7.5
+    """Of the image; up to 1 the prompt alone counts."""
+    scheduler_name: str | None = None
+    """The recipe's; None: the model's own."""
     embeddings: Artifact | None = None
     """What config recorded of learned embeddings: their tokens are put into a prompt."""

@@ -52,5 +52,9 @@ class Verify:
     """In dB, by component, and for "image"."""
     min_converted_psnr: float
     """In dB, of convert."""
+    guidance: float = 7.5
+    """Of the image; up to 1 the prompt alone counts."""
+    scheduler_name: str | None = None
+    """The recipe's; None: the model's own."""
     embeddings: Artifact | None = None
     """What config recorded of learned embeddings: their tokens are put into a prompt."""

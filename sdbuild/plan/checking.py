@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from sdbuild.jobs.measure import Measure, Written
 from sdbuild.jobs.originals import Original, Originals
@@ -45,13 +45,13 @@ def verify(scope: Scope, sourcing: Sourcing, made: Mapping[str, Made], wanted: W
             components=components,
             originals=originals,
             sizes=scope.sizes,
-            steps=_STEPS,
             scheduler_overrides=scope.family.scheduler_overrides,
             precision=_PRECISION,
             image=wanted.image,
             min_psnr=wanted.min_psnr,
             min_converted_psnr=_MIN_CONVERTED_PSNR,
             embeddings=sourcing.embeddings,
+            **_image(scope),
         )
     )
 
@@ -77,12 +77,19 @@ def _originals(scope: Scope, sourcing: Sourcing) -> Node:
     job = Originals(
         components=components,
         sizes=scope.sizes,
-        steps=_STEPS,
         scheduler_overrides=scope.family.scheduler_overrides,
         scheduler=sourcing.scheduler,
         embeddings=sourcing.embeddings,
+        **_image(scope),
     )
     return scope.node(job, "", Expected(SMALL + images, SMALL + images))
+
+
+def _image(scope: Scope) -> dict[str, Any]:
+    """How the image is generated: as the recipe says, in `_STEPS` at most."""
+    said = scope.recipe.generate
+    guidance = {} if said.guidance is None else {"guidance": said.guidance}
+    return {"steps": min(said.steps or _STEPS, _STEPS), "scheduler_name": said.scheduler, **guidance}
 
 
 def _measure(scope: Scope, originals: Node, component: str, made: Made) -> Node:

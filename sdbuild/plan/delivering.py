@@ -44,6 +44,7 @@ def bundle(scope: Scope, sourcing: Sourcing, models: Mapping[str, tuple[Model, .
         notes=sourcing.config.part("notes.json"),
         denoiser=sourcing.weights(denoisers[0]) if denoisers else None,
         loras={lora.name: _merged(sourcing, lora) for lora in recipe.model.loras if any(lora.weight.values())},
+        defaults=recipe.generate.defaults(recipe.batch),
         verified=proof,
         embeddings=sourcing.embeddings,
     )

@@ -12,9 +12,10 @@ from sdbuild.plan.graph import Node
 from sdbuild.plan.sizes import SMALL, Estimates, Expected
 from sdbuild.plan.sources import LocalFiles
 from sdbuild.recipe import Component, Recipe
+from sdbuild.recipe.generating import Generate
 from sdbuild.wiring import Sizes
 
-_LATER: Mapping[str, Any] = {"variant": None, "compress": {}, "chunk": False, "verify": None}
+_LATER: Mapping[str, Any] = {"variant": None, "compress": {}, "chunk": False, "generate": Generate(), "verify": None}
 """Fields of a recipe that matter to what becomes of converted models, and to nothing before it."""
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from sdbuild.recipe import rules_embeddings, rules_loras, rules_model, rules_size, rules_target
+from sdbuild.recipe import rules_embeddings, rules_generate, rules_loras, rules_model, rules_size, rules_target
 from sdbuild.recipe.document import Mapping, find, first_key, parse, plain
 from sdbuild.recipe.extending import Layers, layers
 from sdbuild.recipe.family import load_family
@@ -23,7 +23,7 @@ from sdbuild.recipe.written import OTHER_SOURCES, WrittenRecipe
 
 __all__ = ["Loaded", "load_recipe"]
 # importing them registers their rules
-_RULES = (rules_embeddings, rules_loras, rules_model, rules_target, rules_size)
+_RULES = (rules_embeddings, rules_generate, rules_loras, rules_model, rules_target, rules_size)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from sdbuild.recipe.compression import Step
 from sdbuild.recipe.embeddings import Embedding, resolve_embeddings
 from sdbuild.recipe.family import Component, Family, Port, Precision
 from sdbuild.recipe.fields import EVERYTHING, Resolution
+from sdbuild.recipe.generating import Generate
 from sdbuild.recipe.local import bears_float16
 from sdbuild.recipe.loras import Lora, WrittenLora, names_of
 from sdbuild.recipe.source import Source
@@ -117,6 +118,8 @@ class Recipe:
     """Cut the UNet in two."""
     compile: Compiler
     """Which compiler to use."""
+    generate: Generate
+    """Defaults of whoever generates with the bundle."""
     bundle: Bundle
     """How the Resources folder is delivered."""
     verify: Verify | None
@@ -261,6 +264,7 @@ def resolve(
         compress={name: steps for name in components if (steps := written.compress.get(name))},
         chunk=bool(written.chunk),
         compile=written.compile,
+        generate=written.generate,
         bundle=written.bundle,
         verify=_limits(written.verify, components),
     )

@@ -21,6 +21,7 @@ from sdbuild.recipe.fields import (
     wrong,
 )
 from sdbuild.recipe.files import names_in, pipelines_folder
+from sdbuild.recipe.generating import Generate
 from sdbuild.recipe.loras import LoraField
 from sdbuild.recipe.problems import allowed, hint, suggestion
 from sdbuild.recipe.targets import TARGETS, os_problem
@@ -283,6 +284,10 @@ class WrittenRecipe(Strict):
     compile: Compiler = Field(
         default="portable",
         description="What makes .mlmodelc: sdbuild's own compiler, Xcode's, or Xcode's where there is one.",
+    )
+    generate: Generate = Field(
+        default=Generate(),
+        description="How images are to be generated: defaults of the app and of `generate`; nothing is built again for them.",
     )
     bundle: Bundle = Field(default=Bundle(), description="How the Resources folder is delivered.")
     verify: Verify | None = Field(

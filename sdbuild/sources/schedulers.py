@@ -10,6 +10,7 @@ from typing import Any
 
 from sdbuild.errors import SourceError
 from sdbuild.noise_schedule import find_fault
+from sdbuild.scheduler_kinds import CONSISTENCY, lacking_consistency
 from sdbuild.sources.base import shown
 
 Config = Mapping[str, Any]
@@ -54,6 +55,10 @@ _CLASSES = _RESCALING | {
 _SCALED_LINEAR = frozenset({"LCMScheduler", "TCDScheduler"})  # their default; that of the others is linear
 _SWIFT = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "num_train_timesteps": 1000}
 """What the Swift package's schedulers are made with, whatever the model."""
+_TRAILING = (
+    "timestep_spacing is trailing: of the Swift package's schedulers take DPM-Solver++ with schedulerTimestepSpacing linspace, "
+    "its default, whose times are these within one; PNDM, and the spacing leading, leave out the last time"
+)
 
 
 @dataclass(frozen=True)
@@ -189,13 +194,16 @@ def _swift_notes(config: Config) -> list[str]:
         if odd:
             theirs = ", ".join(f"{key} {number}" for key, number in _SWIFT.items())
             lacking.append(f"{', '.join(odd)}, and they are made with {theirs}")
-    if config.get("timestep_spacing") == "trailing":
-        lacking.append("timestep_spacing is trailing")
+    kind, trailing = config.get("_class_name"), config.get("timestep_spacing") == "trailing"
+    consistency = [lacking_consistency(kind)] if kind in CONSISTENCY else []
     if not lacking:
-        return []
+        return consistency or ([_TRAILING] if trailing else [])
+    if trailing:
+        lacking.append("timestep_spacing is trailing")
     return [
         "images come out wrong with the Swift package's schedulers, PNDM and DPM-Solver++, which can't do what the model's "
-        f"scheduler asks for: {'; '.join(lacking)}. The app must bring a scheduler of its own, by manifest.json's `scheduler`"
+        f"scheduler asks for: {'; '.join(lacking)}. The app must bring a scheduler of its own, by manifest.json's `scheduler`",
+        *consistency,
     ]
 
 

@@ -14,6 +14,7 @@ from sdbuild.bundle.zip import write_zip
 from sdbuild.jobs.bundle import Bundle, Merged, Shipped
 from sdbuild.modeling.markers import markers_in
 from sdbuild.recipe.fields import EVERYTHING
+from sdbuild.scheduler_kinds import CONSISTENCY, SCHEDULERS, lacking_consistency
 from sdbuild.sources.schedulers import with_markers
 from sdbuild.stages import Place
 
@@ -72,6 +73,7 @@ def _description(job: Bundle, warn: Callable[[str], None]) -> Description:
         networks=job.networks,
         scheduler=schedule.config,
         scheduler_overrides=job.scheduler_overrides,
+        defaults=job.defaults,
         notes=list(dict.fromkeys([*_read(job.notes.path), *schedule.notes, *_notes(job)])),
         os=job.os,
         compute_units=job.compute_units,
@@ -105,6 +107,18 @@ def _lora(merged: Merged) -> dict[str, Any]:
 
 
 def _notes(job: Bundle) -> list[str]:
+    return [*_size_notes(job), *_scheduler_notes(job)]
+
+
+def _scheduler_notes(job: Bundle) -> list[str]:
+    """Of the recipe's scheduler; of the model's own config has said what there is to say."""
+    name, own = job.defaults.get("scheduler"), _read(job.scheduler.path).get("_class_name")
+    if name is None or SCHEDULERS[name].class_name not in CONSISTENCY or SCHEDULERS[name].class_name == own:
+        return []
+    return [lacking_consistency(SCHEDULERS[name].class_name)]
+
+
+def _size_notes(job: Bundle) -> list[str]:
     takes_sizes = any(network.input("sizes") for network in job.networks)
     if not takes_sizes or job.sizes.height == job.sizes.width:
         return []

@@ -36,7 +36,7 @@ def run(job: Originals, place: Place) -> None:
         )
         for each in job.components
     ]
-    drawing = Drawing(job.sizes, scheduler, job.scheduler_overrides, job.steps)
+    drawing = Drawing(job.sizes, scheduler, job.scheduler_overrides, job.steps, job.guidance, job.scheduler_name)
     pipeline = Pipeline(subjects, drawing, learned_in(job.embeddings))
     for name, cases in run_originals(pipeline, place.counter(count_runs(pipeline), "runs")).items():
         write_cases(cases, place.output / name)

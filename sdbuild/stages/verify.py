@@ -22,7 +22,7 @@ def run(job: Verify, place: Place) -> None:
     """Write ``verify.json`` and the same as text, ``verify.txt``."""
     reuse_freed_blocks()
     scheduler = json.loads((job.originals.path / "scheduler.json").read_text(encoding="utf-8"))
-    drawing = Drawing(job.sizes, scheduler, job.scheduler_overrides, job.steps)
+    drawing = Drawing(job.sizes, scheduler, job.scheduler_overrides, job.steps, job.guidance, job.scheduler_name)
     subjects = [
         Subject(
             name=each.name,
@@ -44,6 +44,7 @@ def run(job: Verify, place: Place) -> None:
         "steps": drawing.steps,
         "guidance": drawing.guidance,
         "seed": drawing.seed,
+        **({"scheduler": drawing.scheduler_name} if drawing.scheduler_name else {}),
     }
     measured = {each.name: read_measured(each.measured.path) for each in job.components}
     report = Report(job.precision, measured, image, drawn, job.min_psnr, kept(job.min_converted_psnr))

@@ -13,7 +13,7 @@ from sdbuild.networks import Network
 from sdbuild.verify.artifact import Artifact, telling_of
 from sdbuild.verify.cases import Cases
 from sdbuild.verify.metrics import psnr
-from sdbuild.verify.pipeline import DRAWN, Pipeline
+from sdbuild.verify.pipeline import Pipeline
 from sdbuild.wiring import Part
 
 
@@ -73,7 +73,7 @@ def shipped_image(
     backend, facts = Shipped(pipeline, cases, precision, tick), pipeline.facts
     assert facts.denoiser is not None
     assert facts.decoder is not None
-    encoded = encode(backend, facts, [pipeline.prompts[name] for name in DRAWN])
+    encoded = encode(backend, facts, [pipeline.prompts[name] for name in pipeline.drawn])
     with backend.network(facts.denoiser) as network:
         latents = pipeline.latents(network, encoded)
     with backend.network(facts.decoder) as network:
@@ -82,4 +82,4 @@ def shipped_image(
 
 def count_drawing(pipeline: Pipeline) -> int:
     """How many runs of networks `draw` takes."""
-    return len(DRAWN) * len(pipeline.facts.text_encoders) + pipeline.denoiser_runs() + 1
+    return len(pipeline.drawn) * len(pipeline.facts.text_encoders) + pipeline.denoiser_runs() + 1

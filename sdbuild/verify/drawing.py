@@ -20,6 +20,13 @@ class Drawing:
     steps: int = 8
     """Of the scheduler."""
     guidance: float = 7.5
-    """How far to go from the negative prompt to the prompt."""
+    """How far to go from the negative prompt to the prompt; up to 1 the prompt alone counts."""
+    scheduler_name: str | None = None
+    """A key of `sdbuild.scheduler_kinds.SCHEDULERS`; None: the model's own."""
     seed: int = 93
     """Of the noise (NumPy's Mersenne Twister, as in the reference tool)."""
+
+    @property
+    def guided(self) -> bool:
+        """Whether the negative prompt counts."""
+        return self.guidance > 1

@@ -13,11 +13,11 @@ from sdbuild.flow.conditions import Condition, size_condition
 from sdbuild.flow.denoise import begin, count_runs, denoise
 from sdbuild.flow.facts import Facts
 from sdbuild.flow.noise import Noise
-from sdbuild.flow.scheduler_kinds import own_kind
 from sdbuild.flow.schedulers import make_scheduler
 from sdbuild.modeling.checkpoint import read_config
 from sdbuild.networks import Network
 from sdbuild.overlay import Overlays
+from sdbuild.scheduler_kinds import SCHEDULERS, own_kind
 from sdbuild.verify.artifact import Made
 from sdbuild.verify.drawing import Drawing
 from sdbuild.wiring import Part
@@ -33,7 +33,7 @@ PROMPTS = {
 the model has learned are added to one of them, see `Pipeline.prompts`."""
 
 DRAWN = ("negative prompt", "prompt")
-"""Those that the denoiser is given, in this order."""
+"""Those that the denoiser is given, in this order; the first with guidance alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +70,11 @@ class Pipeline:
         """What text encoders are given: `PROMPTS`, and in the one that is drawn every learned word."""
         return PROMPTS | {"prompt": ", ".join([PROMPTS["prompt"], *self.learned])}
 
+    @property
+    def drawn(self) -> tuple[str, ...]:
+        """The names of the prompts that the denoiser is given: `DRAWN`, or without guidance the last of these alone."""
+        return DRAWN if self.drawing.guided else DRAWN[-1:]
+
     @cached_property
     def facts(self) -> Facts:
         """What its flow goes by."""
@@ -102,7 +107,7 @@ class Pipeline:
     def latents(self, network: Network, encoded: Sequence[Condition]) -> Array:
         """The latent image [1, channels, h, w] that the denoiser's network makes.
 
-        ``encoded`` are the conditions of the two prompts that are `DRAWN`; where its text encoders are not all there, normal
+        ``encoded`` are the conditions of the prompts that are `drawn`; where its text encoders are not all there, normal
         numbers stand for them.
         """
         facts, drawing = self.facts, self.drawing
@@ -121,14 +126,15 @@ class Pipeline:
 
     def denoiser_runs(self) -> int:
         """How often `latents` runs the network."""
-        return count_runs(self._scheduler(), self.facts.batch, len(DRAWN))
+        return count_runs(self._scheduler(), self.facts.batch, len(self.drawn))
 
     def _scheduler(self) -> Any:
-        numbers = self.facts.scheduler
-        return make_scheduler(own_kind(numbers), numbers, self.drawing.steps, self.facts.scheduler_overrides)
+        numbers, name = self.facts.scheduler, self.drawing.scheduler_name
+        kind = own_kind(numbers) if name is None else SCHEDULERS[name]
+        return make_scheduler(kind, numbers, self.drawing.steps, self.facts.scheduler_overrides)
 
     def _arbitrary(self, denoiser: Part) -> list[Condition]:
-        """Normal numbers in the form of two conditions, for a denoiser that is built without its text encoders."""
+        """Normal numbers in the form of conditions, for a denoiser that is built without its text encoders."""
         config, random = self._config(denoiser), np.random.RandomState(self.drawing.seed)
         given: dict[str, tuple[int, ...]] = {"hidden": (2, _context_width(config), 1, self.facts.tokens)}
         sizes = size_condition(self.facts)
@@ -136,7 +142,10 @@ class Pipeline:
             numbers = sum(array.size for array in sizes.values()) * config["addition_time_embed_dim"]
             given["pooled"] = (2, config["projection_class_embeddings_input_dim"] - numbers)
         drawn = {signal: random.standard_normal(shape).astype(np.float32) for signal, shape in given.items()}
-        return [{signal: array[row : row + 1] for signal, array in drawn.items()} | sizes for row in range(2)]
+        rows: list[Condition] = [
+            {signal: array[row : row + 1] for signal, array in drawn.items()} | sizes for row in range(2)
+        ]
+        return rows[-len(self.drawn) :]
 
     def _config(self, part: Part) -> dict[str, Any]:
         return read_config(self.subject(part).config)

@@ -15,7 +15,7 @@ from sdbuild.networks import Network
 from sdbuild.verify.artifact import telling_of
 from sdbuild.verify.cases import Case, Cases
 from sdbuild.verify.images import looked_at, picture
-from sdbuild.verify.pipeline import DRAWN, Pipeline
+from sdbuild.verify.pipeline import Pipeline
 from sdbuild.verify.recorder import Recorder
 from sdbuild.verify.reference import Reference
 from sdbuild.verify.tokenizer import tokenize
@@ -66,11 +66,11 @@ def run_originals(pipeline: Pipeline, tick: Callable[[], None]) -> dict[str, Cas
         UserError: weights that cannot be read, do not fit their configuration, or give infinities.
     """
     recorder, facts = Recorder(Originals(pipeline), tick), pipeline.facts
-    encoded = encode(recorder, facts, list(pipeline.prompts.values()))
+    encoded = dict(zip(pipeline.prompts, encode(recorder, facts, list(pipeline.prompts.values())), strict=False))
     latents = decoded = None
     if facts.denoiser is not None:
         with recorder.network(facts.denoiser) as network:
-            latents = pipeline.latents(network, encoded[: len(DRAWN)])
+            latents = pipeline.latents(network, [encoded[name] for name in pipeline.drawn if name in encoded])
     image = picture(facts.height, facts.width)
     if facts.decoder is not None:
         mean = _encoded(pipeline, facts.decoder, image)
@@ -110,25 +110,27 @@ def _named(pipeline: Pipeline, part: Part, recorder: Recorder) -> Cases:
         return dict(zip(["drawing", "picture"][-len(calls) :], calls, strict=True))
     port = part.input("time")
     assert port is not None
-    return _of_denoiser(calls, port, pipeline.facts.batch)
+    return _of_denoiser(calls, port, pipeline.facts.batch, pipeline.drawing.guided)
 
 
-def _of_denoiser(calls: Sequence[Case], time: str, batch: int) -> Cases:
+def _of_denoiser(calls: Sequence[Case], time: str, batch: int, guided: bool) -> Cases:
     """Cases of calls at `_DENOISER_TIMES` times, from the first call to the last; ``time`` is the port that takes them.
 
     Rows of a batch do not depend on each other. So where it has both halves of guidance, a case joins the first of one call
-    and the second of the next: each time is seen, each half at early times and at late ones, in half as many runs.
+    and the second of the next: each time is seen, each half at early times and at late ones, in half as many runs. Without
+    guidance both rows are the prompt's, and joined all the same.
     """
+    halves = (", unguided", ", guided") if guided else ("", "")
     found: dict[str, Case] = {}
     for index, each in enumerate(calls):
-        half = ("", ", unguided", ", guided")[index % 2 + 1 if batch == 1 else 0]
+        half = halves[index % 2] if batch == 1 and guided else ""
         found[f"{each.inputs[time][0]:g}{half}"] = each
     names = list(found)
     chosen = list(dict.fromkeys(names[round(at)] for at in np.linspace(0, len(names) - 1, _DENOISER_TIMES)))
     if batch == 1:
         return {f"timestep {name}": found[name] for name in chosen}
     pairs = zip(chosen[::2], [*chosen[1::2], chosen[-1]], strict=False)
-    return {f"timestep {one}, unguided; {other}, guided": _joined(found[one], found[other]) for one, other in pairs}
+    return {f"timestep {one}{halves[0]}; {other}{halves[1]}": _joined(found[one], found[other]) for one, other in pairs}
 
 
 def _joined(*cases: Case) -> Case:

@@ -10,8 +10,8 @@ Keys of ``verify.json`` (PSNR in dB, to 0.01; null for what is not finite)::
         own_psnr    against what the stage before gave, of the first stage against PyTorch
         outputs     by name: the lowest psnr and its case, the largest max_error (a share of the original's largest
                     magnitude), the lowest cosine
-    image       null where none was drawn; prompt, seed, steps, guidance; psnr against the image that PyTorch draws, white being
-                the peak; min_psnr, asked for (null: nothing)
+    image       null where none was drawn; prompt, seed, steps, guidance, scheduler if the recipe names one; psnr against the
+                image that PyTorch draws, white being the peak; min_psnr, asked for (null: nothing)
 """
 
 import json

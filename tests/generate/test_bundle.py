@@ -36,9 +36,12 @@ def test_a_bundle(whole: Path) -> None:
 
 
 def test_defaults_of_the_bundle(copy: Path) -> None:
-    change(copy, defaults={"guidance": 2, "steps": 3})
-    image = Pipeline.open(copy).generate("a circle")
-    assert (image.metadata["guidance"], image.metadata["steps"]) == ("2", "3")
+    change(copy, defaults={"guidance": 2, "steps": 3, "scheduler": "lcm"})
+    pipeline = Pipeline.open(copy)
+    metadata = pipeline.generate("a circle").metadata
+    assert [metadata[key] for key in ("guidance", "steps", "scheduler")] == ["2", "3", "lcm"]
+    metadata = pipeline.generate("a circle", guidance=1, steps=1, scheduler="euler").metadata
+    assert [metadata[key] for key in ("guidance", "steps", "scheduler")] == ["1", "1", "euler"]
 
 
 @pytest.mark.parametrize("name", ["whole", "chunked", "large"])
@@ -164,6 +167,8 @@ NETWORK: dict[str, Any] = {"name": "unet", "role": "denoiser", "models": ["Unet"
         ({"scheduler": {"trained_betas": [0.1, None]}}, "damaged, scheduler.trained_betas is"),
         ({"scheduler": {"prediction_type": "image"}}, "damaged, scheduler.prediction_type is 'image'"),
         ({"defaults": {"guidance": "much"}}, "damaged, defaults.guidance is 'much'"),
+        ({"defaults": {"steps": 0}}, "damaged, defaults.steps is 0"),
+        ({"defaults": {"scheduler": "LCM"}}, "damaged, defaults.scheduler is 'LCM', and must be one of ddim, ddpm"),
         ({"defaults": {"guidance": float("nan")}}, "damaged, defaults.guidance is nan, and must be a number from 0"),
     ],
 )

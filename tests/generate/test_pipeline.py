@@ -171,7 +171,7 @@ def test_from_an_image_as_diffusers_does_it(
 ) -> None:
     import diffusers
 
-    from sdbuild.generate.schedulers import SCHEDULERS
+    from sdbuild.scheduler_kinds import SCHEDULERS
 
     image = Image.new("RGB", (64, 64), (40, 80, 225))
     image.paste((245, 225, 50), (20, 20, 44, 44))

@@ -10,7 +10,8 @@ import torch
 from sdbuild.errors import UserError
 from sdbuild.flow.rehearsal import rehearse
 from sdbuild.flow.schedulers import make_scheduler
-from sdbuild.generate.schedulers import SCHEDULERS, choose_kind, find_scheduler
+from sdbuild.generate.schedulers import choose_kind, find_scheduler
+from sdbuild.scheduler_kinds import SCHEDULERS
 from tests.generate.bundles import MODEL
 
 CONFIG: dict[str, Any] = json.loads((MODEL / "scheduler" / "scheduler_config.json").read_text())

@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+from sdbuild.jobs.bundle import Bundle
 from sdbuild.jobs.measure import Measure
-from tests.plan.support import graph
+from sdbuild.jobs.originals import Originals
+from sdbuild.jobs.verify import Verify
+from tests.plan.support import differing, graph
 
 COMPONENTS = ("text_encoder", "unet", "vae_decoder")
 
@@ -40,6 +43,27 @@ def test_originals_depend_on_the_model_and_the_drawing_alone(tmp_path: Path) -> 
     assert graph(tmp_path, **others).tasks["originals"] == one
     assert graph(tmp_path, verify={}, resolution="512x768").tasks["originals"] != one
     assert {item.node.stage.name for item in one.inputs} == {"config", "download"}
+
+
+def test_how_to_generate_is_a_matter_of_the_bundle_and_of_what_is_verified(tmp_path: Path) -> None:
+    said = {"generate": {"steps": 4, "guidance": 0, "scheduler": "lcm"}}
+    assert differing(graph(tmp_path), graph(tmp_path, **said)) == {"bundle"}
+    before, after = graph(tmp_path, verify={}), graph(tmp_path, verify={}, **said)
+    assert differing(before, after) == {"originals", "verify", "bundle"}
+    jobs = {name: after.tasks[name].job for name in ("originals", "verify", "bundle")}
+    assert isinstance(jobs["originals"], Originals)
+    assert isinstance(jobs["verify"], Verify)
+    assert isinstance(jobs["bundle"], Bundle)
+    for job in (jobs["originals"], jobs["verify"]):
+        assert (job.steps, job.guidance, job.scheduler_name) == (4, 0, "lcm")
+    # of batch 2, at 1 the Swift package gives the prompt's half alone; of batch 1 it takes no half twice below 1
+    assert jobs["bundle"].defaults == {"steps": 4, "guidance": 1.0, "scheduler": "lcm"}
+    single = graph(tmp_path, batch=1, generate={"guidance": 1}).tasks["bundle"].job
+    assert isinstance(single, Bundle)
+    assert single.defaults == {"guidance": 0.0}
+    many = graph(tmp_path, verify={}, generate={"steps": 30, "guidance": 3}).tasks
+    assert isinstance(many["originals"].job, Originals)
+    assert (many["originals"].job.steps, many["originals"].job.guidance) == (5, 3)
 
 
 def test_a_measurement_depends_on_nothing_of_other_components(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusers import EulerDiscreteScheduler
 from safetensors.numpy import save_file
 
 from sdbuild.errors import UserError
@@ -57,7 +58,12 @@ def test_what_the_swift_package_does_is_no_news(tmp_path: Path) -> None:
         ({"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}, "zero terminal SNR"),
         ({"beta_schedule": "linear"}, "beta_schedule is linear, and they are made with beta_schedule scaled_linear, "),
         ({"trained_betas": [0.1, 0.2]}, "trained_betas"),
-        ({"timestep_spacing": "trailing"}, "timestep_spacing is trailing"),
+        ({"prediction_type": "v_prediction", "timestep_spacing": "trailing"}, "; timestep_spacing is trailing"),
+        (
+            {"_class_name": "LCMScheduler"},
+            "as the model wants LCMScheduler, which .*; for the package as it is take",
+        ),
+        ({"_class_name": "TCDScheduler"}, "as the model wants TCDScheduler"),
     ],
 )
 def test_what_the_app_must_bring_is_said_and_written(changes: dict[str, Any], words: str, tmp_path: Path) -> None:
@@ -68,6 +74,18 @@ def test_what_the_app_must_bring_is_said_and_written(changes: dict[str, Any], wo
     assert json.loads((output / "notes.json").read_text()) == warnings
     settled = json.loads((output / "scheduler" / "scheduler_config.json").read_text())
     assert settled.items() >= changes.items()
+
+
+def test_times_that_one_scheduler_of_the_package_visits(tmp_path: Path) -> None:
+    output, (warning,) = surveyed(tmp_path, with_scheduler(timestep_spacing="trailing"), "sdxl")
+    assert warning.startswith("timestep_spacing is trailing: of the Swift package's schedulers take DPM-Solver++ with")
+    assert json.loads((output / "notes.json").read_text()) == [warning]
+    for steps in range(1, 51):
+        theirs = EulerDiscreteScheduler(timestep_spacing="trailing")
+        theirs.set_timesteps(steps)
+        # as `DPMSolverMultistepScheduler.swift` of apple/ml-stable-diffusion has it at e12202c
+        swift = np.round(np.linspace(0, 999, steps + 1))[:0:-1]
+        assert np.abs(swift - theirs.timesteps.numpy()).max() <= 1
 
 
 @pytest.mark.parametrize(
@@ -144,8 +162,8 @@ def test_a_class_that_contradicts_the_index(tmp_path: Path) -> None:
     index = {"scheduler": ["diffusers", "LCMScheduler"]}
     schedule = resolve_scheduler("./model", {"_class_name": "DDIMScheduler"}, index)
     assert schedule.config["_class_name"] == "LCMScheduler"
-    assert schedule.notes == (
-        "scheduler_config.json names DDIMScheduler, and model_index.json LCMScheduler: taken is LCMScheduler, as in diffusers",
+    assert schedule.notes[0] == (
+        "scheduler_config.json names DDIMScheduler, and model_index.json LCMScheduler: taken is LCMScheduler, as in diffusers"
     )
     for own, named in (("FlowMatchEulerDiscreteScheduler", "DDIMScheduler"), ("DDIMScheduler", "EDMEulerScheduler")):
         with pytest.raises(UserError, match=r"means (flow matching|EDM)"):

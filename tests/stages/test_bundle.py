@@ -95,6 +95,7 @@ def test_resources_manifest_and_zip(tmp_path: Path) -> None:
     manifest = json.loads(text)
     assert manifest["latents"]["vae_scale"] == 0.18215
     assert manifest["notes"] == ["bring a scheduler"]
+    assert "defaults" not in manifest
     assert manifest["scheduler"]["prediction_type"] == "v_prediction"
     content = hashlib.sha256(f"{'2' * 64}  a\n{'1' * 64}  b\n".encode()).hexdigest()
     of_hub = {"hub": "org/model", "commit": "0" * 40}
@@ -116,6 +117,17 @@ def test_resources_manifest_and_zip(tmp_path: Path) -> None:
     assert list(done) == sorted(done)
     assert done[-1] == totals[0] == 2 * manifest["size"]
     assert (set(totals), set(units)) == ({totals[0]}, {"B"})
+
+
+def test_how_to_generate(tmp_path: Path) -> None:
+    defaults = {"steps": 4, "guidance": 1.0, "scheduler": "lcm"}
+    output = run(job(tmp_path, chunked(), defaults=defaults, zip=None), tmp_path)
+    manifest = json.loads((output / "manifest.json").read_text())
+    assert manifest["defaults"] == defaults
+    first, second = manifest["notes"]
+    assert first == "bring a scheduler"
+    assert second.startswith("images come out wrong with the Swift package's schedulers")
+    assert "as the model wants LCMScheduler" in second
 
 
 def test_without_a_zip_there_is_none(tmp_path: Path) -> None:
