@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sdbuild.opset import Opset
 from sdbuild.recipe.catalogue import catalogue
@@ -55,6 +55,8 @@ class RecipeModel:
     zero_terminal_snr: bool | None = None
     ema: bool | None = None
     """Take the average of the weights."""
+    scheduler: dict[str, Any] = field(default_factory=dict)
+    """What differs from its own scheduler_config.json."""
     loras: tuple[Lora, ...] = ()
     """What is merged into the weights."""
     allow_pickle: bool = False
@@ -246,6 +248,7 @@ def resolve(
             prediction_type=model.prediction_type,
             zero_terminal_snr=model.zero_terminal_snr,
             ema=model.ema,
+            scheduler=model.scheduler.said(),
             embeddings=resolve_embeddings(model.embeddings, embedding_folders or [path.parent] * len(model.embeddings)),
             loras=_loras(model.loras, lora_folders or [path.parent] * len(model.loras)),
             allow_pickle=model.allow_pickle,

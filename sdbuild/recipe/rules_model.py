@@ -79,6 +79,10 @@ def others_are_used(recipe: Recipe, _written: WrittenRecipe) -> Iterator[Finding
             )
 
 
+_ASKED_OF_FILES = {"prediction_type": "prediction_type", "rescale_betas_zero_snr": "zero_terminal_snr"}
+"""Keys of a scheduler's configuration that a single file may say, and what they are called under `model:`."""
+
+
 @rule("model")
 def single_files_are_asked_about(recipe: Recipe, written: WrittenRecipe) -> Iterator[Finding]:
     """What a folder's configurations say is no question there, and what is a folder's none of a file."""
@@ -86,6 +90,14 @@ def single_files_are_asked_about(recipe: Recipe, written: WrittenRecipe) -> Iter
     if model.source.single:
         if model.variant is not None:
             yield Finding("a single file has no variants", (("model", "variant"),), ("remove the key",), on_key=True)
+        for key, own in _ASKED_OF_FILES.items():
+            if key in model.scheduler:
+                yield Finding(
+                    f"of a single file this is said under `model.{own}`, and compared with the file's own word",
+                    (("model", "scheduler", key),),
+                    (f"write {own}: {str(model.scheduler[key]).lower()} under `model:`, and remove this key",),
+                    on_key=True,
+                )
         if model.config is not None and model.config.single:
             yield Finding(
                 "configurations are in a model's folder, not in a single file",

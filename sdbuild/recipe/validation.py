@@ -37,6 +37,7 @@ _EXPECTED = {
 _LIMITS = {
     "greater_than_equal": "must be {ge:.12g} or more",
     "greater_than": "must be more than {gt:.12g}",
+    "less_than": "must be less than {lt:.12g}",
     "less_than_equal": "must be {le:.12g} or less",
     "too_short": "at least {min_length} must be given",
     "string_too_short": "must not be empty",

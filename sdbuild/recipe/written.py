@@ -24,6 +24,7 @@ from sdbuild.recipe.files import names_in, pipelines_folder
 from sdbuild.recipe.generating import Generate
 from sdbuild.recipe.loras import LoraField
 from sdbuild.recipe.problems import allowed, hint, suggestion
+from sdbuild.recipe.scheduler import Scheduler
 from sdbuild.recipe.targets import TARGETS, os_problem
 
 ComputeUnits = Literal["all", "cpuOnly", "cpuAndGPU", "cpuAndNeuralEngine"]
@@ -138,6 +139,11 @@ class Model(Strict):
         default=None,
         description="Of a single file that has the weights of its UNet twice, take those that training averaged; default: "
         "the last ones.",
+    )
+    scheduler: Scheduler = Field(
+        default=Scheduler(),
+        description="Keys of the model's scheduler_config.json that are to be others than there, such as timestep_spacing.",
+        examples=[{"timestep_spacing": "trailing"}],
     )
     loras: tuple[LoraField, ...] = Field(
         default=(),

@@ -69,18 +69,23 @@ class Schedule:
     notes: tuple[str, ...]
 
 
-def resolve_scheduler(source: str, config: Config, index: Config) -> Schedule:
+def resolve_scheduler(source: str, config: Config, index: Config, changes: Mapping[str, Any] | None = None) -> Schedule:
     """Settle the scheduler of a model by its ``scheduler_config.json`` and ``model_index.json``, which names its class as well.
+
+    ``changes`` are a recipe's, and go before both; what the model was trained for they can't make another.
 
     Raises:
         SourceError: flow matching, EDM, or anything else that is not known to be noise on DDPM's schedule; ``source`` is for
             messages.
     """
+    if changes:
+        _refuse_kinds(source, config, index)
+        source, config = f"{source}, with the recipe's `model.scheduler`", {**config, **changes}
+        if "_class_name" in changes:
+            index = {**index, "scheduler": ["diffusers", changes["_class_name"]]}
     own, named = config.get("_class_name") or None, _named(index)
     kind = named or own  # diffusers makes the class that model_index.json names, of whatever configuration
-    for each in (own, named):
-        if each is not None or kind is None:
-            _refuse_others(source, each, config)
+    _refuse_kinds(source, config, index)
     _check_words(source, config)
     _check_numbers(source, config)
     settled = {key: value for key, value in config.items() if key != "_class_name"}
@@ -116,6 +121,14 @@ def _named(index: Config) -> Any:
     """The scheduler's class in ``model_index.json``."""
     entry = index.get("scheduler")
     return (entry[1] or None) if isinstance(entry, list) and len(entry) == 2 else None
+
+
+def _refuse_kinds(source: str, config: Config, index: Config) -> None:
+    """Refuse what the configuration, or the class that it or the index names, is of another kind of training."""
+    own, named = config.get("_class_name") or None, _named(index)
+    for each in (own, named):
+        if each is not None or named is own is None:
+            _refuse_others(source, each, config)
 
 
 def _refuse_others(source: str, kind: Any, config: Config) -> None:

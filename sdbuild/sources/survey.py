@@ -95,6 +95,7 @@ def survey(
     warn: Callable[[str], None] = lambda text: None,
     precision: Mapping[str, str] | None = None,
     variant: str | None = None,
+    scheduler_changes: Mapping[str, Any] | None = None,
 ) -> dict[str, str]:
     """Texts by path: ``model_index.json``; for each of the models, by name, ``components/<name>/config.json``, ``files.json``
     and ``card.json``; for each tokenizer ``<folder>/vocab.json`` and ``<folder>/merges.txt``;
@@ -106,7 +107,7 @@ def survey(
     ``card.json`` what `read_card` finds. ``progress`` is called with the steps that are done, and how many there are; ``warn``
     with what the user should know though nothing is wrong. ``precision`` names what is built of a VAE, such as
     ``{"vae_decoder": "float16"}``, where the VAE's own word on that should be looked at. ``variant`` of the weights is taken of
-    the models that have it.
+    the models that have it. ``scheduler_changes`` is what the recipe lays over the scheduler's configuration.
 
     Raises:
         SourceError: something is missing, damaged, or not what the recipe takes it for.
@@ -123,7 +124,7 @@ def survey(
             checks.advise_on_precision(model.source.name, model.config, precision, warn)
     cards = {source: read_card(source, warn) for source in dict.fromkeys(model.source for model in found)}
     scheduler = f"{family.scheduler}/scheduler_config.json"
-    schedule = resolve_scheduler(pipeline.name, read_json(pipeline, scheduler), index)
+    schedule = resolve_scheduler(pipeline.name, read_json(pipeline, scheduler), index, scheduler_changes or {})
     texts[scheduler] = canonical(schedule.config)
     notes = list(schedule.notes)
     for model in found:

@@ -50,6 +50,7 @@ def run(job: Config, place: Place) -> None:
             place.warn,
             job.precision,
             job.variant,
+            job.scheduler_changes,
         )
     except SourceError as error:
         caveats = (source.caveat for source in sources.values())

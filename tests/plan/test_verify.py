@@ -6,7 +6,7 @@ from sdbuild.jobs.bundle import Bundle
 from sdbuild.jobs.measure import Measure
 from sdbuild.jobs.originals import Originals
 from sdbuild.jobs.verify import Verify
-from tests.plan.support import differing, graph
+from tests.plan.support import BASE, differing, graph
 
 COMPONENTS = ("text_encoder", "unet", "vae_decoder")
 
@@ -64,6 +64,11 @@ def test_how_to_generate_is_a_matter_of_the_bundle_and_of_what_is_verified(tmp_p
     many = graph(tmp_path, verify={}, generate={"steps": 30, "guidance": 3}).tasks
     assert isinstance(many["originals"].job, Originals)
     assert (many["originals"].job.steps, many["originals"].job.guidance) == (5, 3)
+
+
+def test_a_scheduler_of_the_recipe_is_read_with_the_model(tmp_path: Path) -> None:
+    changed = {"model": BASE["model"] | {"scheduler": {"timestep_spacing": "trailing"}}}
+    assert differing(graph(tmp_path, verify={}), graph(tmp_path, verify={}, **changed)) == {"config"}
 
 
 def test_a_measurement_depends_on_nothing_of_other_components(tmp_path: Path) -> None:

@@ -1,18 +1,21 @@
 """What a model's scheduler and its VAE's scale come to: known kinds with a note where the app must help, others refused."""
 
+import inspect
 import json
 import re
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import numpy as np
 import pytest
 import torch
-from diffusers import EulerDiscreteScheduler
 from safetensors.numpy import save_file
 
 from sdbuild.errors import UserError
 from sdbuild.modeling.markers import markers_in
+from sdbuild.recipe.scheduler import Scheduler
+from sdbuild.scheduler_kinds import SCHEDULERS
 from sdbuild.sources.schedulers import Schedule, resolve_scheduler, with_markers
 from tests.execute import run, with_paths
 from tests.sources.make_models import as_json, sd1, sdxl, write
@@ -26,7 +29,7 @@ PLAIN = {
 }
 
 
-def surveyed(folder: Path, files: dict[str, bytes], pipeline: str = "sd1", **model: str) -> tuple[Path, list[str]]:
+def surveyed(folder: Path, files: dict[str, bytes], pipeline: str = "sd1", **model: Any) -> tuple[Path, list[str]]:
     """What the stage config writes for a model, and its warnings."""
     write(files, folder / "model")
     graph = planned(folder, json.dumps({"source": "./model", **model}), pipeline=pipeline)
@@ -81,7 +84,7 @@ def test_times_that_one_scheduler_of_the_package_visits(tmp_path: Path) -> None:
     assert warning.startswith("timestep_spacing is trailing: of the Swift package's schedulers take DPM-Solver++ with")
     assert json.loads((output / "notes.json").read_text()) == [warning]
     for steps in range(1, 51):
-        theirs = EulerDiscreteScheduler(timestep_spacing="trailing")
+        theirs = diffusers.EulerDiscreteScheduler(timestep_spacing="trailing")
         theirs.set_timesteps(steps)
         # as `DPMSolverMultistepScheduler.swift` of apple/ml-stable-diffusion has it at e12202c
         swift = np.round(np.linspace(0, 999, steps + 1))[:0:-1]
@@ -168,6 +171,30 @@ def test_a_class_that_contradicts_the_index(tmp_path: Path) -> None:
     for own, named in (("FlowMatchEulerDiscreteScheduler", "DDIMScheduler"), ("DDIMScheduler", "EDMEulerScheduler")):
         with pytest.raises(UserError, match=r"means (flow matching|EDM)"):
             resolve_scheduler("./model", {"_class_name": own}, {"scheduler": ["diffusers", named]})
+
+
+def test_what_a_recipe_lays_over_it(tmp_path: Path) -> None:
+    changes = {"_class_name": "EulerDiscreteScheduler", "timestep_spacing": "trailing"}
+    index = {"scheduler": ["diffusers", "PNDMScheduler"]}
+    schedule = resolve_scheduler("./model", PLAIN | {"_class_name": "PNDMScheduler"}, index, changes)
+    assert schedule.config == PLAIN | changes | {"prediction_type": "epsilon"}
+    (note,) = schedule.notes  # and none that index and configuration contradict each other
+    assert note.startswith("timestep_spacing is trailing")
+    with pytest.raises(UserError, match=r"^./model: .*FlowMatchEulerDiscreteScheduler means flow matching"):
+        resolve_scheduler("./model", {"_class_name": "FlowMatchEulerDiscreteScheduler"}, {}, changes)
+    with pytest.raises(
+        UserError, match=r"^./model, with the recipe's `model.scheduler`: .*beta_start: 0.5, and it must be"
+    ):
+        resolve_scheduler("./model", PLAIN, {}, {"beta_start": 0.5})
+    output, _ = surveyed(tmp_path, with_scheduler(), "sdxl", scheduler=changes)
+    written = json.loads((output / "scheduler" / "scheduler_config.json").read_text())
+    assert written == PLAIN | changes | {"prediction_type": "epsilon"}
+
+
+def test_what_a_recipe_may_say_of_a_scheduler_is_diffusers_own() -> None:
+    classes = [getattr(diffusers, kind.class_name) for kind in SCHEDULERS.values()]
+    known = {name for each in classes for name in inspect.signature(each.__init__).parameters}
+    assert {field.alias or name for name, field in Scheduler.model_fields.items()} <= known | {"_class_name"}
 
 
 def test_zero_terminal_snr_of_a_class_without_it() -> None:
