@@ -25,21 +25,18 @@ class Agenda:
         self._took = took or {}
         self._lock = threading.Lock()
         self._begun: set[Node] = set()
+        self._count = 0
 
     def left(self) -> list[Node]:
         """Those that are not done, or are at it. What was spared, as its inputs came to the same content as before, is done."""
         return [node for node in self._due if not isinstance(self._states.get(node), Ready)]
 
     def begin(self, node: Node) -> Place:
-        """Where a task that begins stands among them."""
+        """Where a task that begins stands: numbers go up one by one, and the total goes down when tasks are spared."""
         with self._lock:
             self._begun.add(node)
+            self._count += 1
             left = self.left()
-            number = len(self._due) - len(left) + len(self._begun.intersection(left) or {node})
             known = [self._took[task] for task in left if task in self._took]
-            return Place(number, max(number, len(self._due)), sum(known) if len(known) == len(left) else None)
-
-    def end(self, node: Node) -> None:
-        """It is over, whatever came of it."""
-        with self._lock:
-            self._begun.discard(node)
+            total = self._count + len(set(left) - self._begun)
+            return Place(self._count, total, sum(known) if len(known) == len(left) else None)

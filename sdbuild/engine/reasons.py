@@ -27,6 +27,7 @@ class Reasons:
         self._store = store
         self._graph = graph
         self._stamps: dict[str, list[Stamp]] = {}
+        self._built: dict[Path, Mapping[str, object]] = {}
 
     def of(self, node: Node, state: State, last: Entry | None) -> str:
         """In one phrase. ``last`` is the task's entry in the record of its recipe."""
@@ -38,7 +39,8 @@ class Reasons:
         if state.damage:
             return f"its artifact in the store is damaged: {state.damage}"
         if last is None:
-            return self._beside("first build", node, state)
+            unfinished = "no build of this recipe has finished it yet"
+            return self._beside(unfinished if self._was_built(node) else "first build", node, state)
         if last.key == state.key:
             return "its artifact is no longer in the store"
         stamp = self._store.stamp(last.stage, last.key)
@@ -67,6 +69,13 @@ class Reasons:
         made_for = f"{display(Path(recipe))}: {task}" if recipe else task
         names = self._producers(node)
         return one_line(f"{reason}; differs from {made_for} by {'; '.join(_noun(one, names) for one in found)}")
+
+    def _was_built(self, node: Node) -> bool:
+        """Whether other tasks of its build were done, before any that the same build is doing."""
+        build = self._graph.users[node][0]
+        if build.recipe not in self._built:
+            self._built[build.recipe] = Records(self._store.root).read(build.recipe).builds
+        return bool(self._built[build.recipe].get(build.variant or ""))
 
     def _producers(self, node: Node) -> dict[str, str]:
         return {item.role: self._graph.names[item.node] for item in node.inputs}

@@ -207,6 +207,10 @@ class Session:
         started = time.monotonic()
         try:
             self._check_space()
+            if self._last(node) is not None and not any(
+                self.graph.names[item.node] in self.ran for item in node.inputs
+            ):
+                self._say(f"{name}: runs again: {self._reasons[node]}")
             display.start(name, node.stage.title, self._agenda.begin(node))
             assert self._in_use is not None
             made_for = f"{self.graph.users[node][0].recipe}: {name}"
@@ -228,8 +232,6 @@ class Session:
             if isinstance(error, StageError):
                 raise UserError(f"{name}: {error}", status=error.status) from None
             raise
-        finally:
-            self._agenda.end(node)
 
     def _making(self) -> Maker:
         from sdbuild.engine.making import Maker

@@ -23,8 +23,11 @@ _NEXT: dict[int, str] = {
 """What to do after a failure, where the same command would only fail again."""
 
 
-def outcome(session: Session, status: int) -> Answer:
-    """What was done and, where whole builds were asked for and succeeded, what they are."""
+def outcome(session: Session, status: int, *, keep_going: bool = False) -> Answer:
+    """What was done and, where whole builds were asked for and succeeded, what they are.
+
+    ``keep_going``: it went on after a failure with all that did not depend on it.
+    """
     counts = [(len(session.ran), "run"), (len(session.reused - set(session.ran)), "reused")]
     counted = ", ".join(f"{count} {what}" for count, what in counts if count)
     data = {
@@ -36,7 +39,10 @@ def outcome(session: Session, status: int) -> Answer:
     }
     if status != Status.DONE:
         ending = f"not finished ({counted}); what is done is kept: {_NEXT.get(status, _AGAIN)}"
-        return Answer(ending if counted else "nothing was built", data, status)
+        lines = [f"{display(session.to.folder(build))}: finished" for build in session.shown]
+        if len(session.graph.builds) > 1 and not keep_going:
+            lines.append("other variants may not have been tried: -c goes on with what does not depend on a failure")
+        return Answer("\n".join([*lines, ending]) if counted else "nothing was built", data, status)
     shown = session.shown
     parts = [_of_one(session, shown[0]) if len(shown) == 1 else _of_many(session, shown)] if shown else []
     for node, artifact in session.artifacts().items():

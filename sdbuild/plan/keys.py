@@ -73,7 +73,7 @@ class Difference:
             return f"the model's file {self.name} {verb}"
         if self.kind == "code":
             return f"this version of sdbuild does it differently ({self.before} → {self.after})"
-        return f"{self.name} {_shown(self.before)} → {_shown(self.after)}"
+        return f"{_readable(self.name)} {_shown(self.before)} → {_shown(self.after)}"
 
 
 def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Difference]:
@@ -99,15 +99,25 @@ _NOTHING = object()
 
 
 def _changes(old: Any, new: Any, name: str) -> Iterator[tuple[str, Any, Any]]:
-    """The leaves in which two JSON values differ, each with its place."""
+    """The leaves in which two JSON values differ, each with its place. A shape is one leaf."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in dict.fromkeys((*old, *new)):
             yield from _changes(old.get(key, _NOTHING), new.get(key, _NOTHING), f"{name}.{key}" if name else key)
-    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new) and not _SHAPE.fullmatch(name):
         for index, (a, b) in enumerate(zip(old, new, strict=True)):
             yield from _changes(a, b, f"{name}[{index}]")
     elif old != new:
         yield name, old, new
+
+
+_SHAPE = re.compile(r"inputs\[([0-9]+)\]")
+"""Where a job has the shapes of a component's inputs, one by one."""
+
+
+def _readable(name: str) -> str:
+    """What a setting is called in a phrase: as recipes and docs call it."""
+    found = _SHAPE.fullmatch(name)
+    return f"the shape of input {int(found[1]) + 1}" if found else name
 
 
 def _shown(value: Any) -> str:

@@ -16,6 +16,7 @@ Keys of ``verify.json`` (PSNR in dB, to 0.01; null for what is not finite)::
 
 import json
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -175,7 +176,7 @@ class Report:
         """Raise if anything falls short.
 
         Raises:
-            UserError: what falls short: component, stage, what was measured and what was asked for.
+            UserError: what falls short: component, stage, what was measured and what was asked for; and the whole table.
         """
         found = [problem for name, stages in self.components.items() if (problem := self._problem(name, stages))]
         wanted = self.min_psnr.get("image")
@@ -185,7 +186,8 @@ class Report:
                 "lower verify.min_psnr"
             )
         if found:
-            raise ShortfallError("\n  ".join([f"{len(found)} fall short:", *found] if found[1:] else found))
+            message = "\n  ".join([f"{len(found)} fall short:", *found] if found[1:] else found)
+            raise ShortfallError(f"{message}\n{textwrap.indent(self.table(), '  ')}".rstrip())
 
     def _problem(self, name: str, stages: Sequence[Measured]) -> str | None:
         """What is wrong with a component."""

@@ -16,5 +16,5 @@ def run_graph(graph: Graph, store: Store, here: Path, options: Options, words: I
     """Build a graph, or the tasks of it that ``words`` name, for a user who stands in ``here``; the exit status."""
     session = Session(graph, store, Destination(here), options.jobs, whole=True)
     status = do_tasks(session, words, options)
-    print(outcome(session, status).text)
+    print(outcome(session, status, keep_going=options.keep_going).text)
     return status

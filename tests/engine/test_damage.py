@@ -13,6 +13,7 @@ import pytest
 
 from sdbuild.engine.cli import run
 from sdbuild.errors import NO_MEMORY
+from sdbuild.recipe.problems import display
 from tests.digests import tree_digest
 from tests.engine.conftest import Toy
 from tests.engine.toy import NODES
@@ -276,6 +277,22 @@ def test_what_does_not_depend_on_a_failure_is_done_when_asked_to_go_on(
     assert told.err == "error: compress:a@x: the toy says no\n"
     again = "what is done is kept: the same command, run again, goes on from there"
     assert re.fullmatch(rf"not finished \(6 run.*\); {again}", told.out.splitlines()[-1])
+
+
+def test_a_failed_variant_leaves_what_is_said_of_the_others(toy: Toy, capfd: pytest.CaptureFixture[str]) -> None:
+    wrong = {"compress:a@x": {"wrong": "user"}}
+    assert toy.run("-c", "build", changes=wrong) == 1
+    assert f"{display(toy.results / 'y')}: finished\nnot finished" in capfd.readouterr().out
+    assert toy.run(changes=wrong) == 1
+    *_, hint, _ = capfd.readouterr().out.splitlines()
+    assert hint == "other variants may not have been tried: -c goes on with what does not depend on a failure"
+
+
+def test_what_runs_again_says_why(toy: Toy, capsys: pytest.CaptureFixture[str]) -> None:
+    assert toy.run() == 0 and "runs again" not in capsys.readouterr().out
+    assert toy.run(changes={"compress:a": {"text": "other"}}) == 0
+    again = [line for line in capsys.readouterr().out.splitlines() if "runs again" in line]
+    assert again and all(re.match(r"compress:a(@.)?: runs again: ", line) for line in again)
 
 
 def test_after_a_shortfall_the_recipe_is_to_be_changed(toy: Toy, capfd: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from sdbuild.engine.cli import run
 from sdbuild.engine.request import graph_of, load
 from sdbuild.errors import Status
-from sdbuild.store import artifacts, open_store
+from sdbuild.store import Records, artifacts, open_store
 from sdbuild.store.stamp import read_stamp
 from tests.engine.fakes import pretend_to_build
 from tests.engine.test_commands import RECIPE
@@ -41,7 +42,7 @@ def sdbuild(here: Path, capsys: pytest.CaptureFixture[str]) -> SDBUILD:
     return command
 
 
-TALLER = "image.height 512 → 768; inputs[0][2] 64 → 96"
+TALLER = "image.height 512 → 768; the shape of input 1 [2,4,64,64] → [2,4,96,64]"
 
 
 def write(here: Path, old: str, new: str, name: str = "other") -> None:
@@ -72,7 +73,7 @@ def test_a_recipe_whose_last_artifacts_are_gone(sdbuild: SDBUILD, here: Path) ->
     told = sdbuild("why config=other task=trace:unet")
     assert told == (
         "trace:unet: would run: what it was last built from is no longer in the store; differs from mine.yaml: trace:unet by "
-        "image.height 512 → 640; inputs[0][2] 64 → 80\n"
+        "image.height 512 → 640; the shape of input 1 [2,4,64,64] → [2,4,80,64]\n"
     )
 
 
@@ -85,9 +86,23 @@ def test_of_several_the_nearest_is_named(sdbuild: SDBUILD, here: Path) -> None:
     write(here, "512x512", "768x768", "square")
     pretend_to_build(graph_of(load({"config": "square"}, here)), open_store(), here)
     write(here, "512x512", "768x704")
-    assert "differs from square.yaml: trace:unet by image.height 768 → 704; inputs[0][2] 96 → 88\n" in sdbuild(
+    shapes = "the shape of input 1 [2,4,96,96] → [2,4,88,96]"
+    assert f"differs from square.yaml: trace:unet by image.height 768 → 704; {shapes}\n" in sdbuild(
         "why config=other task=trace:unet"
     )
+
+
+def test_what_no_build_has_finished_is_no_first_build(sdbuild: SDBUILD, here: Path) -> None:
+    write(here, RECIPE, f"{RECIPE}verify: {{min_psnr: 90}}\n", "mine")
+    graph = graph_of(load({"config": "mine"}, here))
+    pretend_to_build(graph, open_store(), here)
+    record = Records(open_store().root).read(here / "mine.yaml")
+    entry = record.entry("", "verify")
+    assert entry is not None
+    (here / f"store/artifacts/verify/{entry.key}.json").unlink()
+    without = {task: each for task, each in record.builds[""].items() if task != "verify"}
+    Records(open_store().root).update(here / "mine.yaml", lambda _: replace(record, builds={"": without}))
+    assert sdbuild("why verify mine") == "verify: would run: no build of this recipe has finished it yet\n"
 
 
 def test_stamps_of_other_content_are_ignored(sdbuild: SDBUILD, here: Path) -> None:

@@ -21,7 +21,7 @@ def run(arguments: Arguments, here: Path) -> Answer:
     with logging(arguments, here) as log:
         session = session_for(arguments, here, display_of(arguments, log))
         status = do_tasks(session, arguments.words or ("build",), arguments.options)
-        answer = outcome(session, status)
+        answer = outcome(session, status, keep_going=arguments.options.keep_going)
         if log is not None:
             log.write(f"{answer.text}\n")
     if log is not None and not log.is_whole():
