@@ -1,4 +1,4 @@
-"""What the entries of a folder of results are called that a build writes, beside the folders of variants."""
+"""What the entries of a folder of results are called that a build writes, and what no variant beside them can be called."""
 
 PACKAGES = "packages"
 RESOURCES = "Resources"
@@ -6,6 +6,8 @@ MANIFEST = "manifest.json"
 ENTRIES = (PACKAGES, RESOURCES, MANIFEST, "verify.json", "verify.txt")
 """All but the zip, whose name starts with the recipe's."""
 ZIP_END = "_compiled.zip"
+ALL = "all"
+"""What stands for every variant on a command line, so none can be called that."""
 
 
 def is_taken(name: str) -> bool:

@@ -44,6 +44,32 @@ class UsageError(UserError):
     status = Status.USAGE
 
 
+class Mistakes:
+    """Gathers what is wrong with several values of a command line, so that all of it is reported at once.
+
+    ``with mistakes:`` keeps a UsageError that is raised inside, and goes on after it.
+    """
+
+    def __init__(self) -> None:
+        """None so far."""
+        self._found: dict[str, None] = {}
+
+    def __enter__(self) -> None:
+        """Begin to look at one value."""
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> bool:
+        """Keep what is wrong with it."""
+        if isinstance(error, UsageError):
+            self._found[str(error)] = None
+            return True
+        return False
+
+    def check(self) -> None:
+        """Raise UsageError if there are any, each on lines of its own."""
+        if self._found:
+            raise UsageError("\n".join(self._found))
+
+
 class SourceError(UserError):
     """A source that can't be used: its text names the source, what is wrong and what to do."""
 

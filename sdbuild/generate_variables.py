@@ -29,3 +29,16 @@ VARIABLES: Mapping[str, str] = {
     "out": "the folder for images (build/images/<recipe>)",
 }
 """What ``name=value`` may set, in plain words, defaults in brackets."""
+
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "prediction": ("epsilon", "v_prediction"),
+    "scheduler": (
+        *("ddim", "ddpm", "pndm", "dpmpp", "dpmpp_karras", "dpmpp_sde", "dpmpp_single", "deis", "unipc"),
+        *("euler", "euler_a", "heun", "lms", "dpm2", "dpm2_a", "lcm", "tcd"),
+    ),
+    "rng": ("numpy", "torch"),
+    "sizes": ("image", "app"),
+    "precision": ("float32", "float16"),
+    "device": ("cpu", "cuda", "mps"),
+}
+"""Values to offer, of those that only a few make sense for."""

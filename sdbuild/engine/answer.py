@@ -25,7 +25,7 @@ class Answer:
 
 
 def document(
-    command: str | None, answer: Answer, errors: Sequence[Mapping[str, Any]], warnings: Sequence[Mapping[str, Any]]
+    command: str, answer: Answer, errors: Sequence[Mapping[str, Any]], warnings: Sequence[Mapping[str, Any]]
 ) -> str:
     """The one JSON document that ``json=1`` prints."""
     head = {"schema": SCHEMA, "command": command, "status": int(answer.status), "errors": errors, "warnings": warnings}

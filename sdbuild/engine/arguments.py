@@ -9,7 +9,7 @@ from pathlib import Path
 from sdbuild import jobs
 from sdbuild.engine import commands
 from sdbuild.engine.command import Variable
-from sdbuild.errors import UsageError, one_line
+from sdbuild.errors import Mistakes, UsageError, one_line
 from sdbuild.recipe import RecipeError, find_recipe
 from sdbuild.recipe.problems import hint
 
@@ -49,6 +49,8 @@ class Arguments:
     """Commands, stages and tasks, as they stand in the line."""
     variables: Mapping[str, str] = field(default_factory=dict)
     options: Options = field(default_factory=Options)
+    program: str = "sdbuild"
+    """What was called: `sdbuild`, or `doit` in a checkout. Messages that say what to run name it."""
 
 
 def parse(argv: Sequence[str], here: Path | None = None) -> Arguments:
@@ -69,7 +71,7 @@ def parse(argv: Sequence[str], here: Path | None = None) -> Arguments:
         if argument.startswith("--") and (variable := _named(argument[2:].partition("=")[0])):
             _set(variables, variable.name, _value(variable, argument, rest))
         elif argument.startswith("-"):
-            _option(argument, rest, options)
+            _option(argument, rest, options, argv)
         elif "=" in argument:
             name, _, value = argument.partition("=")
             if _named(name) is None and ("/" in name or _is_recipe(argument, here or Path.cwd())):
@@ -139,7 +141,7 @@ def _words(bare: Sequence[str], variables: dict[str, str], here: Path) -> list[s
     for word in bare[1:]:
         if first.bare is not None and first.bare.kind != "recipe":
             _set(variables, first.bare.name, word)
-        elif word in known:
+        elif word in known and not (first.variable("task") and is_task(word)):  # `why verify` asks for the task
             if not (first.builds and commands.find(word).builds):
                 alone = bare[0] if not first.builds else word
                 also = f" (for the recipe write config={word})" if _is_recipe(word, here) else ""
@@ -204,11 +206,14 @@ def _check_variables(words: Sequence[str], variables: Mapping[str, str]) -> None
     known = commands.names()
     named = dict.fromkeys(word if word in known else DEFAULT for word in words or (DEFAULT,))
     taken = {variable.name: variable for name in named for variable in commands.find(name).variables}
+    mistakes = Mistakes()
     for name, value in variables.items():
-        if name not in taken:
-            has = f"takes {', '.join(f'{known}=' for known in taken)}" if taken else "takes no variables"
-            raise unknown("variable", name, taken, f"`{' '.join(words) or DEFAULT}` {has}")
-        taken[name].check(value)
+        with mistakes:
+            if name not in taken:
+                has = f"takes {', '.join(f'{known}=' for known in taken)}" if taken else "takes no variables"
+                raise unknown("variable", name, taken, f"`{' '.join(words) or DEFAULT}` {has}")
+            taken[name].check(value)
+    mistakes.check()
 
 
 def unknown(kind: str, word: str, known: Iterable[str], otherwise: str) -> UsageError:
@@ -225,7 +230,7 @@ _VERBOSE = ("-v", "--verbose")
 _QUIET = ("-q", "--quiet")
 
 
-def _option(argument: str, rest: list[str], options: dict[str, int | bool]) -> None:
+def _option(argument: str, rest: list[str], options: dict[str, int | bool], argv: Sequence[str]) -> None:
     name, equals, value = argument.partition("=")
     if argument.startswith("-n") and len(argument) > 2:
         name, equals, value = "-n", "=", argument[2:]
@@ -244,11 +249,21 @@ def _option(argument: str, rest: list[str], options: dict[str, int | bool]) -> N
     elif name == "--verbosity" or argument.startswith("-v"):
         raise UsageError(f"{_safe(name)}: write -v for more, -q for less; for the version --version")
     else:
-        long = [f"--{variable.name}" for command in commands.every() for variable in command.variables]
-        known = (*_NUMBER, *_KEEP_GOING, *_VERBOSE, *_QUIET, *(long if name.startswith("--") else ()))
-        raise unknown(
-            "option", name, known, "Options: -n N (stages at once), -c (go on after a failure), -v (more), -q (less)"
-        )
+        raise _unknown_option(name, argv)
+
+
+def _unknown_option(name: str, argv: Sequence[str]) -> UsageError:
+    """The error for an option, with those of the command that its line names."""
+    command = commands.find(next((word for word in argv if word in commands.names()), DEFAULT))
+    short = (*_NUMBER, *_KEEP_GOING, *_VERBOSE, *_QUIET) if command.builds else ()
+    long = [f"--{variable.name}" for variable in command.variables]
+    offered = "-n N (stages at once), -c (go on after a failure), -v (more), -q (less)" if command.builds else ""
+    return unknown(
+        "option",
+        name,
+        (*short, *long, "--help", "--version"),
+        f"Options: {offered}" if offered else f"Options of `{command.name}`: {', '.join([*long, '--help'])}",
+    )
 
 
 def _safe(text: str) -> str:

@@ -7,13 +7,14 @@ import gc
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 import sdbuild
 from sdbuild.engine import commands
 from sdbuild.engine.answer import Answer, document, error_data
-from sdbuild.engine.arguments import parse
+from sdbuild.engine.arguments import DEFAULT, parse
 from sdbuild.errors import Status, UsageError, UserError
 from sdbuild.program import complain, heard, run_program
 
@@ -32,15 +33,15 @@ def start() -> None:
     atexit.register(gc.freeze)
 
 
-def run(argv: Sequence[str], here: Path) -> int:
-    """Do what a command line says, for a user who stands in ``here``; the exit status."""
+def run(argv: Sequence[str], here: Path, program: str = "sdbuild") -> int:
+    """Do what a command line of ``program`` says, for a user who stands in ``here``; the exit status."""
     if "--version" in argv:
         print(f"sdbuild {sdbuild.__version__}")
         return Status.DONE
     if not {"--json", "--json=1", "json=1"}.isdisjoint(argv):
-        return _run_for_json(argv, here)
+        return _run_for_json(argv, here, program)
     try:
-        answer = _answer(argv, here)
+        answer = _answer(argv, here, program)
     except UserError as error:
         complain(str(error))
         return error.status
@@ -49,24 +50,24 @@ def run(argv: Sequence[str], here: Path) -> int:
     return answer.status
 
 
-def _answer(argv: Sequence[str], here: Path) -> Answer:
+def _answer(argv: Sequence[str], here: Path, program: str) -> Answer:
     arguments = parse(_help_for(argv) if not {"--help", "-h"}.isdisjoint(argv) else argv, here)
-    answer = commands.find(arguments.command).run(arguments, here)
+    answer = commands.find(arguments.command).run(replace(arguments, program=program), here)
     return answer if isinstance(answer, Answer) else Answer(status=answer or Status.DONE)
 
 
-def _run_for_json(argv: Sequence[str], here: Path) -> int:
+def _run_for_json(argv: Sequence[str], here: Path, program: str) -> int:
     """The same with one JSON document on the standard output, however it ends; messages go to the standard error, too."""
     errors: list[dict[str, Any]] = []
     warnings: list[dict[str, Any]] = []
-    word = next((word for word in argv if not word.startswith("-") and "=" not in word), None)
+    word = next((word for word in argv if not word.startswith("-") and "=" not in word), DEFAULT)
 
     def show(answer: Answer) -> None:
         print(document(word, answer, errors, warnings))
 
     with heard(lambda kind, text: (errors if kind == "error" else warnings).append({"message": text})):
         try:
-            answer = _answer(argv, here)
+            answer = _answer(argv, here, program)
         except UserError as error:
             complain(str(error))
             errors[-1:] = [error_data(error)]

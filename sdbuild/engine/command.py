@@ -30,6 +30,8 @@ class Variable:
     kind: Kind = "text"
     choices: tuple[str, ...] = ()
     """Values to offer where only a few make sense."""
+    also: tuple[str, ...] = ()
+    """Values to offer beside those of its kind, if there are any of these."""
     bare: bool = False
     """A word alone stands for it: `build my.yaml` is `build config=my.yaml`."""
     switch: bool = False

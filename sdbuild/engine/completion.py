@@ -105,9 +105,9 @@ def _of_kind(variable: Variable, start: str, given: dict[str, str], here: Path) 
             return (*names_in(configs_folder()), *_paths(start, here, _YAML))
         case "variant":
             from sdbuild.engine.request import load
-            from sdbuild.recipe.variants import ALL
 
-            return (*(each.variant for each in load(recipe, here).recipes if each.variant), ALL)
+            variants = [each.variant for each in load(recipe, here).recipes if each.variant]
+            return [*variants, *variable.also] if variants else ()
         case "task":
             from sdbuild.engine.request import graph_of, load
 

@@ -69,7 +69,7 @@ def hand_over() -> NoReturn:
 def run_doits(argv: Sequence[str], here: Path) -> int:
     """Do what a command line of doit says, for a user who stands in ``here``; the exit status."""
     try:
-        return cli.run(own_arguments(argv), here)
+        return cli.run(own_arguments(argv), here, "doit")
     except UserError as error:
         complain(str(error))
         return error.status

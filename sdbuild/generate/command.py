@@ -1,11 +1,14 @@
 """``doit generate``: generate images with built bundles, as PNGs, and put several on a sheet."""
 
+import hashlib
+import itertools
 import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sdbuild.coreml.runtime.storage import Storage
 from sdbuild.errors import UserError
@@ -29,7 +32,23 @@ class BundleAt:
     variant: str | None = None
 
 
-def run(bundles: Sequence[BundleAt], variables: Mapping[str, str], here: Path) -> list[Path]:
+@dataclass(frozen=True)
+class Outcome:
+    """What a run gave."""
+
+    images: tuple[Mapping[str, Any], ...]
+    """Each with ``path`` (None: withheld), ``variant`` (None: the recipe has none), ``prompt`` and ``seed``."""
+    sheet: Path | None
+    notes: tuple[str, ...]
+
+    @property
+    def written(self) -> list[Path]:
+        """The files, the sheet last."""
+        paths = [Path(image["path"]) for image in self.images if image["path"]]
+        return [*paths, self.sheet] if self.sheet else paths
+
+
+def run(bundles: Sequence[BundleAt], variables: Mapping[str, str], here: Path, *, print_paths: bool = True) -> Outcome:
     """Generate the same prompts with each of the bundles, all of one recipe, for a user who stands in ``here``.
 
     Images are written as soon as a bundle has generated all of its own, but for those that its safety checker withholds; with
@@ -38,11 +57,9 @@ def run(bundles: Sequence[BundleAt], variables: Mapping[str, str], here: Path) -
 
     Args:
         bundles: at least one.
-        variables: those of `sdbuild.generate.request.VARIABLES`.
+        variables: those of `sdbuild.generate_variables`.
         here: what paths in variables are relative to.
-
-    Returns:
-        The files written, the sheet last.
+        print_paths: of the files, as soon as they are written.
 
     Raises:
         UserError: anything that the user can mend; all that can be known beforehand is said before anything is generated.
@@ -54,7 +71,14 @@ def run(bundles: Sequence[BundleAt], variables: Mapping[str, str], here: Path) -
         pipeline.check(request.options)
     out = request.out or here / "build" / "images" / bundles[0].recipe
     _check_writable(out)
-    written, generated = [], []
+    written: list[dict[str, Any]] = []
+    notes: list[str] = []
+    generated = []
+
+    def report(path: Path) -> None:
+        if print_paths:
+            print(path.relative_to(here) if path.is_relative_to(here) else path)
+
     for bundle, pipeline in pipelines:
         label = f"{bundle.recipe}@{bundle.variant}" if bundle.variant else bundle.recipe
         with show_progress(sys.stderr) as progress:
@@ -64,27 +88,29 @@ def run(bundles: Sequence[BundleAt], variables: Mapping[str, str], here: Path) -
                 request.options,
                 lambda what, done, total, label=label: progress(f"{label}: {what}", done, total),  # type: ignore[misc]
             )
-        for note in dict.fromkeys(note for image in images for note in image.notes):
-            print(f"note: {note}", file=sys.stderr)
+        own = list(dict.fromkeys(note for image in images for note in image.notes))
         folder = out / bundle.variant if bundle.variant else out
-        for image, stem in zip(images, _stems(request), strict=True):
-            if image.withheld:
-                print(f"note: {label}: {stem}.png is withheld, as in the app: {_UNSAFE}", file=sys.stderr)
+        wanted = itertools.product(request.prompts, request.seeds)
+        for image, stem, (prompt, seed) in zip(images, _stems(request), wanted, strict=True):
+            path = None if image.withheld else image.save(folder / f"{stem}.png")
+            if path is None:
+                own.append(f"{label}: {stem}.png is withheld, as in the app: {_UNSAFE}")
             else:
-                written.append(_report(image.save(folder / f"{stem}.png"), here))
+                report(path)
+            written.append({"path": path and str(path), "variant": bundle.variant, "prompt": prompt, "seed": seed})
+        for note in own:
+            print(f"note: {note}", file=sys.stderr)
+        notes += own
         generated.append(images)
-    if not written:
+    if all(image["path"] is None for image in written):
         raise UserError(f"nothing to show: {_UNSAFE}; try another seed= or prompt=")
-    if len(written) > 1:
-        first, *_ = _stems(request)
-        path = out / f"sheet-{first}.png"
-        write_png(
-            make_sheet(list(_rows(request, bundles, generated))),
-            path,
-            common([image for row in generated for image in row]),
-        )
-        written.append(_report(path, here))
-    return written
+    sheet = None
+    if sum(image["path"] is not None for image in written) > 1:
+        sheet = out / f"{_sheet_stem(request)}.png"
+        rows = list(_rows(request, bundles, generated))
+        write_png(make_sheet(rows), sheet, common([image for row in generated for image in row]))
+        report(sheet)
+    return Outcome(tuple(written), sheet, tuple(dict.fromkeys(notes)))
 
 
 def _open(bundle: BundleAt, request: Request) -> Pipeline:
@@ -121,6 +147,17 @@ def _stems(request: Request) -> list[str]:
     return stems
 
 
+def _sheet_stem(request: Request) -> str:
+    """A file name without its ending for the sheet, which another set of prompts or seeds does not get."""
+    first, *others = request.prompts
+    parts = [_slug(first)]
+    if others:
+        digest = hashlib.sha256("\0".join(request.prompts).encode()).hexdigest()[:6]
+        parts.append(f"and-{len(others)}-more-{digest}")
+    seeds = request.seeds
+    return "-".join(("sheet", *parts, f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]}-to-{seeds[-1]}"))
+
+
 def _slug(prompt: str) -> str:
     """The prompt's first words, in a form that every file system takes."""
     words = re.sub(r"\W+", " ", prompt.lower()).split()
@@ -143,8 +180,3 @@ def _rows(
             tiles = [(f"seed {seed}", image) for seed, image in zip(seeds, generated[0][start:], strict=False)]
             for first in range(0, len(tiles), _COLUMNS):
                 yield Row(prompt if first == 0 else "", tiles[first : first + _COLUMNS])
-
-
-def _report(path: Path, here: Path) -> Path:
-    print(path.relative_to(here) if path.is_relative_to(here) else path)
-    return path

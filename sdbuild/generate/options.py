@@ -8,12 +8,12 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import get_args
 
-from sdbuild.errors import UsageError
+from sdbuild.errors import Mistakes, UsageError
 from sdbuild.flow.facts import Rng
 from sdbuild.generate.schedulers import find_scheduler
-from sdbuild.generate_variables import MAX_GUIDANCE, MAX_STEPS
+from sdbuild.generate_variables import CHOICES, MAX_GUIDANCE, MAX_STEPS
 
-PREDICTIONS = ("epsilon", "v_prediction")
+PREDICTIONS = CHOICES["prediction"]
 MAX_SEED = 2**32 - 1
 MIN_SCALE, MAX_SCALE = 1e-3, 1e3
 """What latent images may be multiplied by: as far as models are built with it."""
@@ -54,23 +54,48 @@ class Options:
         """Check all values.
 
         Raises:
-            UserError: one is out of its range, or has no meaning beside another.
+            UserError: some are out of their range, or have no meaning beside another.
         """
+        mistakes = Mistakes()
+        for check in (
+            self._check_negative,
+            self._check_guidance,
+            self._check_steps,
+            self._check_scheduler,
+            self._check_rng,
+            self._check_sizes,
+            self._check_image,
+        ):
+            with mistakes:
+                check()
+        mistakes.check()
+
+    def _check_negative(self) -> None:
         check_text("negative", self.negative)
-        if self.steps is not None:
-            check_whole("steps", self.steps)
-            check_range("steps", self.steps, 1, MAX_STEPS)
+
+    def _check_guidance(self) -> None:
         if self.guidance is not None:
             check_range("guidance", self.guidance, 0, MAX_GUIDANCE)
             if self.negative and self.guidance <= 1:
                 raise UsageError(
                     f"negative=: has no effect at guidance {self.guidance:g}; guidance must be above 1 for it"
                 )
+
+    def _check_steps(self) -> None:
+        if self.steps is not None:
+            check_whole("steps", self.steps)
+            check_range("steps", self.steps, 1, MAX_STEPS)
+
+    def _check_scheduler(self) -> None:
         if self.scheduler is not None:
             _check_word("scheduler", self.scheduler)
             find_scheduler(self.scheduler)
+
+    def _check_rng(self) -> None:
         if self.rng not in get_args(Rng):
             raise UsageError(f"rng={self.rng}: choose numpy (as in Apple's packages) or torch (as in diffusers)")
+
+    def _check_sizes(self) -> None:
         if self.sizes is not None and not isinstance(self.sizes, str):
             check_whole("sizes", self.sizes)
             check_range("sizes", self.sizes, 1, MAX_SIZE)
@@ -79,6 +104,8 @@ class Options:
                 f"sizes={self.sizes}: choose image (the image's own), app (the Swift package's {APP_SIZE} for both sides), or "
                 "a number for both sides"
             )
+
+    def _check_image(self) -> None:
         if self.image is not None and not isinstance(self.image, str | os.PathLike):
             raise UsageError(f"image={self.image!r:.40}: must be the path of an image")
         if self.strength is not None:

@@ -33,14 +33,22 @@ def show_progress(stream: TextIO) -> Iterator[Progress]:
 
 
 class _Lines:
-    """A line when something ends, and one every ten seconds."""
+    """A line when something begins, and one every ten seconds while it lasts."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._told = time.monotonic()
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        if done == total or (done and time.monotonic() - self._told > _EVERY):
-            self._told = time.monotonic()
-            self._stream.write(f"{what}: {done} of {total}\n")
-            self._stream.flush()
+        now = time.monotonic()
+        if done == 0:
+            self._write(what)
+        elif done < total and now - self._told > _EVERY:
+            self._write(f"{what}: {done} of {total}")
+        else:
+            return
+        self._told = now
+
+    def _write(self, text: str) -> None:
+        self._stream.write(f"{text}\n")
+        self._stream.flush()

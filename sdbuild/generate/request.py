@@ -1,18 +1,24 @@
 """What ``doit generate`` was asked for: variables read strictly, before anything heavy is loaded."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any, TypeVar
 
-from sdbuild.errors import UsageError
-from sdbuild.generate.options import PREDICTIONS, Options, check_seed, check_text
-from sdbuild.generate_variables import VARIABLES
+from sdbuild.errors import Mistakes, UsageError
+from sdbuild.generate.options import Options, check_seed, check_text
+from sdbuild.generate_variables import CHOICES, VARIABLES
 from sdbuild.quantities import size_bytes
 from sdbuild.standins import ENOUGH, stand_in
 
 MAX_COUNT = 1000
+_MEANT = {
+    "precision": "float32, or float16 to round as a device does",
+    "prediction": " or ".join(CHOICES["prediction"]),
+}
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -34,47 +40,81 @@ def read_request(variables: Mapping[str, str], here: Path) -> Request:
     """Read the variables of a user who stands in ``here``.
 
     Raises:
-        UserError: an unknown variable, or a value that cannot be.
+        UsageError: unknown variables, or values that cannot be: all of them at once.
     """
+    mistakes = Mistakes()
+    given = {}
     for name, value in variables.items():
-        if name not in VARIABLES:
-            near = get_close_matches(name, VARIABLES, n=1, cutoff=0.7)
-            hint = f": did you mean '{near[0]}'?" if near else ""
-            raise UsageError(
-                f"unknown variable '{name}'{hint}\n`generate` takes {', '.join(f'{v}=' for v in VARIABLES)}"
-            )
-        if not value.strip() and name != "negative":
-            raise UsageError(f"{name}= is empty; {VARIABLES[name]}")
-    seed = _whole(variables, "seed", 93)
-    count = _whole(variables, "count", 1)
-    if not 1 <= count <= MAX_COUNT:
-        raise UsageError(f"count={count}: must be from 1 to {MAX_COUNT}")
-    check_seed(seed, count)
-    options = Options(
-        negative=variables.get("negative", ""),
-        steps=_whole(variables, "steps") if "steps" in variables else None,
-        guidance=_number(variables, "guidance"),
-        scheduler=variables.get("scheduler"),
-        rng=variables.get("rng", "numpy"),  # type: ignore[arg-type]  # Options checks it
-        image=here / variables["image"] if "image" in variables else None,
-        strength=_number(variables, "strength"),
-        sizes=_sizes(variables.get("sizes")),
-    )
-    precision = variables.get("precision", "float32")
-    if precision not in ("float32", "float16"):
-        raise UsageError(f"precision={precision}: choose float32, or float16 to round as a device does")
-    if variables.get("prediction", PREDICTIONS[0]) not in PREDICTIONS:
-        raise UsageError(f"prediction={variables['prediction']}: choose {' or '.join(PREDICTIONS)}")
+        with mistakes:
+            _check_variable(name, value)
+            given[name] = value
+
+    def read(reader: Callable[..., T], *arguments: Any, instead: T) -> T:
+        """What is read; ``instead``, where there is a mistake, to look for others."""
+        with mistakes:
+            return reader(*arguments)
+        return instead
+
+    seed = read(_whole, given, "seed", 93, instead=93)
+    count = read(_count, given, instead=1)
+    with mistakes:
+        check_seed(seed, count)
+    numbers: dict[str, Any] = {
+        "steps": read(_whole, given, "steps", instead=None) if "steps" in given else None,
+        **{name: read(_number, given, name, instead=None) for name in ("guidance", "strength", "vae_scale")},
+    }
+    vae_scale = numbers.pop("vae_scale")
+    options = read(_options, given, numbers, here, instead=Options())
+    for name in ("precision", "prediction"):
+        with mistakes:
+            _check_choice(given, name)
+    memory = read(size_bytes, "memory", given["memory"], instead=None) if "memory" in given else None
+    prompts: tuple[str, ...] = ()
+    if {"prompt", "prompts"}.isdisjoint(variables.keys() - given.keys()):
+        prompts = read(_prompts, given, here, instead=prompts)
+    mistakes.check()
     return Request(
-        prompts=_prompts(variables, here),
+        prompts=prompts,
         seeds=tuple(range(seed, seed + count)),
         options=options,
-        precision=precision,
-        device=variables.get("device", "cpu"),
-        memory=size_bytes("memory", variables["memory"]) if "memory" in variables else None,
-        out=here / variables["out"] if "out" in variables else None,
-        prediction=variables.get("prediction"),
-        vae_scale=_number(variables, "vae_scale"),
+        precision=given.get("precision", "float32"),
+        device=given.get("device", "cpu"),
+        memory=memory,
+        out=here / given["out"] if "out" in given else None,
+        prediction=given.get("prediction"),
+        vae_scale=vae_scale,
+    )
+
+
+def _check_variable(name: str, value: str) -> None:
+    if name not in VARIABLES:
+        near = get_close_matches(name, VARIABLES, n=1, cutoff=0.7)
+        hint = f": did you mean '{near[0]}'?" if near else ""
+        raise UsageError(f"unknown variable '{name}'{hint}\n`generate` takes {', '.join(f'{v}=' for v in VARIABLES)}")
+    if not value.strip() and name != "negative":
+        raise UsageError(f"{name}= is empty; {VARIABLES[name]}")
+
+
+def _check_choice(given: Mapping[str, str], name: str) -> None:
+    if name in given and given[name] not in CHOICES[name]:
+        raise UsageError(f"{name}={given[name]}: choose {_MEANT[name]}")
+
+
+def _count(given: Mapping[str, str]) -> int:
+    count = _whole(given, "count", 1)
+    if not 1 <= count <= MAX_COUNT:
+        raise UsageError(f"count={count}: must be from 1 to {MAX_COUNT}")
+    return count
+
+
+def _options(given: Mapping[str, str], numbers: Mapping[str, Any], here: Path) -> Options:
+    return Options(
+        negative=given.get("negative", ""),
+        scheduler=given.get("scheduler"),
+        rng=given.get("rng", "numpy"),  # type: ignore[arg-type]  # Options checks it
+        image=here / given["image"] if "image" in given else None,
+        sizes=_sizes(given.get("sizes")),
+        **numbers,
     )
 
 

@@ -8,9 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from sdbuild.delivered import ENTRIES, ZIP_END
+from sdbuild.delivered import ALL, ENTRIES, ZIP_END
 from sdbuild.program import run_program
-from sdbuild.recipe.variants import ALL
 from sdbuild.recipe.written import WrittenRecipe
 
 SCHEMA_FILE = Path(__file__).with_name("schema.json")

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from pydantic_core import PydanticCustomError
 
-from sdbuild.delivered import is_taken
+from sdbuild.delivered import ALL, is_taken
 from sdbuild.recipe.document import Entry, Mapping, Scalar, Sequence, describe, merge
 from sdbuild.recipe.fields import check_name
 from sdbuild.recipe.problems import Problem, Span
-
-ALL = "all"
-"""What stands for every variant on a command line, so none can be called that."""
 
 _VARIANT = "write - {name: small, compress: {unet: [{palettize: {bits: 4}}]}}"
 

@@ -146,6 +146,7 @@ RECIPES = {
     "convert:unet mine.yaml": (("convert:unet",), {"config": "mine.yaml"}),
     "build convert:unet mine": (("build", "convert:unet"), {"config": "mine"}),
     "why convert:unet mine": (("why",), {"config": "mine", "task": "convert:unet"}),
+    "why verify mine": (("why",), {"config": "mine", "task": "verify"}),
     "plan trace": (("plan",), {"config": "trace"}),
     "build trace config=mine": (("build", "trace"), {"config": "mine"}),
     "build ./trace": (("build",), {"config": "./trace"}),
@@ -162,6 +163,32 @@ def test_words_that_stand_alone_and_variables_as_options(tmp_path: Path, line: s
         (tmp_path / f"{name}.yaml").touch()
     arguments = parse(line.split(), tmp_path)
     assert (arguments.words, arguments.variables) == RECIPES[line]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            "plan --jsn",
+            "unknown option '--jsn': did you mean '--json'?\nOptions of `plan`: --config, --variant, --out, --json",
+        ),
+        ("build --continu", "unknown option '--continu': did you mean '--continue'?\nOptions: -n N"),
+        (
+            "gc --mix",
+            "unknown option '--mix': did you mean '--max'?\nOptions of `gc`: --older, --max, --dry, --json, --help",
+        ),
+        ("gc max=lots older=", "max=lots: write a number and its unit"),
+        ("gc max=lots older=", "\nolder= is empty; "),
+        (
+            "plan confg=x varient=y",
+            "'confg': did you mean 'config'?\n`plan` takes config=, variant=, out=, json=\nunknown variable",
+        ),
+    ],
+)
+def test_mistakes_are_reported_together_and_with_what_the_command_takes(line: str, message: str) -> None:
+    with pytest.raises(UserError) as error:
+        parse(line.split())
+    assert message in str(error.value)
 
 
 def test_a_word_that_is_a_task_and_a_recipe_is_refused(tmp_path: Path) -> None:

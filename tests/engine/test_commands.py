@@ -113,7 +113,7 @@ def test_why_names_the_input_that_changed(sdbuild: COMMAND, here: Path) -> None:
     assert sdbuild("why config=mine task=compile:unet")[1].startswith("compile:unet: would run: ")
     edit(here, "512x512", "512x768")
     out = sdbuild("why config=mine task=trace:unet")[1]
-    assert out == "trace:unet: would run: image.height 512 → 768; inputs[0][2] 64 → 96\n"
+    assert out == "trace:unet: would run: image.height 512 → 768; the shape of input 1 [2,4,64,64] → [2,4,96,64]\n"
 
 
 def test_a_second_recipe_of_the_same_model_downloads_nothing(sdbuild: COMMAND, here: Path) -> None:
@@ -200,7 +200,7 @@ def test_a_record_that_cant_be_read_stops_the_collector_and_no_build(sdbuild: CO
 def test_clean_removes_results_and_only_those(sdbuild: COMMAND, here: Path) -> None:
     build(here)
     (here / "build/mine/notes.txt").touch()
-    assert sdbuild("clean config=mine")[1] == "removed build/mine; notes.txt in it left alone\n"
+    assert sdbuild("clean config=mine")[1] == "removed build/mine; left alone in it: notes.txt\n"
     assert [path.name for path in (here / "build/mine").iterdir()] == ["notes.txt"]
     (here / "build/mine/notes.txt").unlink()
     build(here)
@@ -268,12 +268,12 @@ def test_generate_takes_results_from_where_they_were_put(
     calls: list[tuple[object, ...]] = []
     monkeypatch.setattr("sdbuild.engine.commands.generate._generate", lambda *given: calls.append(given))
     status, _, err = sdbuild("generate mine results=App prompt=x")
-    assert status == 1 and err.endswith(f"run: doit build config={here}/mine.yaml out=App\n")
+    assert status == 1 and err.endswith(f"run: sdbuild build config={here}/mine.yaml out=App\n")
     (here / "App").mkdir()
     (here / "App/manifest.json").touch()
     assert sdbuild("generate mine --results App prompt=x seed=5")[0] == 0
     images = str(here / "build/images/mine")
-    assert calls == [([str(here / "App")], {"prompt": "x", "seed": "5", "out": images}, here)]
+    assert calls == [([str(here / "App")], {"prompt": "x", "seed": "5", "out": images}, here, False)]
     assert sdbuild("generate bundle=App results=App prompt=x")[0] == 3
     assert sdbuild("generate mine")[0] == 3
 

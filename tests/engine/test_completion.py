@@ -14,7 +14,7 @@ import pytest
 
 from sdbuild.engine import commands
 from sdbuild.engine.cli import run
-from sdbuild.engine.commands.completion import SCRIPTS
+from sdbuild.engine.commands.completion import script
 from sdbuild.engine.completion import candidates
 from tests.engine.conftest import ROOT
 from tests.engine.test_commands import RECIPE
@@ -53,6 +53,17 @@ CASES = {
     "devices iphone-15-pro": ["iphone-15-pro", "iphone-15-pro-max"],
     "help ver": ["verify"],
     "completion ": ["bash", "zsh", "fish"],
+    "completion shell=b": ["shell=bash"],
+    "completion --shell z": ["zsh"],
+    "generate scheduler=dpmpp_k": ["scheduler=dpmpp_karras"],
+    "generate --rng t": ["torch"],
+    "generate precision=": ["precision=float16", "precision=float32"],
+    "generate sizes=": ["sizes=app", "sizes=image"],
+    "generate device=": ["device=cpu", "device=cuda", "device=mps"],
+    "generate mine.yaml variant=a": ["variant=all"],
+    "generate more/third.yaml variant=": [],
+    "build mine.yaml variant=a": [],
+    "build shapes variant=": [],
     "generate bundle=more/n": ["bundle=more/notes.txt"],
     "generate out=": ["out=more/"],
     "build broken.yaml variant=": [],
@@ -78,8 +89,9 @@ def test_variables_are_offered_once(here: Path) -> None:
 
 
 def test_the_command(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for shell, script in SCRIPTS.items():
-        assert run(["completion", shell], here) == 0 and capsys.readouterr().out == f"{script.strip()}\n"
+    for shell in ("bash", "zsh", "fish"):
+        assert run(["completion", shell], here) == 0
+        assert capsys.readouterr().out == f"{script(shell, 'sdbuild')}\n"
     assert run(["completion"], here) == 3 and "such as `completion bash`: bash, zsh, fish\n" in capsys.readouterr().err
     assert run(["completion", "line=gen"], here) == 0 and capsys.readouterr().out == "generate\n"
 
@@ -121,6 +133,7 @@ def type_into(shell: list[str], keys: list[str], environment: dict[str, str], he
     ("line", "reply"),
     [
         ("sdbuild valid", ["validate"]),
+        ("doit valid", ["validate"]),
         ("sdbuild build config=mi", ["mine.yaml"]),
         ("sdbuild build mine.yaml convert:u", ["unet@small", "unet@smart"]),
         (
@@ -130,12 +143,13 @@ def type_into(shell: list[str], keys: list[str], environment: dict[str, str], he
     ],
 )
 def test_bash(here: Path, environment: dict[str, str], line: str, reply: list[str]) -> None:
-    code = f"""{SCRIPTS["bash"]}
+    program = line.split()[0]  # of a checkout's doit the rest is the same
+    code = f"""{script("bash", program)}
         COMP_LINE={shlex.quote(line)} COMP_POINT={len(line)}
-        _sdbuild sdbuild; printf '%s\\n' "${{COMPREPLY[@]}}"; complete -p sdbuild"""
+        _sdbuild sdbuild; printf '%s\\n' "${{COMPREPLY[@]}}"; complete -p {program}"""
     done = subprocess.run(["bash", "-c", code], cwd=here, env=environment, capture_output=True, text=True)
     *offered, registered = done.stdout.splitlines()
-    assert set(reply) <= set(offered) and registered == "complete -F _sdbuild sdbuild" and done.stderr == ""
+    assert set(reply) <= set(offered) and registered == f"complete -F _sdbuild {program}" and done.stderr == ""
 
 
 def test_bash_on_a_terminal(here: Path, environment: dict[str, str]) -> None:

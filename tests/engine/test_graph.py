@@ -22,13 +22,17 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def asked(here: Path, **variables: str) -> str:
-    return run(Arguments("graph", variables={"config": str(here / "mine.yaml"), **variables}), here).text
+def asked(here: Path, program: str = "sdbuild", **variables: str) -> str:
+    return run(
+        Arguments("graph", variables={"config": str(here / "mine.yaml"), **variables}, program=program), here
+    ).text
 
 
 def test_a_graph_is_that_of_the_trace_or_of_what_is_made_from_it(here: Path) -> None:
     with pytest.raises(UserError, match=r"^trace:unet has not been built yet; run: sdbuild trace:unet config="):
         asked(here, task="trace:unet")
+    with pytest.raises(UserError, match=r"run: doit trace:unet config="):
+        asked(here, "doit", task="trace:unet")
     graph = plan(load_recipe(here / "mine.yaml").recipes)
     pretend_to_build(graph, open_store(), here)
     lines = "input %x: float32[2, 4]\n%unet: float32[2, 4] = aten.relu.default(%x)\noutput %unet"

@@ -21,6 +21,8 @@ ANSWERS = {
     "list": {"recipes", "commands"},
     "devices": {"devices"},
     "check": {"store", "artifacts", "bytes", "unreadable_stamps", "damaged"},
+    "clean mine": {"recipe", "path", "removed"},
+    "graph trace:unet mine": {"task", "graph"},
     "build mine": {"ran", "reused", "written", "results", "verify"},
     "gc --dry": {
         *("store", "dry", "total_bytes", "kept_bytes", "removed_bytes", "held_bytes", "leftover_bytes"),
@@ -91,9 +93,16 @@ def test_errors_and_warnings(here: Path, capsys: pytest.CaptureFixture[str]) -> 
     (here / "mine.yaml").write_text(RECIPE.replace(", revision: 0123456789012345678901234567890123456789", ""))
     found, _ = answer("plan mine", here, capsys)
     assert found["status"] == 10 and "warning: " in found["warnings"][0]["message"]
-    for line, status in (("plan confg=x", 3), ("biuld", 3), ("plan nothing", 4), ("clean", 3)):
+    for line, status in (("plan confg=x", 3), ("biuld", 3), ("plan nothing", 4), ("completion bash", 3)):
         found, err = answer(line, here, capsys)
         assert found["status"] == status and err == f"error: {found['errors'][0]['message']}\n"
+
+
+def test_without_a_command_it_is_that_of_build(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found, _ = answer("config=mine", here, capsys)
+    assert (found["command"], found["status"]) == ("build", 0)
+    found, _ = answer("clean mine", here, capsys)
+    assert found["removed"] == [{"folder": str(here / "build/mine"), "left": []}]
 
 
 def test_damage(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -122,4 +131,4 @@ def test_a_fault(here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: py
 
 def test_every_command_that_offers_it_is_tried_here() -> None:
     offering = {command.name for command in commands.every() if command.variable("json")}
-    assert offering == {line.split()[0] for line in ANSWERS} | {"verify"}
+    assert offering == {line.split()[0] for line in ANSWERS} | {"verify", "generate"}

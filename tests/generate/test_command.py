@@ -1,5 +1,7 @@
 """The command: variables in, PNGs and a sheet out."""
 
+import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -9,11 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sdbuild.engine.cli import run as sdbuild
 from sdbuild.errors import UserError
 from sdbuild.generate.command import BundleAt, run
 from sdbuild.generate.request import VARIABLES, read_request
 
 CIRCLE = "a large red circle on a blue background"
+DIGEST = hashlib.sha256("a circle!\0A circle?\0a cross 日本".encode()).hexdigest()[:6]
 FEW = {"steps": "2", "guidance": "2"}
 
 
@@ -27,12 +31,12 @@ def text(path: Path) -> dict[str, str]:
 
 
 def test_one_image(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (path,) = run([BundleAt("shapes", whole)], {"prompt": CIRCLE, **FEW}, tmp_path)
+    (path,) = run([BundleAt("shapes", whole)], {"prompt": CIRCLE, **FEW}, tmp_path).written
     assert path == tmp_path / "build/images/shapes/a-large-red-circle-on-a-blue-background-93.png"
     assert names(tmp_path) == [path.relative_to(tmp_path).as_posix()]
     told = capsys.readouterr()
     assert told.out == f"{path.relative_to(tmp_path)}\n"
-    assert told.err == "shapes: image 1 of 1, seed 93: 2 of 2\nshapes: decode: 1 of 1\n"
+    assert told.err == "shapes: encode prompts\nshapes: image 1 of 1, seed 93\nshapes: decode\n"
     assert text(path)["recipe"] == "shapes"
 
 
@@ -41,7 +45,8 @@ def test_prompts_seeds_and_a_sheet(whole: Path, tmp_path: Path) -> None:
         "\ufeff# mine\na circle!\r\n\n  A circle? \na cross 日本\na circle!\n", "utf-8"
     )
     variables = {"prompts": "prompts.txt", "count": "2", "seed": "7", "out": "mine", **FEW}
-    written = run([BundleAt("shapes", whole)], variables, tmp_path)
+    outcome = run([BundleAt("shapes", whole)], variables, tmp_path)
+    written = outcome.written
     assert [path.relative_to(tmp_path / "mine").as_posix() for path in written] == [
         "a-circle-7.png",
         "a-circle-8.png",
@@ -49,7 +54,12 @@ def test_prompts_seeds_and_a_sheet(whole: Path, tmp_path: Path) -> None:
         "a-circle-2-8.png",
         "a-cross-日本-7.png",
         "a-cross-日本-8.png",
-        "sheet-a-circle-7.png",
+        f"sheet-a-circle-and-2-more-{DIGEST}-7-to-8.png",
+    ]
+    assert [(image["prompt"], image["seed"]) for image in outcome.images[:3]] == [
+        ("a circle!", 7),
+        ("a circle!", 8),
+        ("A circle?", 7),
     ]
     assert [text(path)["prompt"] for path in written[:6:2]] == ["a circle!", "A circle?", "a cross 日本"]
     assert "seed" not in text(written[6])
@@ -69,7 +79,7 @@ def test_the_same_bytes_every_time(whole: Path, tmp_path: Path) -> None:
 
 def test_variants_side_by_side(whole: Path, chunked: Path, tmp_path: Path) -> None:
     bundles = [BundleAt("shapes", whole, "whole"), BundleAt("shapes", chunked, "chunked")]
-    written = run(bundles, {"prompt": "x" * 300, "out": str(tmp_path), **FEW}, tmp_path)
+    written = run(bundles, {"prompt": "x" * 300, "out": str(tmp_path), **FEW}, tmp_path).written
     stem = "x" * 60
     assert names(tmp_path) == [f"chunked/{stem}-93.png", f"sheet-{stem}-93.png", f"whole/{stem}-93.png"]
     assert [text(path)["variant"] for path in written[:2]] == ["whole", "chunked"]
@@ -106,6 +116,52 @@ def test_without_a_recipe(whole: Path, tmp_path: Path) -> None:
     assert (good.returncode, good.stdout) == (0, f"build/images/mine/{whole.name}/a-b-93.png\n")
     bad = subprocess.run([*command, "prompt=x", "steps=none"], cwd=tmp_path, capture_output=True, text=True)
     assert (bad.returncode, bad.stderr) == (3, "error: steps=none: must be a whole number\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "beginning"),
+    [
+        (["--help"], 0, "Generate without a recipe"),
+        (["-h"], 0, "Generate without a recipe"),
+        (["prompt=x"], 3, "error: no bundle is named\nGenerate without a recipe"),
+        (["--steps", "prompt=x"], 3, "error: unknown option --steps: write name=value"),
+        (["nowhere", "json=1", "seed=x"], 3, '{"error": "seed=x: must be a whole number'),
+    ],
+)
+def test_the_module_alone(words: list[str], status: int, beginning: str) -> None:
+    done = subprocess.run([sys.executable, "-m", "sdbuild.generate", *words], capture_output=True, text=True)
+    assert done.returncode == status and (done.stdout + done.stderr).startswith(beginning)
+
+
+def test_json(whole: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    words = ["generate", f"bundle={whole}", "prompt=日", "steps=1", f"out={tmp_path}", "json=1"]
+    assert sdbuild(words, tmp_path) == 0
+    told = capfd.readouterr()
+    document = json.loads(told.out)
+    path = str(tmp_path / "日-93.png")
+    assert document["images"] == [{"path": path, "variant": None, "prompt": "日", "seed": 93}]
+    assert Path(path).is_file() and document["sheet"] is None and "'日'" in document["notes"][0]
+    assert sdbuild([*words, "image=none.png"], tmp_path) == 3
+    told = capfd.readouterr()
+    (error,) = json.loads(told.out)["errors"]
+    assert told.err == f"error: {error['message']}\n" and "no VAEEncoder" in error["message"]
+
+
+def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
+    wrong = {
+        "promt": "x",
+        "steps": "0",
+        "seed": "x",
+        "count": "0",
+        "guidance": "much",
+        "scheduler": "eulr",
+        "rng": "mine",
+    }
+    wrong |= {"precision": "int8", "memory": "lots", "prompts": "none.txt", "sizes": ""}
+    with pytest.raises(UserError) as error:
+        read_request(wrong, tmp_path)
+    for name in wrong:
+        assert f"{name}=" in str(error.value) or f"'{name}'" in str(error.value), name
 
 
 def test_variables_with_their_defaults(tmp_path: Path) -> None:

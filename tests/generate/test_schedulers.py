@@ -1,21 +1,31 @@
 """Schedulers are set up as diffusers' pipelines set them up."""
 
 import json
-from typing import Any
+from typing import Any, get_args
 
 import diffusers
 import pytest
 import torch
 
+from sdbuild.coreml.runtime.storage import DEVICES, Precision
 from sdbuild.errors import UserError
+from sdbuild.flow.facts import Rng
 from sdbuild.flow.rehearsal import rehearse
 from sdbuild.flow.schedulers import make_scheduler
 from sdbuild.generate.schedulers import choose_kind, find_scheduler
+from sdbuild.generate_variables import CHOICES
 from sdbuild.scheduler_kinds import SCHEDULERS
 from tests.generate.bundles import MODEL
 
 CONFIG: dict[str, Any] = json.loads((MODEL / "scheduler" / "scheduler_config.json").read_text())
 V = CONFIG | {"prediction_type": "v_prediction"}
+
+
+def test_completion_offers_what_there_is() -> None:
+    assert CHOICES["scheduler"] == tuple(SCHEDULERS)
+    assert (
+        CHOICES["rng"] == get_args(Rng) and CHOICES["precision"] == get_args(Precision) and CHOICES["device"] == DEVICES
+    )
 
 
 def made(name: str | None, numbers: dict[str, Any], steps: int, **overrides: Any) -> Any:

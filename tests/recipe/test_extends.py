@@ -7,10 +7,10 @@ import pytest
 import yaml
 from pydantic import TypeAdapter
 
+from sdbuild.delivered import ALL
 from sdbuild.plan import plan
 from sdbuild.recipe import Recipe, RecipeError, load_recipe
 from sdbuild.recipe.schema import recipe_schema
-from sdbuild.recipe.variants import ALL
 
 BASE = """\
 name: base

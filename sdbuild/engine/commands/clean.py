@@ -5,13 +5,14 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
+from sdbuild.engine.answer import Answer
 from sdbuild.engine.arguments import Arguments
-from sdbuild.engine.command import CONFIG, OUT, VARIANT, Command
+from sdbuild.engine.command import CONFIG, JSON, OUT, VARIANT, Command
 from sdbuild.errors import UserError
 from sdbuild.recipe.problems import display
 
 
-def run(arguments: Arguments, here: Path) -> None:
+def run(arguments: Arguments, here: Path) -> Answer:
     """Remove a recipe's results. The store keeps all it has, so that they are back at once. Raises UserError."""
     from sdbuild.engine.request import graph_of, load
     from sdbuild.engine.results import Destination, stale_folders, withdraw
@@ -31,13 +32,16 @@ def run(arguments: Arguments, here: Path) -> None:
     for folder in (*map(to.top, builds), *([here / "build"] if to.out is None else [])):
         with suppress(OSError):  # not empty: something of the user's
             folder.rmdir()
-    for folder in removed:
-        left = (
-            f"; {', '.join(sorted(path.name for path in folder.iterdir()))} in it left alone" if folder.is_dir() else ""
-        )
-        print(f"removed {display(folder)}{left}")
-    if not removed:
-        print(f"{display(to.top(builds[0]))}: nothing to remove")
+    found = [
+        {"folder": str(folder), "left": sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []}
+        for folder in removed
+    ]
+    lines = [
+        f"removed {display(folder)}" + (f"; left alone in it: {', '.join(each['left'])}" if each["left"] else "")
+        for folder, each in zip(removed, found, strict=True)
+    ]
+    text = "\n".join(lines) or f"{display(to.top(builds[0]))}: nothing to remove"
+    return Answer(text, {"recipe": request.recipes[0].name, "path": str(request.path), "removed": found})
 
 
 COMMAND = Command(
@@ -48,6 +52,6 @@ COMMAND = Command(
 files in the folder are left alone. The next build puts the results back at once, as the store keeps what they were made
 from.""",
     run,
-    (CONFIG, VARIANT, OUT),
+    (CONFIG, VARIANT, OUT, JSON),
     (("clean sdxl-ios", "remove the results of a recipe, of all its variants"),),
 )

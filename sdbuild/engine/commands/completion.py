@@ -8,7 +8,7 @@ from sdbuild.engine.arguments import Arguments
 from sdbuild.engine.command import Command, Variable
 from sdbuild.errors import UsageError
 
-SCRIPTS = {
+_SCRIPTS = {
     "bash": r"""
 _sdbuild() {
     local typed found line=${COMP_LINE:0:COMP_POINT} breaks=${COMP_WORDBREAKS//[^=:]/}
@@ -25,10 +25,10 @@ _sdbuild() {
         compopt -o nospace
     fi
 }
-complete -F _sdbuild sdbuild
+complete -F _sdbuild NAMES
 """,
     "zsh": r"""
-#compdef sdbuild
+#compdef NAMES
 _sdbuild() {
     local -a typed found open
     typed=("${(@)words[2,CURRENT-1]}" "$PREFIX")
@@ -38,14 +38,14 @@ _sdbuild() {
     compadd -- ${found:|open}
 }
 (( $+functions[compdef] )) || { autoload -Uz compinit && compinit }
-compdef _sdbuild sdbuild
+compdef _sdbuild NAMES
 """,
     "fish": r"""
 function __sdbuild
     set -l words (commandline -opc)
     $words[1] completion line=(string join \n -- $words[2..] (commandline -ct) | string collect) 2> /dev/null
 end
-complete -c sdbuild -f -a '(__sdbuild)'
+complete -c NAMES -f -a '(__sdbuild)'
 """,
 }
 
@@ -58,9 +58,15 @@ def run(arguments: Arguments, here: Path) -> None:
         print("\n".join(candidates(arguments.variables["line"].split("\n"), here)))
         return
     shell = arguments.variables.get("shell", "")
-    if shell not in SCRIPTS:
-        raise UsageError(f"say for which shell, such as `completion bash`: {', '.join(SCRIPTS)}")
-    print(SCRIPTS[shell].strip())
+    if shell not in _SCRIPTS:
+        raise UsageError(f"say for which shell, such as `completion bash`: {', '.join(_SCRIPTS)}")
+    print(script(shell, arguments.program))
+
+
+def script(shell: str, program: str) -> str:
+    """What has a shell complete command lines of sdbuild, and of ``program``."""
+    names = dict.fromkeys(("sdbuild", program))
+    return _SCRIPTS[shell].strip().replace("NAMES", (" -c " if shell == "fish" else " ").join(names))
 
 
 COMMAND = Command(
@@ -71,7 +77,8 @@ COMMAND = Command(
 your shell reads it at its start:
 
 bash: `eval "$(sdbuild completion bash)"` in ~/.bashrc. zsh: the same with zsh in ~/.zshrc. fish: `sdbuild completion fish >
-~/.config/fish/completions/sdbuild.fish`.""",
+~/.config/fish/completions/sdbuild.fish`. What `doit completion` prints, in a checkout, completes lines of doit, too (fish
+looks for them in a file `doit.fish`).""",
     run,
     (
         Variable("shell", "bash, zsh or fish", choices=("bash", "zsh", "fish"), bare=True),

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from sdbuild.delivered import ALL
+from sdbuild.engine.answer import Answer
 from sdbuild.engine.arguments import Arguments
-from sdbuild.engine.command import CONFIG, VARIANT, Command, Variable
+from sdbuild.engine.command import CONFIG, JSON, VARIANT, Command, Variable
 from sdbuild.errors import UsageError, UserError
-from sdbuild.generate_variables import VARIABLES
+from sdbuild.generate_variables import CHOICES, VARIABLES
 from sdbuild.quantities import size_bytes
 
 _FILES = ("bundle", "prompts", "image")
+_VARIANT = replace(VARIANT, meaning="one variant of the recipe, or `all` (all)", also=(ALL,))
 RESULTS = Variable("results", "the folder that `build out=` wrote to (build/<recipe>)", kind="folder")
 
 
-def run(arguments: Arguments, here: Path) -> None:
+def run(arguments: Arguments, here: Path) -> Answer:
     """Generate with the results of a recipe, of every variant side by side unless one is named; or with ``bundle=``.
 
     Raises:
@@ -25,15 +31,14 @@ def run(arguments: Arguments, here: Path) -> None:
     """
     from sdbuild.engine.request import graph_of, load
     from sdbuild.engine.results import Destination
-    from sdbuild.recipe.variants import ALL
 
-    recipe = {name: value for name, value in arguments.variables.items() if name not in VARIABLES}
+    for_json = arguments.variables.get("json") == "1"
+    recipe = {name: value for name, value in arguments.variables.items() if name not in (*VARIABLES, "json")}
     asked = {name: value for name, value in arguments.variables.items() if name in VARIABLES}
     if bundle := asked.pop("bundle", None):
         if recipe:
             raise UsageError(f"give bundle= or {next(iter(recipe))}=, not both: a bundle is used as it is")
-        _generate([f"bundle={bundle}"], asked, here)
-        return
+        return _generate([f"bundle={bundle}"], asked, here, for_json)
     if not {"prediction", "vae_scale"}.isdisjoint(asked):
         raise UsageError("prediction= and vae_scale= are for bundle=: of a recipe's results the manifest says them")
     if "prompt" not in asked and "prompts" not in asked:
@@ -49,25 +54,34 @@ def run(arguments: Arguments, here: Path) -> None:
     for build, folder in zip(builds, folders, strict=True):
         if not (folder / "manifest.json").exists():
             also = f" out={built}" if built else ""
-            raise UserError(f"{folder}: nothing built there yet; run: doit build config={build.recipe}{also}")
+            raise UserError(
+                f"{folder}: nothing built there yet; run: {arguments.program} build config={build.recipe}{also}"
+            )
     named = [f"recipe={builds[0].name}"] if builds[0].variant else []
     asked.setdefault("out", str(here / "build" / "images" / builds[0].name))  # whatever the folder of results is called
-    _generate([*map(str, folders), *named], asked, here)
+    return _generate([*map(str, folders), *named], asked, here, for_json)
 
 
-def _generate(words: Sequence[str], asked: Mapping[str, str], here: Path) -> None:
+def _generate(words: Sequence[str], asked: Mapping[str, str], here: Path, for_json: bool) -> Answer:
     import subprocess
 
     from sdbuild.engine.environment import stage_environment
 
-    generating = [sys.executable, "-m", "sdbuild.generate", *words, *(f"{name}={asked[name]}" for name in asked)]
-    with subprocess.Popen(generating, cwd=here, env=stage_environment(1)) as process:
+    given = (f"{name}={asked[name]}" for name in asked)
+    generating = [sys.executable, "-m", "sdbuild.generate", *words, *given, *(["json=1"] if for_json else [])]
+    output = subprocess.PIPE if for_json else None
+    with subprocess.Popen(generating, cwd=here, env=stage_environment(1), stdout=output) as process:
         try:
-            status = process.wait()
+            printed, _ = process.communicate()
         except KeyboardInterrupt:  # of the terminal: it gets it, too, says so, and ends
-            status = process.wait()
+            printed, _ = process.communicate()
+    status = process.returncode
+    document: dict[str, Any] = json.loads(printed) if printed else {}
+    if "error" in document:
+        raise UserError(document["error"], status=status)
     if status:
         raise SystemExit(status if status > 0 else 128 - status)
+    return Answer(data=document)
 
 
 def _variable(name: str, meaning: str) -> Variable:
@@ -75,6 +89,7 @@ def _variable(name: str, meaning: str) -> Variable:
         name,
         meaning,
         kind="file" if name in _FILES else "folder" if name == "out" else "text",
+        choices=CHOICES.get(name, ()),
         may_be_empty=name == "negative",
         read=size_bytes if name == "memory" else None,
     )
@@ -91,7 +106,7 @@ takes anybody's bundle.
 
 docs/generate.md has more.""",
     run,
-    (CONFIG, VARIANT, RESULTS, *(_variable(name, meaning) for name, meaning in VARIABLES.items())),
+    (CONFIG, _VARIANT, RESULTS, *(_variable(name, meaning) for name, meaning in VARIABLES.items()), JSON),
     (
         ('generate prompt="a large red circle on a blue background"', "with the results of configs/shapes.yaml"),
         ('generate sdxl-ios prompt="a lighthouse" count=4 steps=25', "four images, and a sheet of them"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sdbuild.engine.answer import Answer
 from sdbuild.engine.arguments import Arguments
-from sdbuild.engine.command import CONFIG, TASK, VARIANT, Command
+from sdbuild.engine.command import CONFIG, JSON, TASK, VARIANT, Command
 from sdbuild.errors import UsageError, UserError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def run(arguments: Arguments, here: Path) -> Answer:
     state = survey(open_store(make=False), graph)[found]
     if not isinstance(state, Ready):
         raise UserError(
-            f"{graph.names[found]} has not been built yet; run: sdbuild {_as_command(graph, found, variables)}"
+            f"{graph.names[found]} has not been built yet; run: {arguments.program} {_as_command(graph, found, variables)}"
         )
     traced = read_graph(state.artifact.path / "graph.json")
     text = "\n".join(as_text(traced))
@@ -63,6 +63,6 @@ COMMAND = Command(
     """A line an operation, with shapes and the names of weights, as docs/graph.md describes it. The task is a trace, or one
 whose package is made from it.""",
     run,
-    (CONFIG, VARIANT, TASK),
+    (CONFIG, VARIANT, TASK, JSON),
     (("graph trace:unet sdxl-ios", "the same as graph task=trace:unet config=sdxl-ios"),),
 )
