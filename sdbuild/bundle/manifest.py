@@ -17,7 +17,8 @@ Keys (all paths relative to Resources, sizes in bytes, digests SHA-256 in hexade
     embeddings  of a model with learned embeddings, a list: token, the word that is written for one; ids, the numbers that
                 the tokenizer makes of it, one for each vector; source: {hub, commit, file, sha256} …, or {local}, the sha256
                 of its file
-    denoiser    attention (original, split_einsum, split_einsum_v2), batch, chunked
+    denoiser    attention (original, split_einsum, split_einsum_v2), batch, chunked; guidance_embedding, where the guidance
+                scale is built in
     scheduler   prediction_type, and the numbers of the model's scheduler configuration: beta_start, beta_end, …
     scheduler_overrides  what diffusers' pipeline sets in a scheduler, whatever those numbers say
     defaults    where the recipe says such: steps, guidance, scheduler, to generate with; guidance is the Swift package's
@@ -76,6 +77,7 @@ class Description:
     embeddings: Sequence[Mapping[str, Any]] = ()
     loras: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    guidance_embedding: float | None = None
 
 
 def make_manifest(
@@ -107,6 +109,7 @@ def make_manifest(
             "attention": description.attention,
             "batch": description.sizes.batch,
             "chunked": any(len(part.models) > 1 for part in description.networks if part.role == "denoiser"),
+            **({"guidance_embedding": built_in} if (built_in := description.guidance_embedding) is not None else {}),
         },
         "networks": [part.data() for part in description.networks],
         "scheduler": {key: value for key, value in description.scheduler.items() if key != "_diffusers_version"},

@@ -45,6 +45,8 @@ class Bundle:
     """Likewise."""
     scheduler: str | None = None
     """Likewise, by a key of `SCHEDULERS`; None: the model's own."""
+    built_in: float | None = None
+    """The guidance scale that the denoiser was built with: it takes no other."""
     notes: tuple[str, ...] = ()
     """What the user should know of it."""
     kept: object = None
@@ -120,6 +122,7 @@ def read_bundle(folder: Path) -> Bundle:
         guidance=_guidance(fields),
         steps=fields.positive(int, "defaults", "steps", default=STEPS),
         scheduler=_default_scheduler(fields),
+        built_in=_built_in(fields),
     )
 
 
@@ -199,6 +202,11 @@ def _default_scheduler(fields: "_Fields") -> str | None:
     if name and name not in SCHEDULERS:
         raise fields.damaged(name, ("defaults", "scheduler"), f"one of {', '.join(SCHEDULERS)}")
     return name or None
+
+
+def _built_in(fields: "_Fields") -> float | None:
+    scale = float(fields.get((int, float), "denoiser", "guidance_embedding", default=0))
+    return scale or None
 
 
 class _Fields:

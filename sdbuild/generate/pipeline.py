@@ -250,6 +250,11 @@ class Pipeline:
         steps = self.bundle.steps if options.steps is None else options.steps
         check_range("steps", steps, 1, min(MAX_STEPS, facts.scheduler.get("num_train_timesteps") or MAX_STEPS))
         guidance = self.bundle.guidance if options.guidance is None else options.guidance
+        if self.bundle.built_in is not None and guidance > 1:
+            raise UsageError(
+                f"guidance={guidance:g}: guidance of {self.bundle.built_in:g} is built into this bundle's UNet, which takes no "
+                "other: leave it out, or build with another `guidance_embedding`"
+            )
         if options.negative and guidance <= 1:
             raise UsageError(f"negative=: has no effect at guidance {guidance:g}; it must be above 1 for that")
         if options.sizes is not None and not facts.takes_sizes:

@@ -79,5 +79,7 @@ class Bundle:
     """What verify found, if that ran; it is shown beside the bundle."""
     defaults: dict[str, Any] = field(default_factory=dict)
     """Of whoever generates: steps, guidance and scheduler, where the recipe says them."""
+    guidance_embedding: float | None = None
+    """The guidance scale that the denoiser was built with, where it takes one."""
     embeddings: Artifact | None = None
     """What config recorded of learned embeddings."""

@@ -107,6 +107,8 @@ class Config:
     """A mean and a deviation for each channel of the latent images, where a VAE has them, count."""
     precision: dict[str, str]
     """What is built of a VAE, where that is to be judged by its configuration."""
+    guidance_embedding: bool = False
+    """The recipe says a guidance scale for the denoiser to be built with."""
     scheduler_changes: dict[str, Any] = field(default_factory=dict)
     """What the recipe lays over the model's ``scheduler_config.json``."""
     embeddings: tuple[Embedding, ...] = ()

@@ -141,8 +141,11 @@ class _TimeEmbedding(nn.Module):
         super().__init__()
         self.linear_1, self.linear_2 = _pointwise(layer.linear_1), _pointwise(layer.linear_2)
         self.act = layer.act
+        self.cond_proj = layer.cond_proj
 
     def forward(self, sample: Tensor, condition: Tensor | None = None) -> Tensor:
+        if condition is not None:
+            sample = sample + self.cond_proj(condition)
         return self.linear_2(self.act(self.linear_1(sample[:, :, None, None])))  # type: ignore[no-any-return]
 
 

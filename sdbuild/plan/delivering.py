@@ -45,6 +45,7 @@ def bundle(scope: Scope, sourcing: Sourcing, models: Mapping[str, tuple[Model, .
         denoiser=sourcing.weights(denoisers[0]) if denoisers else None,
         loras={lora.name: _merged(sourcing, lora) for lora in recipe.model.loras if any(lora.weight.values())},
         defaults=recipe.generate.defaults(recipe.batch),
+        guidance_embedding=recipe.model.guidance_embedding,
         verified=proof,
         embeddings=sourcing.embeddings,
     )

@@ -52,6 +52,7 @@ class Sourcing:
                 image_sizes=int(denoiser.options.get("image_sizes", 0)) if denoiser is not None else 0,
                 latent_statistics=family.latent_statistics,
                 precision=self._precision_to_judge,
+                guidance_embedding=recipe.model.guidance_embedding is not None,
                 scheduler_changes=recipe.model.scheduler,
                 embeddings=self._embeddings,
             )

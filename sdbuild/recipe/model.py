@@ -55,6 +55,8 @@ class RecipeModel:
     zero_terminal_snr: bool | None = None
     ema: bool | None = None
     """Take the average of the weights."""
+    guidance_embedding: float | None = None
+    """The guidance scale that a UNet which takes one is built with."""
     scheduler: dict[str, Any] = field(default_factory=dict)
     """What differs from its own scheduler_config.json."""
     loras: tuple[Lora, ...] = ()
@@ -180,10 +182,15 @@ class Recipe:
         return component.model_copy(update={"precision": precision, **ports})
 
     def options(self, name: str) -> dict[str, bool | int | float | str]:
-        """The options of a component's kind: the family's, and for a VAE what apps multiply latent images by."""
-        component = self.family.components[name]
-        scale = {"vae_scale": self.family.vae_scale} if component.role in ("decoder", "encoder") else {}
-        return {**component.options, **scale}
+        """The options of a component's kind: the family's; for a VAE what apps multiply latent images by; for a denoiser the
+        guidance that it is built with, where there is one.
+        """
+        component, more = self.family.components[name], dict[str, float]()
+        if component.role in ("decoder", "encoder"):
+            more = {"vae_scale": self.family.vae_scale}
+        elif component.role == "denoiser" and self.model.guidance_embedding is not None:
+            more = {"guidance_embedding": self.model.guidance_embedding}
+        return {**component.options, **more}
 
     def shape(self, component: str, port: Port) -> tuple[int | str, ...]:
         """A port's shape, as far as it is known before the component's configuration is read."""
@@ -236,6 +243,8 @@ def resolve(
     on_engine = units in ("all", "cpuAndNeuralEngine")
     listed = written.components or family.default_components
     components = tuple(name for name in family.components if name in listed)
+    built_in = model.guidance_embedding is not None  # so there is no other guidance
+    unsaid = built_in and written.generate.guidance is None
     sources = _sources(model, folders or {}, path.parent)
     said = {"author": model.author, "license": model.license, "version": model.version}
     return Recipe(
@@ -248,6 +257,7 @@ def resolve(
             prediction_type=model.prediction_type,
             zero_terminal_snr=model.zero_terminal_snr,
             ema=model.ema,
+            guidance_embedding=model.guidance_embedding,
             scheduler=model.scheduler.said(),
             embeddings=resolve_embeddings(model.embeddings, embedding_folders or [path.parent] * len(model.embeddings)),
             loras=_loras(model.loras, lora_folders or [path.parent] * len(model.loras)),
@@ -260,14 +270,14 @@ def resolve(
         os=system.name,
         compute_units=units,
         resolution=written.resolution or family.default_resolution,
-        batch=written.batch or family.batches[0],
+        batch=written.batch or (min(family.batches) if built_in else family.batches[0]),
         attention=written.attention or (family.neural_engine_attention if on_engine else "original"),
         precisions=_precisions(family, sources.get("vae") or sources["source"]) | written.precision,
         precisions_said=tuple(written.precision),
         compress={name: steps for name in components if (steps := written.compress.get(name))},
         chunk=bool(written.chunk),
         compile=written.compile,
-        generate=written.generate,
+        generate=written.generate.model_copy(update={"guidance": 1.0}) if unsaid else written.generate,
         bundle=written.bundle,
         verify=_limits(written.verify, components),
     )

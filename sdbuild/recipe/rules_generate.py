@@ -24,6 +24,18 @@ def the_app_has_the_scheduler(recipe: Recipe, _written: WrittenRecipe) -> Iterat
         )
 
 
+@rule("generate", "model")
+def guidance_is_given_once(recipe: Recipe, _written: WrittenRecipe) -> Iterator[Finding]:
+    """A UNet with guidance built in was distilled to need no other."""
+    if recipe.model.guidance_embedding is not None and not recipe.generate.unguided:
+        scale = recipe.model.guidance_embedding
+        yield Finding(
+            f"guidance is built into the UNet (`guidance_embedding: {scale:g}`), and it takes no other",
+            (("generate", "guidance"), ("model", "guidance_embedding")),
+            ("remove the key: guidance_embedding alone says how much",),
+        )
+
+
 @rule("generate", "batch", "pipeline", "components")
 def half_of_the_batch_is_idle(recipe: Recipe, _written: WrittenRecipe) -> Iterator[Finding]:
     """Without guidance one row is enough, where the Swift package takes such a UNet."""

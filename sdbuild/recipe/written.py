@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, WithJsonSchema
 
+from sdbuild.generate_variables import MAX_GUIDANCE
 from sdbuild.recipe.catalogue import catalogue
 from sdbuild.recipe.compression import Step
 from sdbuild.recipe.embeddings import WrittenEmbedding
@@ -139,6 +140,11 @@ class Model(Strict):
         default=None,
         description="Of a single file that has the weights of its UNet twice, take those that training averaged; default: "
         "the last ones.",
+    )
+    guidance_embedding: Annotated[float, Field(ge=1, le=MAX_GUIDANCE)] | None = Field(
+        default=None,
+        description="The guidance scale, as diffusers counts it, that a UNet with time_cond_proj_dim is built with.",
+        examples=[8.0],
     )
     scheduler: Scheduler = Field(
         default=Scheduler(),

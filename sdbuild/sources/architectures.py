@@ -155,7 +155,7 @@ class UNet(_OfDiffusers):
     time_embedding_dim: Width | None = None
     time_embedding_act_fn: Activation | None = None
     timestep_post_act: Any = None
-    time_cond_proj_dim: Any = None
+    time_cond_proj_dim: Annotated[int, Field(ge=4, le=_WIDTH)] | None = None
     conv_in_kernel: Annotated[int, Field(ge=1, le=15)] = 3
     conv_out_kernel: Annotated[int, Field(ge=1, le=15)] = 3
     projection_class_embeddings_input_dim: Annotated[int, Field(ge=1, le=8 * _WIDTH)] | None = None

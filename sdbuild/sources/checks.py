@@ -37,13 +37,11 @@ _OPTIONS: dict[str, tuple[Any, ...]] = {
     "num_attention_heads": (None,),
     "num_class_embeds": (None,),
     "resnet_time_scale_shift": (None, "default"),
-    "time_cond_proj_dim": (None,),
     "time_embedding_type": ("positional", None),
     "timestep_post_act": (None,),
 }
 """What some options of a UNet may say, the default first. Else it takes more than a latent image, a time and a prompt (such as
-the guidance of a consistency model, by ``time_cond_proj_dim``, or boxes to draw in, by a gated ``attention_type``), or brings
-them to its blocks in another way."""
+boxes to draw in, by a gated ``attention_type``), or brings them to its blocks in another way."""
 
 
 def check_index(source: str, index: Config, families: Families) -> None:
@@ -92,6 +90,22 @@ def _check_unet(source: str, config: Config, family: str, latent_channels: int) 
         raise SourceError(
             f"{source}: the UNet is of a kind that can't be built (its config.json has {', '.join(dict.fromkeys(odd))}); name "
             f"a text-to-image model of `pipeline: {family}`"
+        )
+
+
+def check_guidance(source: str, unet: Config, guided: bool) -> None:
+    """Whether the recipe says a guidance scale, exactly where the UNet takes one beside the time."""
+    width = unet.get("time_cond_proj_dim")
+    if width is not None and not guided:
+        raise SourceError(
+            f"{source}: the UNet takes the guidance scale as an input (its config.json has time_cond_proj_dim: {width}), and "
+            "apps give none; write `guidance_embedding: 8` under `model:` to build one in, counted as diffusers' "
+            "guidance_scale"
+        )
+    if width is None and guided:
+        raise SourceError(
+            f"{source}: the UNet takes no guidance scale (its config.json has no time_cond_proj_dim), and the recipe has "
+            "`guidance_embedding`: remove that key, and write guidance under `generate:`"
         )
 
 

@@ -67,6 +67,8 @@ class Family:
     """How many numbers on an image's size its denoiser takes, beside a pooled prompt; 0 for neither."""
     latent_statistics: bool = False
     """A mean and a deviation for each channel of the latent images, where a VAE has them, count."""
+    guidance_embedding: bool = False
+    """The recipe says a guidance scale for the denoiser to be built with."""
 
 
 @dataclass(frozen=True)
@@ -192,6 +194,7 @@ def _find_all(
         encoders = _encoders(pipeline, others, models, index, family, found)
         checks.check_refiner(pipeline.name, index, unet, encoders, family.image_sizes)
         checks.check_prompt_width(pipeline.name, unet, encoders, family.image_sizes)
+        checks.check_guidance(pipeline.name, unet, family.guidance_embedding)
     for wanted in models:
         model = found[wanted] = found.get(wanted) or _find(pipeline, others, wanted, index)
         name = model.source.name

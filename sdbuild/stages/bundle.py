@@ -74,6 +74,7 @@ def _description(job: Bundle, warn: Callable[[str], None]) -> Description:
         scheduler=schedule.config,
         scheduler_overrides=job.scheduler_overrides,
         defaults=job.defaults,
+        guidance_embedding=job.guidance_embedding,
         notes=list(dict.fromkeys([*_read(job.notes.path), *schedule.notes, *_notes(job)])),
         os=job.os,
         compute_units=job.compute_units,

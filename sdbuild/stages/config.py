@@ -27,6 +27,7 @@ def run(job: Config, place: Place) -> None:
         job.encoders,
         job.image_sizes,
         job.latent_statistics,
+        job.guidance_embedding,
     )
     opened = {"source": job.source, **job.others}
     sources: dict[str, Source] = {name: open_source(asdict(facts)) for name, facts in opened.items()}

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -228,8 +229,8 @@ def test_only_the_models_asked_for_must_be_there(tmp_path: Path) -> None:
         (
             sdxl(unet={"time_cond_proj_dim": 256}),
             SDXL,
-            "the UNet is of a kind that can't be built (its config.json has time_cond_proj_dim: 256); name a text-to-image "
-            "model of `pipeline: sdxl`",
+            "the UNet takes the guidance scale as an input (its config.json has time_cond_proj_dim: 256), and apps give none; "
+            "write `guidance_embedding: 8` under `model:` to build one in, counted as diffusers' guidance_scale",
         ),
         (
             sdxl(vae={"latents_mean": [0.1, 0, 0, 0], "latents_std": [1, 2, 1, 1]}),
@@ -310,6 +311,18 @@ def test_a_model_that_the_recipe_does_not_mean(
     tmp_path: Path, files: dict[str, bytes], family: Family, expected: str
 ) -> None:
     assert refusal(files, tmp_path, family) == f"model: {expected}"
+
+
+def test_guidance_is_built_into_a_unet_that_takes_it_and_no_other(tmp_path: Path) -> None:
+    said = replace(SD1, guidance_embedding=True)
+    texts = look(sd1(unet={"time_cond_proj_dim": 64}), tmp_path / "right", said)
+    assert json.loads(texts["components/unet/config.json"])["time_cond_proj_dim"] == 64
+    assert refusal(sd1(), tmp_path / "plain", said) == (
+        "model: the UNet takes no guidance scale (its config.json has no time_cond_proj_dim), and the recipe has "
+        "`guidance_embedding`: remove that key, and write guidance under `generate:`"
+    )
+    wrong = refusal(sd1(unet={"time_cond_proj_dim": "wide"}), tmp_path / "wrong", said)
+    assert "time_cond_proj_dim" in wrong
 
 
 def without(*prefixes: str) -> dict[str, bytes]:

@@ -1,9 +1,10 @@
 """Compute with NumPy what a graph says of numbers that are known: masks, positions, frequencies; and, once weights are read,
 what depends on weights alone.
 
-Results are torch's, bit by bit, on any machine, with one exception: ``exp`` is the float32 number nearest to the true value,
-where torch's differs with the machine and its libraries in the last bit now and then. In a float16 program nothing of that
-remains. Operations are named one by one, for a graph is a file, and there are ATen operations that read and write others.
+Results are torch's, bit by bit, on any machine, with one exception: ``exp``, ``sin``, ``cos`` and products of matrices are the
+float32 numbers nearest to the true values, where torch's differ with the machine and its libraries in the last bit now and
+then. In a float16 program nothing of that remains. Operations are named one by one, for a graph is a file, and there are ATen
+operations that read and write others.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -33,7 +34,7 @@ def is_computed(node: Node) -> bool:
 
 def is_computed_of_weights(node: Node) -> bool:
     """Whether a node is computed when weights are read, where it takes nothing else: such are a safety checker's concepts,
-    brought to length one, and all of them are small.
+    brought to length one, and what a UNet makes of its guidance; all of them are small.
     """
     if node.op == "aten.linalg_vector_norm.default":
         order, axes = node.args[1:3]
@@ -150,6 +151,11 @@ def _norm(dtype: np.dtype[Any], shape: Any, x: Array, order: float, axes: list[i
     return np.sqrt(total).reshape(shape)
 
 
+def _linear(dtype: np.dtype[Any], shape: Any, x: Array, weight: Array) -> Any:
+    """In float64, so that the order of the sums does not show."""
+    return (x.astype(np.float64) @ weight.astype(np.float64).T).astype(dtype)
+
+
 _CONSTANT: dict[str, Evaluate] = {
     **dict.fromkeys(("aten.arange.default", "aten.arange.start", "aten.arange.start_step"), _arange),
     "aten.add.Tensor": _arithmetic(np.add),
@@ -163,6 +169,8 @@ _CONSTANT: dict[str, Evaluate] = {
     "aten.abs.default": _unary(np.abs),
     "aten.sqrt.default": _unary(np.sqrt),
     "aten.exp.default": _rounded(np.exp),
+    "aten.sin.default": _rounded(np.sin),
+    "aten.cos.default": _rounded(np.cos),
     **{
         f"aten.{name}.{kind}": _comparison(function)
         for name, function in {
@@ -209,4 +217,5 @@ _OF_WEIGHTS: dict[str, Evaluate] = {
     "aten.expand.default": _CONSTANT["aten.expand.default"],
     "aten.neg.default": _CONSTANT["aten.neg.default"],
     "aten.linalg_vector_norm.default": _norm,
+    "aten.linear.default": _linear,
 }

@@ -6,9 +6,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from diffusers import LatentConsistencyModelPipeline
 
 from sdbuild.coreml.convert.constants import _CONSTANT, evaluate, evaluate_weights, is_computed, is_computed_of_weights
 from sdbuild.graphs.graph import Graph, Node, Parameter
+from sdbuild.modeling.guidance import guidance_embedding
 from sdbuild.modeling.tracing import graph_of
 
 IDS = torch.arange
@@ -98,12 +100,42 @@ def test_frequencies_are_torchs_in_float16_and_the_nearest_in_float32(channels: 
     np.testing.assert_array_equal(result, np.array([math.exp(each) for each in exponents.tolist()], np.float32))
 
 
+@pytest.mark.parametrize("width", [256, 33])
+@pytest.mark.parametrize("scale", [1.0, 7.5, 14.0])
+def test_guidance_is_embedded_as_diffusers_does(scale: float, width: int) -> None:
+    """Angles go up to thousands of radians, so the last bit of a frequency shows in the fourth digit of its sine."""
+    graph, constants = graph_of(Module(lambda: guidance_embedding(scale, width, torch.device("cpu"))), ())
+    assert constants == {}
+    embed = LatentConsistencyModelPipeline.get_guidance_scale_embedding
+    theirs = embed(None, torch.tensor([scale - 1]), embedding_dim=width).numpy()
+    np.testing.assert_allclose(computed(graph), theirs, rtol=0, atol=(scale - 1) * 1000 * 2**-22)
+
+
+def test_what_a_layer_makes_of_a_constant_is_computed_once() -> None:
+    class Layer(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.Linear(5, 3, bias=False)
+
+        def forward(self) -> tuple[torch.Tensor]:
+            return (self.layer(torch.arange(5, dtype=torch.float32)[None]),)
+
+    module = Layer()
+    graph, _ = graph_of(module, ())
+    (node,) = (each for each in graph.nodes if each.op == "aten.linear.default")
+    assert is_computed_of_weights(node)
+    weight = module.layer.weight.detach().numpy()
+    result = evaluate_weights(node, [np.arange(5, dtype=np.float32)[None], weight])
+    assert (result.dtype, result.shape) == (np.float32, node.shape)
+    np.testing.assert_allclose(result, module()[0].detach().numpy(), rtol=1e-6)
+
+
 def test_no_operation_is_untested() -> None:
     if len(REACHED) < 10:
         pytest.skip("runs after the others, in the same process")
-    one = "aten.exp.default"
+    apart = {"aten.exp.default", "aten.sin.default", "aten.cos.default"}
     same = {name for name, function in _CONSTANT.items() if function is _CONSTANT["aten.clone.default"]}
-    assert sorted(set(_CONSTANT) - REACHED - same - {one}) == []
+    assert sorted(set(_CONSTANT) - REACHED - same - apart) == []
 
 
 @pytest.mark.parametrize("width", [1, 7, 8, 48, 100, 768])
