@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import types
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from enum import Enum
 from pathlib import Path
@@ -64,10 +64,18 @@ class Stage:
     """It may ask the hub; the others have all they need in the store."""
     links: bool
     """What it writes has hard links to what it reads."""
+    uses: Callable[[Any], Iterable[str]]
+    """Of a job, the modules that do a part of the work and may be an extension's, such as ``modeling.components.unet``; a
+    package for all that extensions have in it. Their code is part of the key; for that of sdbuild's own there is
+    ``version``."""
 
     def tools_for(self, job: object) -> tuple[str, ...]:
         """Those that show in what a job makes."""
         return self.tools(job) if callable(self.tools) else self.tools
+
+    def code_for(self, job: object) -> tuple[str, ...]:
+        """All modules of which `uses` has a part, and its own two."""
+        return f"jobs.{self.name}", f"stages.{self.name}", *self.uses(job)
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
@@ -80,6 +88,7 @@ def stage(
     code: str = "",
     fetches: bool = False,
     links: bool = False,
+    uses: Callable[[Any], Iterable[str]] = lambda job: (),
 ) -> Callable[[type[T]], type[T]]:
     """Declare a stage: the class becomes a frozen dataclass, whose instances are its jobs.
 
@@ -88,7 +97,7 @@ def stage(
 
     def declare(job: type[T]) -> type[T]:
         made = dataclass(frozen=True, kw_only=True)(job)
-        made.__stage__ = Stage(name, version, title, tools, code or f"sdbuild.stages.{name}", fetches, links)  # type: ignore[attr-defined]
+        made.__stage__ = Stage(name, version, title, tools, code or f"sdbuild.stages.{name}", fetches, links, uses)  # type: ignore[attr-defined]
         return made
 
     return declare

@@ -23,3 +23,8 @@ class Layer:
 Overlays = dict[str, dict[str, Layer]]
 """By kind, which is a file of `sdbuild.modeling.overlays`, the layers by the names that the plan gives them. They apply
 together, in no order."""
+
+
+def code_of(overlays: Overlays) -> list[str]:
+    """The modules that lay them, as a stage's ``uses`` has them. LoRAs are read by kinds of their own."""
+    return [*(f"modeling.overlays.{kind}" for kind in overlays), *(["modeling.adapters"] if overlays else [])]

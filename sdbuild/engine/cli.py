@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import sdbuild
+from sdbuild import extensions
 from sdbuild.engine import commands
 from sdbuild.engine.answer import Answer, document, error_data
 from sdbuild.engine.arguments import DEFAULT, parse
@@ -51,6 +52,8 @@ def run(argv: Sequence[str], here: Path, program: str = "sdbuild") -> int:
 
 
 def _answer(argv: Sequence[str], here: Path, program: str) -> Answer:
+    if extensions.extensions():
+        extensions.check()
     arguments = parse(_help_for(argv) if not {"--help", "-h"}.isdisjoint(argv) else argv, here)
     answer = commands.find(arguments.command).run(replace(arguments, program=program), here)
     return answer if isinstance(answer, Answer) else Answer(status=answer or Status.DONE)

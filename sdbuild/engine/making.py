@@ -14,6 +14,7 @@ from sdbuild.engine.process import News, Warn, run_stage
 from sdbuild.engine.running import RUNNING
 from sdbuild.engine.servers import Kind, Servers
 from sdbuild.engine.survey import Due, Ready, State
+from sdbuild.extensions import outside
 from sdbuild.plan import Node
 from sdbuild.plan.sources import outside_files
 from sdbuild.store import Artifact, Lock, Store, Workplace
@@ -107,9 +108,16 @@ def job_of(node: Node, due: Due, states: Mapping[Node, State], store: Store, mad
         "declaration": [type(node.job).__module__, type(node.job).__name__],
         "job": node.with_paths(paths),
         "inputs": inputs,
-        "outside": outside_files(node.job),
+        "outside": outside_files(node.job) | _added_files(node),
         "links": node.stage.links,
         "made_for": made_for,
+    }
+
+
+def _added_files(node: Node) -> dict[str, tuple[int, int]]:
+    """The files of extensions that may do a part of the work: they are in the key, as they were when it was made."""
+    return {
+        path: state for code in outside(node.stage.code_for(node.job)).values() for path, state in code.files.items()
     }
 
 

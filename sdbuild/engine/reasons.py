@@ -92,6 +92,8 @@ def _noun(one: Difference, producers: Mapping[str, str]) -> str:
         return f"its input {producers.get(one.name, one.name)}"
     if one.kind == "file":
         return f"the model's file {one.name}"
+    if one.kind == "extension":
+        return f"the extension with {one.name}"
     return f"sdbuild's version of the stage ({one.before} → {one.after})" if one.kind == "code" else str(one)
 
 

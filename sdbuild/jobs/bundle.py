@@ -42,7 +42,13 @@ class Merged:
     """What download did."""
 
 
-@stage("bundle", version=5, title="put Resources together and check them", links=True)
+@stage(
+    "bundle",
+    version=5,
+    title="put Resources together and check them",
+    links=True,
+    uses=lambda job: (f"bundle.contracts.{job.contract}",),
+)
 class Bundle:
     """``Resources/``, ``manifest.json`` and, if asked for, ``<zip>.zip``."""
 

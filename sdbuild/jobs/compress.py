@@ -7,7 +7,13 @@ from typing import Any
 from sdbuild.job import Artifact, stage
 
 
-@stage("compress", version=3, title="compress the weights", tools=lambda job: job.tools)
+@stage(
+    "compress",
+    version=3,
+    title="compress the weights",
+    tools=lambda job: job.tools,
+    uses=lambda job: [f"compress.steps.{kind}" for kind in job.versions],
+)
 class Compress:
     """The package with other weights."""
 

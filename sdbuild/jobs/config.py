@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from sdbuild.job import stage
+from sdbuild.job import parts, stage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,18 @@ class SingleFile:
     """A model whose configurations, tokenizers and scheduler are taken."""
 
 
-@stage("config", version=9, title="read the model's configuration, tokenizer and list of files", fetches=True)
+def _uses(job: Config) -> set[str]:
+    layouts = {"sources.layouts"} if job.single_file is not None else set()
+    return layouts | {f"sources.{facts.kind}" for facts in parts(job, SourceFacts)}
+
+
+@stage(
+    "config",
+    version=9,
+    title="read the model's configuration, tokenizer and list of files",
+    fetches=True,
+    uses=_uses,
+)
 class Config:
     """Configurations in canonical form, tokenizers, and which weight files to fetch.
 

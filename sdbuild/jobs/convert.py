@@ -7,7 +7,7 @@ from typing import Literal
 
 from sdbuild.job import Artifact, stage
 from sdbuild.opset import Opset
-from sdbuild.overlay import Overlays
+from sdbuild.overlay import Overlays, code_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +19,13 @@ class Port:
     description: str
 
 
-@stage("convert", version=6, title="write an ML Program with the weights", tools=("numpy",))
+@stage(
+    "convert",
+    version=6,
+    title="write an ML Program with the weights",
+    tools=("numpy",),
+    uses=lambda job: code_of(job.overlays),
+)
 class Convert:
     """``<package>.mlpackage``."""
 

@@ -16,7 +16,13 @@ class Built:
     """What trace made of it."""
 
 
-@stage("lora", version=2, title="look at a LoRA: what it changes", fetches=True)
+@stage(
+    "lora",
+    version=2,
+    title="look at a LoRA: what it changes",
+    fetches=True,
+    uses=lambda job: (f"sources.{job.source.kind}", "modeling.adapters"),
+)
 class Lora:
     """``files.json``, the one file to fetch; ``<place>.json``, what it changes of the component that LoRAs call so; and
     ``about.json``.

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sdbuild.job import Artifact, stage
-from sdbuild.overlay import Overlays
+from sdbuild.overlay import Overlays, code_of
 from sdbuild.wiring import Part, Sizes
 
 
@@ -33,7 +33,19 @@ class Original:
     """Of a text encoder: the folder."""
 
 
-@stage("originals", version=3, title="run the originals in PyTorch", tools=("torch", "diffusers", "transformers"))
+def _uses(job: Originals) -> set[str]:
+    return {f"verify.originals.{each.kind}" for each in job.components}.union(
+        *(code_of(each.overlays) for each in job.components)
+    )
+
+
+@stage(
+    "originals",
+    version=3,
+    title="run the originals in PyTorch",
+    tools=("torch", "diffusers", "transformers"),
+    uses=_uses,
+)
 class Originals:
     """The cases of each component, in a folder of its name, and ``scheduler.json``, what the image is generated with."""
 

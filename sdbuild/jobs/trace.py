@@ -24,6 +24,7 @@ class Image:
     version=4,
     title="trace the architecture, without weights",
     tools=("torch", "diffusers", "transformers"),
+    uses=lambda job: (f"modeling.components.{job.kind}",),
 )
 class Trace:
     """``graph.json``."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+from sdbuild.extensions import outside
 from sdbuild.plan.graph import Node, canonical
 
 _VERSION = re.compile(r"^Version: *([^\s]+)$", re.MULTILINE)
@@ -19,7 +20,7 @@ _VERSION = re.compile(r"^Version: *([^\s]+)$", re.MULTILINE)
 def ingredients(node: Node, digests: Iterable[str]) -> dict[str, Any]:
     """Everything that may show in the artifact of a node. ``digests`` are those of its inputs, in their order.
 
-    Of an input's subpath the last name counts: it is what the stage sees.
+    Of an input's subpath the last name counts: it is what the stage sees. Raises UserError: an extension can't be read.
     """
     return {
         "stage": node.stage.name,
@@ -30,7 +31,13 @@ def ingredients(node: Node, digests: Iterable[str]) -> dict[str, Any]:
             for item, digest in zip(node.inputs, digests, strict=True)
         ],
         "tools": {tool: tool_version(tool) for tool in node.stage.tools_for(node.job)},
-    }
+    } | _added(node)
+
+
+def _added(node: Node) -> dict[str, Any]:
+    """The code of extensions that does a part of the work: nothing where sdbuild's own does all of it."""
+    added = {path: code.digest for path, code in outside(node.stage.code_for(node.job)).items()}
+    return {"extensions": added} if added else {}
 
 
 def key_of(ingredients: Mapping[str, Any]) -> str:
@@ -58,7 +65,7 @@ class Difference:
     """One thing in which two lists of ingredients differ."""
 
     kind: str
-    """setting, file, input, tool, or code."""
+    """setting, file, input, tool, code, or extension."""
     name: str
     """Such as ``steps[0].palettize.bits``, ``package``, ``torch``."""
     before: Any = None
@@ -69,8 +76,9 @@ class Difference:
         if self.kind == "input":
             return f"the input {self.name} changed"
         if self.kind == "file":
-            verb = "is new" if self.before is _NOTHING else "is gone" if self.after is _NOTHING else "was edited"
-            return f"the model's file {self.name} {verb}"
+            return f"the model's file {self.name} {_became(self)}"
+        if self.kind == "extension":
+            return f"the extension with {self.name} {_became(self)}"
         if self.kind == "code":
             return f"this version of sdbuild does it differently ({self.before} → {self.after})"
         return f"{_readable(self.name)} {_shown(self.before)} → {_shown(self.after)}"
@@ -92,10 +100,18 @@ def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Diff
             found.append(Difference("input", role, old_inputs.get(role), new_inputs.get(role)))
     for name, old, new in _changes(before["tools"], after["tools"], ""):
         found.append(Difference("tool", name, old, new))
+    old, new = before.get("extensions", {}), after.get("extensions", {})
+    for path in dict.fromkeys((*old, *new)):
+        if old.get(path) != new.get(path):
+            found.append(Difference("extension", path, old.get(path, _NOTHING), new.get(path, _NOTHING)))
     return found
 
 
 _NOTHING = object()
+
+
+def _became(one: Difference) -> str:
+    return "is new" if one.before is _NOTHING else "is gone" if one.after is _NOTHING else "was edited"
 
 
 def _changes(old: Any, new: Any, name: str) -> Iterator[tuple[str, Any, Any]]:

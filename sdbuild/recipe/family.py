@@ -2,18 +2,17 @@
 
 import functools
 from collections.abc import Iterable
-from importlib.util import find_spec
 from pathlib import Path
-from pkgutil import iter_modules
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_core import InitErrorDetails
 
+from sdbuild.extensions import folders, names
 from sdbuild.families import Recognition
 from sdbuild.recipe.document import Mapping, Scalar, Tree, describe, find, merge, parse, placed
 from sdbuild.recipe.fields import WHOLE, Resolution, ResolutionField, Strict, check_name, wrong
-from sdbuild.recipe.files import names_in, pipelines_folder, read_text, split_lines
+from sdbuild.recipe.files import family_files, names_in, read_text, split_lines
 from sdbuild.recipe.problems import Problem, RecipeError, Span, allowed, display, report, suggestion
 from sdbuild.recipe.validation import top_level, unknown_nulls, validate, without_explained
 from sdbuild.wiring import GIVES, ROLES, SIGNALS, Part
@@ -39,22 +38,15 @@ def _dimension(value: str | int) -> str | int:
     return value
 
 
-def _listed(package: str) -> list[str]:
-    """The modules of a package that is too heavy for this room, found without importing it."""
-    spec = find_spec(package)
-    assert spec is not None and spec.submodule_search_locations is not None
-    return sorted(each.name for each in iter_modules(spec.submodule_search_locations))
-
-
 def _kind(value: str) -> str:
-    kinds = _listed("sdbuild.modeling.components")
+    kinds = names(folders("modeling.components"))  # without importing what is too heavy for this room
     if value not in kinds:
         raise wrong(f"no component is of the kind '{value}'", *suggestion(value, kinds), allowed(kinds))
     return value
 
 
 def _contract(value: str) -> str:
-    contracts = _listed("sdbuild.bundle.contracts")
+    contracts = names(folders("bundle.contracts"))
     if value not in contracts:
         raise wrong(f"no contract is called '{value}'", *suggestion(value, contracts), allowed(contracts))
     return value
@@ -200,7 +192,7 @@ class Family(Strict):
     schema_version: Annotated[Literal[1], WHOLE] = Field(alias="schema", description="Version of the format.")
     name: Annotated[str, AfterValidator(check_name)] = Field(description="The file's name without suffix.")
     like: str | None = Field(
-        default=None, description="Another family beside this one, which says what this one does not; mappings merge."
+        default=None, description="Another family, which says what this one does not; mappings merge."
     )
     title: str = Field(min_length=1, description="What people call it.")
     contract: Annotated[str, AfterValidator(_contract)] = Field(
@@ -292,18 +284,17 @@ class Family(Strict):
 
 
 def load_family(name: str) -> Family:
-    """The family `name`, from the pipelines that come with sdbuild. Raises RecipeError."""
-    known = names_in(pipelines_folder())
+    """The family `name`, of those that come with sdbuild or are in extensions. Raises RecipeError."""
+    known = family_files()
     if name not in known:
         notes = (*suggestion(name, known), allowed(known))
         raise RecipeError("\n".join((f"no pipeline '{name}'", *(f"  = {note}" for note in notes))))
-    return load_family_file(pipelines_folder() / f"{name}.yaml")
+    return load_family_file(known[name])
 
 
 def every_family() -> dict[str, Family]:
-    """All families that come with sdbuild, by name. Raises RecipeError."""
-    folder = pipelines_folder()
-    return {name: load_family_file(folder / f"{name}.yaml") for name in names_in(folder)}
+    """All families, by name: those that come with sdbuild, and those of extensions. Raises RecipeError."""
+    return {name: load_family_file(path) for name, path in family_files().items()}
 
 
 @functools.cache
@@ -340,14 +331,18 @@ _OWN = ("name", "title", "like")
 
 
 def _with_base(own: Mapping, path: Path, problems: list[Problem]) -> Mapping | None:
-    """A family with what it leaves out as in the one beside it that it is ``like``, placed where that is named: since the
-    other is valid by itself, whatever is wrong is wrong here. None where there is no other.
+    """A family with what it leaves out as in the one that it is ``like``, placed where that is named: since the other is valid
+    by itself, whatever is wrong is wrong here. None where there is no other. A file that is no family of sdbuild's, or of an
+    extension's, may be like one beside it.
     """
     entry = own.entries.get("like")
     if entry is None:
         return own
     problems += unknown_nulls(Family, own)
-    others = [name for name in names_in(path.parent) if name != path.stem]
+    known = family_files()
+    if path not in known.values():
+        known = {name: path.with_name(f"{name}.yaml") for name in names_in(path.parent)}
+    others = [name for name in known if name != path.stem]
     name = entry.value.value if isinstance(entry.value, Scalar) else None
     if not isinstance(name, str) or name not in others:
         notes = (*(suggestion(name, others) if isinstance(name, str) else ()), allowed(others))
@@ -355,7 +350,7 @@ def _with_base(own: Mapping, path: Path, problems: list[Problem]) -> Mapping | N
             Problem(entry.value.span, f"'like' can't be {describe(entry.value)}: no such family is here", notes)
         )
         return None
-    base = path.with_name(f"{name}.yaml")
+    base = known[name]
     _, tree, _ = _parsed(base)
     if isinstance(tree, Mapping) and "like" in tree.entries:
         notes = (f"name the family that '{name}' is like, or write all keys",)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import errno
-import functools
 import re
 import stat
 from pathlib import Path
 
+from sdbuild.extensions import data, folders
 from sdbuild.recipe.problems import Problem, RecipeError, Span, display, report, suggestion
 from sdbuild.standins import ENOUGH, stand_in
 
@@ -20,18 +20,31 @@ _UNREADABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U0001000
 
 def configs_folder() -> Path:
     """The recipes that come with sdbuild: `configs/` of a checkout, or the copy inside an installed wheel."""
-    return _data("configs")
+    return data("configs")
 
 
 def pipelines_folder() -> Path:
-    """The model families: `pipelines/` of a checkout, or the copy inside an installed wheel."""
-    return _data("pipelines")
+    """The model families that come with sdbuild: `pipelines/` of a checkout, or the copy inside an installed wheel."""
+    return data("pipelines")
+
+
+def family_files() -> dict[str, Path]:
+    """The file of each model family, by name: those that come with sdbuild first, then those of extensions."""
+    found: dict[str, Path] = {}
+    for folder in (pipelines_folder(), *map(Path, folders("pipelines")[1:])):
+        for path in _files_in(folder):
+            found.setdefault(path.stem, path)
+    return found
 
 
 def names_in(folder: Path) -> list[str]:
     """The names, without suffix, of the YAML files in a folder."""
+    return [path.stem for path in _files_in(folder)]
+
+
+def _files_in(folder: Path) -> list[Path]:
     try:
-        return sorted(path.stem for path in folder.iterdir() if path.suffix in _SUFFIXES)
+        return sorted((path for path in folder.iterdir() if path.suffix in _SUFFIXES), key=lambda path: path.stem)
     except OSError:
         return []
 
@@ -44,9 +57,9 @@ def find_recipe(text: str | None, cwd: Path) -> Path:
     """
     given = text if text is not None else DEFAULT_RECIPE
     shipped = configs_folder()
-    folders = (cwd, shipped) if text is not None else (shipped,)
+    places = (cwd, shipped) if text is not None else (shipped,)
     try:
-        for folder in folders:
+        for folder in places:
             for suffix in ("", *_SUFFIXES):
                 path = folder / (given + suffix) if given else folder
                 if path.is_file():
@@ -140,10 +153,3 @@ def _decode(data: bytes, name: str) -> str:
         said = f"the control character U+{ord(match[0]):04X} can't stand in YAML"
         raise report([Problem(span, said, ("remove it",))], name, split_lines(text))
     return text
-
-
-@functools.cache
-def _data(folder: str) -> Path:
-    package = Path(__file__).resolve().parents[1]
-    installed = package / "_data" / folder
-    return installed if installed.is_dir() else package.parent / folder

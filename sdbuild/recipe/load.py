@@ -12,7 +12,7 @@ from sdbuild.recipe import rules_embeddings, rules_generate, rules_loras, rules_
 from sdbuild.recipe.document import Mapping, find, first_key, parse, plain
 from sdbuild.recipe.extending import Layers, layers
 from sdbuild.recipe.family import load_family
-from sdbuild.recipe.files import names_in, pipelines_folder, read_text, split_lines
+from sdbuild.recipe.files import family_files, read_text, split_lines
 from sdbuild.recipe.model import Recipe, resolve
 from sdbuild.recipe.nulls import misspelt_nulls
 from sdbuild.recipe.problems import Problem, Span, display, render, report
@@ -106,7 +106,7 @@ def _folder(merged: Mapping, path: Path, found: Layers, *key: str | int) -> Path
 
 
 def _patched(merged: Mapping, broken: set[str]) -> WrittenRecipe | None:
-    families = names_in(pipelines_folder())
+    families = list(family_files())
     sound = Mapping({key: entry for key, entry in merged.entries.items() if key not in broken}, merged.span)
     data = plain(sound)
     assert isinstance(data, dict)

@@ -21,7 +21,7 @@ from sdbuild.recipe.fields import (
     form,
     wrong,
 )
-from sdbuild.recipe.files import names_in, pipelines_folder
+from sdbuild.recipe.files import family_files
 from sdbuild.recipe.generating import Generate
 from sdbuild.recipe.loras import LoraField
 from sdbuild.recipe.problems import allowed, hint, suggestion
@@ -40,7 +40,7 @@ def _schema(number: int) -> int:
 
 
 def _pipeline(name: str) -> str:
-    known = names_in(pipelines_folder())
+    known = list(family_files())
     if name not in known:
         raise wrong(f"no pipeline '{name}'", *hint(name, known), allowed(known))
     return name
@@ -254,7 +254,7 @@ class WrittenRecipe(Strict):
     )
     pipeline: Annotated[str, AfterValidator(_pipeline)] = Field(
         description="The model family: a file of pipelines/.",
-        json_schema_extra=lambda schema: _choices(schema, names_in(pipelines_folder())),
+        json_schema_extra=lambda schema: _choices(schema, list(family_files())),
     )
     model: Model = Field(description="Which weights to build from.")
     components: tuple[str, ...] | None = Field(

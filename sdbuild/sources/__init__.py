@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
-import sdbuild
+from sdbuild import extensions
 from sdbuild.errors import SourceError
 from sdbuild.sources.base import Source, SourceFile
 
 __all__ = ["Source", "SourceError", "SourceFile", "open_source"]
 
-__path__ = [f"{folder}/sources" for folder in sdbuild.__path__]
+__path__ = extensions.folders(__name__)
 
 
 def open_source(facts: Mapping[str, Any], commit: str | None = None) -> Source:

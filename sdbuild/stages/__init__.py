@@ -11,12 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import sdbuild
+from sdbuild import extensions
 from sdbuild.errors import UserError
 from sdbuild.job import Artifact
 
 __all__ = ["Place", "learned_in", "packages_in"]
-__path__ = [f"{folder}/stages" for folder in sdbuild.__path__]
+__path__ = extensions.folders(__name__)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """compress: the recipe's steps, applied to a package's weights a few tensors at a time."""
 
 import os
-import pkgutil
 
 from sdbuild.compress import steps
 from sdbuild.compress.selection import Selection, Settings, Subject
@@ -14,8 +13,8 @@ from sdbuild.stages import Place, packages_in
 
 def warm() -> None:
     """Import the steps, and numba with them."""
-    for each in pkgutil.iter_modules(steps.__path__):
-        steps.find(each.name)
+    for name in steps.names():
+        steps.find(name)
 
 
 def run(job: Compress, place: Place) -> None:

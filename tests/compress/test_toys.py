@@ -1,9 +1,6 @@
 """Two compression steps, added from a folder of these tests: they are all that a step of sdbuild's own is."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,8 +15,7 @@ from sdbuild.coreml.runtime import load
 from sdbuild.opset import Opset
 from tests.architectures import CONFIGS
 from tests.coreml.convert.test_convert import _feed, arguments, convert_component, psnr
-
-TOYS = Path(__file__).with_name("toys")
+from tests.extensions import STEPS, python
 
 
 def outcomes(
@@ -34,12 +30,8 @@ def outcomes(
             f"compress:\n  unet: {written}\n"
         )
         cases.append([str(recipe), package and str(package), str(folder / name)])
-    root = Path(__file__).parents[2]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, [TOYS, root] if toys else [root]))}
-    words = [sys.executable, "-m", "tests.compress.with_toys"]
-    done = subprocess.run(
-        words, env=environment, cwd=root, input=json.dumps(cases), stdout=subprocess.PIPE, text=True, check=True
-    )
+    done = python([STEPS] if toys else [], "-m", "tests.compress.with_toys", json.dumps(cases))
+    assert done.returncode == 0, done.stderr
     return dict(zip(steps, json.loads(done.stdout), strict=True))
 
 

@@ -1,4 +1,4 @@
-"""What recipes come to: JSON in, JSON out. Run by tests with the folder of toy steps in PYTHONPATH, and without.
+"""What recipes come to: JSON in, JSON out. Run by tests with the extension of toy steps, and without.
 
 In: a list of [the path of a recipe, a package or null, a folder]. With a package, what the recipe's compress stage makes of it
 is written to the folder. Out: for each recipe an object; of one that is refused, the message.
@@ -39,4 +39,4 @@ def main(recipe: str, package: str | None, folder: str) -> Any:
 
 
 if __name__ == "__main__":
-    print(json.dumps([main(*case) for case in json.load(sys.stdin)]))
+    print(json.dumps([main(*case) for case in json.loads(sys.argv[1])]))

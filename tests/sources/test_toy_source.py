@@ -4,13 +4,11 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-TOYS = Path(__file__).with_name("toys")
+from tests.extensions import ROOT, SOURCES, python
 
 
 def sdbuild(
@@ -21,20 +19,8 @@ def sdbuild(
         f"name: x\npipeline: sd1\nmodel: {{source: '{source}', revision: null}}\ncomponents: [text_encoder]\n"
         "target: {os: iOS17}\n"
     )
-    path = os.pathsep.join(map(str, [TOYS, ROOT] if toys else [ROOT]))
-    environment = {
-        **os.environ,
-        "PYTHONPATH": path,
-        "TOY_MODELS": str(tmp_path),
-        "SDBUILD_STORE": str(tmp_path / "store"),
-    }
-    return subprocess.run(
-        [sys.executable, "-m", "sdbuild", *words, "config=x.yaml"],
-        env=environment,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
+    extra = {"TOY_MODELS": str(tmp_path), "SDBUILD_STORE": str(tmp_path / "store")}
+    return python([SOURCES] if toys else [], "-m", "sdbuild", *words, "config=x.yaml", cwd=tmp_path, **extra)
 
 
 @pytest.fixture
@@ -43,17 +29,13 @@ def model(tmp_path: Path) -> Path:
     return shutil.copytree(ROOT / "sdbuild" / "shapes" / "model", tmp_path / "mine")
 
 
-def test_files_of_another_kind_of_source_are_built_from(tmp_path: Path, model: Path) -> None:
+def test_files_of_another_kind_of_source_are_built_from_and_watched(tmp_path: Path, model: Path) -> None:
     done = sdbuild(tmp_path, "download:text_encoder")
     assert done.returncode == 0, done.stdout + done.stderr
     (fetched,) = (tmp_path / "store" / "artifacts" / "download").glob("*/model.safetensors")
     assert fetched.read_bytes() == (model / "text_encoder" / "model.safetensors").read_bytes()
     (stamp,) = (tmp_path / "store" / "artifacts" / "config").glob("*.json")
     assert json.loads(stamp.read_text())["ingredients"]["parameters"]["source"]["kind"] == "kept"
-
-
-def test_an_edit_is_noticed(tmp_path: Path, model: Path) -> None:
-    assert sdbuild(tmp_path, "download:text_encoder").returncode == 0
     os.utime(model / "text_encoder" / "config.json", ns=(1, 1))
     why = sdbuild(tmp_path, "why", "task=config")
     assert "text_encoder/config.json was edited" in why.stdout

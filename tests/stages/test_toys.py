@@ -1,8 +1,7 @@
 """A stage from another folder: two files, and nothing is edited elsewhere."""
 
-import os
+import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,18 +10,12 @@ from sdbuild import jobs
 from sdbuild.engine.servers import COLD
 from sdbuild.errors import Status
 from sdbuild.store import Store
-
-ROOT = Path(__file__).parents[2]
-TOYS = Path(__file__).parent / "toys"
+from tests.extensions import STAGES, python
 
 
-def with_toys(store: Path, *command: str, **extra: str) -> subprocess.CompletedProcess[str]:
+def with_toys(store: Path, *command: str, toys: Path = STAGES, **extra: str) -> subprocess.CompletedProcess[str]:
     """A program of Python's in a process that finds the toys."""
-    path = os.pathsep.join([str(TOYS), str(ROOT)])
-    environment = {**os.environ, "PYTHONPATH": path, "SDBUILD_STORE": str(store), **extra}
-    return subprocess.run(
-        [sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
-    )
+    return python([toys], *command, SDBUILD_STORE=str(store), **extra)
 
 
 @pytest.mark.parametrize("extra", [{}, {COLD: "1"}], ids=["forked", "new processes"])
@@ -37,6 +30,16 @@ def test_it_is_built_by_real_processes(extra: dict[str, str], tmp_path: Path) ->
     assert second["parameters"] == {"heard": {}, "voice": {"loud": True, "times": 1}, "words": []}
     said = {file.read_text() for file in (tmp_path / "store").glob("artifacts/echo/*/words")}
     assert max(said, key=str.isupper) == "IT: CONFIG WORDS HEY\n HO IT: CONFIG WORDS HEY\n HO"
+
+
+def test_code_that_changes_while_it_runs_makes_nothing(tmp_path: Path) -> None:
+    toys = shutil.copytree(STAGES, tmp_path / "toys")
+    build = ("-m", "tests.stages.with_toys", str(tmp_path))
+    failed = with_toys(tmp_path / "store", *build, toys=toys, SCRIBBLE="1")
+    assert failed.returncode == Status.SOURCE
+    assert f"echo:first: {toys}/stages/echo.py changed while it was built from" in failed.stderr
+    assert not Store(tmp_path / "store").stamps("echo", 10)
+    assert with_toys(tmp_path / "store", *build, toys=toys).returncode == 0
 
 
 def test_a_command_of_another_folder(tmp_path: Path) -> None:

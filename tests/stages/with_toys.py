@@ -1,4 +1,4 @@
-"""Builds a graph of the toy stage: ``python -m tests.stages.with_toys HERE``, with the folder of toys in PYTHONPATH."""
+"""Builds a graph of the toy stage: ``python -m tests.stages.with_toys HERE``, with the extension of toys."""
 
 import sys
 from pathlib import Path

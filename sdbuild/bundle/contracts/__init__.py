@@ -4,15 +4,17 @@ Read off apple/ml-stable-diffusion @e12202c, ``swift/StableDiffusion/pipeline``,
 fixed names, looks features up by fixed names (or takes the first of a single one), and passes and reads float32 arrays.
 """
 
-import pkgutil
 from importlib import import_module
 
+from sdbuild import extensions
 from sdbuild.bundle.rules import Pipeline
+
+__path__ = extensions.folders(__name__)
 
 
 def names() -> list[str]:
     """The contracts there are, in the order of the alphabet; nothing is imported."""
-    return sorted(each.name for each in pkgutil.iter_modules(__path__))
+    return extensions.names(__path__)
 
 
 def find(name: str) -> Pipeline:

@@ -3,15 +3,20 @@
 from collections.abc import Callable
 from importlib import import_module
 
-import sdbuild
+from sdbuild import extensions
 from sdbuild.compress.selection import Settings
 from sdbuild.coreml.encodings import Encoding
 from sdbuild.coreml.rewrite import Weight
 
-__path__ = [f"{folder}/compress/steps" for folder in sdbuild.__path__]
+__path__ = extensions.folders(__name__)
 
 Apply = Callable[[Weight, Encoding, Settings], Encoding]
 """Takes a weight, the form that steps before gave it, and the step's settings for it; returns the form to give it."""
+
+
+def names() -> list[str]:
+    """The steps there are, in the order of the alphabet; nothing is imported."""
+    return extensions.names(__path__)
 
 
 def find(name: str) -> Apply:

@@ -1,22 +1,18 @@
-"""The commands: each is a file of this folder, found by listing it, and imported when it is asked for.
-
-`engine/commands/` of any other folder in `sdbuild.__path__` counts, too, if it is there before commands are imported.
-"""
+"""The commands: each is a file of this folder, found by listing it, and imported when it is asked for."""
 
 from __future__ import annotations
 
-import pkgutil
 from importlib import import_module
 
-import sdbuild
+from sdbuild import extensions
 from sdbuild.engine.command import Command
 
-__path__ = [f"{folder}/engine/commands" for folder in sdbuild.__path__]
+__path__ = extensions.folders(__name__)
 
 
 def names() -> list[str]:
     """The commands there are, in the order of the alphabet; nothing is imported."""
-    return sorted(each.name for each in pkgutil.iter_modules(__path__))
+    return extensions.names(__path__)
 
 
 def find(name: str) -> Command:

@@ -10,13 +10,16 @@ kind; the parameters of ``build`` say which there are.
 What the library itself computes is the business of the file of the same name in `sdbuild.verify.originals`.
 """
 
-import pkgutil
 from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from sdbuild import extensions
+
 if TYPE_CHECKING:
     from torch import nn
+
+__path__ = extensions.folders(__name__)
 
 
 class Kind(Protocol):
@@ -31,7 +34,7 @@ class Kind(Protocol):
 
 def names() -> list[str]:
     """The kinds there are, in the order of the alphabet; nothing is imported."""
-    return sorted(each.name for each in pkgutil.iter_modules(__path__))
+    return extensions.names(__path__)
 
 
 def find(name: str) -> Kind:

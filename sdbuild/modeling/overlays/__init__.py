@@ -3,21 +3,19 @@
 Such a file has a number ``RANK``, kinds of a lower one being applied first, and a function ``lay(weights, layers, model)``: the
 weights with all layers of the kind. It is called wherever weights are read, so a weight is the same for conversion and for the
 original that it is compared with. Sums are float32: who writes weights rounds them, once.
-
-`modeling/overlays/` of any other folder in `sdbuild.__path__` counts, too, if it is there before this is imported.
 """
 
 from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, cast
 
-import sdbuild
+from sdbuild import extensions
 from sdbuild.overlay import Layer
 
 if TYPE_CHECKING:
     from sdbuild.modeling.weights import Shapes, Weights
 
-__path__ = [f"{folder}/modeling/overlays" for folder in sdbuild.__path__]
+__path__ = extensions.folders(__name__)
 
 
 class Kind(Protocol):

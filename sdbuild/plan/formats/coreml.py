@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from sdbuild import jobs
 from sdbuild.jobs.compile import Compile
 from sdbuild.jobs.convert import Convert, Port
 from sdbuild.plan import delivering
@@ -41,6 +42,10 @@ class CoreML:
         own = scope.components[component]
         packages = [self._convert(sourcing, component)]
         expected = scope.expected[packages[0]]
+        for rewrite in jobs.rewrites():
+            # of the early recipe, as variants that are alike in it share what is made here
+            if (rewritten := rewrite(sourcing.scope.recipe, component, packages[-1])) is not None:
+                packages.append(scope.node(rewritten, component, expected))
         if steps:
             from sdbuild.jobs.compress import Compress  # not every recipe has the stage
 

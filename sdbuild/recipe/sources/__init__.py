@@ -1,29 +1,22 @@
-"""The kinds of sources: each is a file of this folder, found by listing it. How files are had is in `sdbuild.sources`.
-
-`recipe/sources/` and `sources/` of any other folder in `sdbuild.__path__` count, too, if it is there before recipes are
-imported.
-"""
+"""The kinds of sources: each is a file of this folder, found by listing it. How files are had is in `sdbuild.sources`."""
 
 from __future__ import annotations
 
 import functools
-import pkgutil
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
-import sdbuild
+from sdbuild import extensions
 from sdbuild.recipe.source import Source
 
-__path__ = [f"{folder}/recipe/sources" for folder in sdbuild.__path__]
+__path__ = extensions.folders(__name__)
 
 
 @functools.cache
 def kinds() -> tuple[type[Source], ...]:
     """All of them, in the order in which they are asked."""
-    found: list[type[Source]] = [
-        import_module(f"{__name__}.{each.name}").SOURCE for each in pkgutil.iter_modules(__path__)
-    ]
+    found: list[type[Source]] = [import_module(f"{__name__}.{name}").SOURCE for name in extensions.names(__path__)]
     return tuple(sorted(found, key=lambda kind: (kind.rank, kind.kind)))
 
 

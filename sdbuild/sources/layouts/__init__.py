@@ -1,27 +1,25 @@
 """The names that components have in single files: each layout is a file of this folder, found by listing it.
 
 A layout knows the names of one kind of network as some trainer writes them, and what diffusers or transformers call the same
-tensors. `sources/layouts/` of any other folder in `sdbuild.__path__` counts, too.
+tensors.
 """
 
 from __future__ import annotations
 
 import functools
-import pkgutil
 from collections.abc import Mapping
 from importlib import import_module
 
-import sdbuild
+from sdbuild import extensions
 from sdbuild.sources.layouts.base import Component, Layout, Shapes
 
-__path__ = [f"{folder}/sources/layouts" for folder in sdbuild.__path__]
+__path__ = extensions.folders(__name__)
 
 
 @functools.cache
 def layouts() -> tuple[Layout, ...]:
     """All of them, by name."""
-    names = sorted(each.name for each in pkgutil.iter_modules(__path__))
-    modules = (import_module(f"{__name__}.{name}") for name in names)
+    modules = (import_module(f"{__name__}.{name}") for name in extensions.names(__path__))
     return tuple(module.LAYOUT for module in modules if hasattr(module, "LAYOUT"))
 
 

@@ -7,12 +7,15 @@ is called within ``torch.device("meta")``. It gives the library's module, whose 
 that runs it: float32 tensors in the order of the component's inputs to tensors in the order of its outputs.
 """
 
-import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
 from torch import Tensor, nn
+
+from sdbuild import extensions
+
+__path__ = extensions.folders(__name__)
 
 Forward = Callable[..., Sequence[Tensor]]
 Build = Callable[..., tuple[nn.Module, Forward]]
@@ -20,7 +23,7 @@ Build = Callable[..., tuple[nn.Module, Forward]]
 
 def names() -> list[str]:
     """The kinds that have an original, in the order of the alphabet; nothing is imported."""
-    return sorted(each.name for each in pkgutil.iter_modules(__path__))
+    return extensions.names(__path__)
 
 
 def build(kind: str, config: Mapping[str, Any], options: Mapping[str, Any]) -> tuple[nn.Module, Forward]:

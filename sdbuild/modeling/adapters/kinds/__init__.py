@@ -9,12 +9,14 @@ some of those that it ``MAY`` have. ``PARAMETER`` is the parameter of a layer th
 - ``rows(tensors, weight)``: the `Rows` of the difference, float32, as if it were the matrix [out, everything else].
 """
 
-import pkgutil
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Protocol, cast
 
+from sdbuild import extensions
 from sdbuild.arrays import Array
+
+__path__ = extensions.folders(__name__)
 
 Shape = tuple[int, ...]
 
@@ -43,7 +45,7 @@ class Kind(Protocol):
 
 def names() -> list[str]:
     """The kinds there are, in the order of the alphabet."""
-    return sorted(each.name for each in pkgutil.iter_modules(__path__))
+    return extensions.names(__path__)
 
 
 def find(name: str) -> Kind:

@@ -6,10 +6,13 @@ second one. Layers of a text encoder come without the level "text_model", which 
 how all names begin that are of a place, whatever the layer.
 """
 
-import pkgutil
 from collections.abc import Collection, Iterator, Mapping
 from importlib import import_module
 from typing import Protocol, cast
+
+from sdbuild import extensions
+
+__path__ = extensions.folders(__name__)
 
 
 class Naming(Protocol):
@@ -23,4 +26,4 @@ class Naming(Protocol):
 
 def namings() -> list[Naming]:
     """All of them."""
-    return [cast(Naming, import_module(f"{__name__}.{each.name}")) for each in pkgutil.iter_modules(__path__)]
+    return [cast(Naming, import_module(f"{__name__}.{name}")) for name in extensions.names(__path__)]
