@@ -39,6 +39,10 @@ _OLD_NAMES = (
 )
 
 
+_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
+"""Of weight files; those of a single file may be in capitals."""
+
+
 @dataclass(frozen=True)
 class _Stored:
     """A tensor in a file: its type by the format's name, or by torch's where that has none. Or something else in a pickle."""
@@ -209,7 +213,7 @@ def _load(file: Path, name: str, entry: Entry) -> Array:
 
 def weight_files(folder: Path) -> list[Path]:
     """The weight files of a folder, shards in the order of their names."""
-    return sorted(path for path in folder.iterdir() if path.suffix in (".safetensors", ".bin", ".pt", ".ckpt"))
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
 
 
 def names_of(folder: Path) -> dict[str, Taken] | None:

@@ -4,7 +4,10 @@ torch's loader with ``weights_only`` makes tensors and plain containers and refu
 zip archives, of which only what is asked for is read; older ones are read whole.
 """
 
+import io
+import pickletools
 import re
+import struct
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -13,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from sdbuild.arrays import Array
 from sdbuild.errors import SourceError, in_brief, tells_of_no_memory
@@ -36,6 +40,9 @@ _OF_TRAINING: tuple[Any, ...] = (
 _NESTS = ("state_dict", "module", "model", "model_state_dict", "params")
 """Where training scripts put a model's weights, besides a step or an optimizer."""
 _DEEPEST = 4
+_ARCHIVE = b"PK\x03\x04"
+_PIECES = (1 << 20, 8 << 20, 64 << 20)
+"""Bytes of a file that are read for the pickle in it: one of a whole model has less than the first."""
 _TERMINAL = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _FOREIGN = re.compile(r"GLOBAL (\S+) was not an allowed global")
 _FORMAT_NAMES = {
@@ -83,7 +90,64 @@ def load_state(file: Path) -> dict[str, Any]:
     Raises:
         UserError: not a pickle, damaged, of more than plain weights, or with several models in it.
     """
-    return _unpacked(file, load_plain(file, _OF_TRAINING))
+    return _unpacked(str(file), load_plain(file, _OF_TRAINING))
+
+
+def shapes_in(where: str, read: Callable[[int], bytes]) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Type and shape by name, as `tensors_in` has them, of a pickle that is elsewhere: from its beginning alone.
+
+    torch puts the pickle first into its archive, and all numbers behind it. An archive of the pickle and of empty records loads
+    as tensors without numbers. ``where`` is for messages; ``read`` gives as many of the first bytes as it is asked for.
+
+    Raises:
+        UserError: as there, or an older file than torch 1.6 writes.
+    """
+    pickled = _first_record(where, read)
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as made:
+        made.writestr("x/data.pkl", pickled)
+        made.writestr("x/version", "3\n")
+        for key in _strings(pickled):
+            if key.isdecimal():  # what a record of numbers is called
+                made.writestr(f"x/data/{key}", b"")
+    archive.seek(0)
+    with FakeTensorMode():
+        state = _unpacked(where, _loaded(where, archive, _OF_TRAINING, mmap=False))
+        return {name: _stored(value)[:2] for name, value in state.items()}
+
+
+def _first_record(where: str, read: Callable[[int], bytes]) -> bytes:
+    """The pickle in an archive of torch, which may be longer than what is read at once."""
+    for count in _PIECES:
+        start = read(count)
+        names, extra = struct.unpack("<HH", start[26:30]) if start.startswith(_ARCHIVE) and len(start) >= 30 else (0, 0)
+        method, name = start[8:10], start[30 : 30 + names]
+        if method != b"\0\0" or not name.endswith(b"data.pkl"):
+            break
+        pickled = start[30 + names + extra :]
+        if (end := _end(pickled)) is not None:
+            return pickled[:end]
+        if len(start) < count:
+            break
+    raise SourceError(
+        f"{where}: a pickle that does not begin as those of torch 1.6 and newer do, so that it can't be looked into before it "
+        "is on this machine; download it, and name that file"
+    )
+
+
+def _end(pickled: bytes) -> int | None:
+    """Where a pickle ends; None where it breaks off. Nothing of it is carried out."""
+    content = io.BytesIO(pickled)
+    try:
+        for _ in pickletools.genops(content):
+            pass
+    except (ValueError, UnicodeDecodeError):
+        return None
+    return content.tell()
+
+
+def _strings(pickled: bytes) -> set[str]:
+    return {text for _, text, _ in pickletools.genops(pickled) if isinstance(text, str)}
 
 
 def load_plain(file: Path, allowed: Sequence[Any] = ()) -> Any:
@@ -93,18 +157,22 @@ def load_plain(file: Path, allowed: Sequence[Any] = ()) -> Any:
     Raises:
         UserError: not a pickle, damaged, or of more than that.
     """
+    return _loaded(str(file), file, allowed, zipfile.is_zipfile(file))
+
+
+def _loaded(where: str, file: Any, allowed: Sequence[Any], mmap: bool) -> Any:
     try:
         with torch.serialization.safe_globals(list(allowed)):
-            return torch.load(file, map_location="cpu", mmap=zipfile.is_zipfile(file), weights_only=True)
+            return torch.load(file, map_location="cpu", mmap=mmap, weights_only=True)
     except MemoryError:
         raise
     except Exception as error:  # of every kind, for pickle is a language
         if tells_of_no_memory(str(error)):
             raise
-        raise SourceError(f"{file}: cannot be loaded as plain weights: {_reason(error)}") from None
+        raise SourceError(f"{where}: cannot be loaded as plain weights: {_reason(error)}") from None
 
 
-def _unpacked(file: Path, state: Any) -> dict[str, Any]:
+def _unpacked(where: str, state: Any) -> dict[str, Any]:
     for _ in range(_DEEPEST):
         if not isinstance(state, Mapping):
             break
@@ -115,11 +183,11 @@ def _unpacked(file: Path, state: Any) -> dict[str, Any]:
         averages = [name for name in holds if "ema" in name.lower()]
         if len(nests) > 1 or (averages and averages != nests):
             names = ", ".join(map(shown, dict.fromkeys([*nests, *averages])))
-            raise SourceError(f"{file}: holds several sets of weights ({names}); save the one that is meant, alone")
+            raise SourceError(f"{where}: holds several sets of weights ({names}); save the one that is meant, alone")
         if not nests:
             break
         state = state[nests[0]]
-    raise SourceError(f"{file}: no weights in it: it holds no tensors by name. Name the file that has them")
+    raise SourceError(f"{where}: no weights in it: it holds no tensors by name. Name the file that has them")
 
 
 def _has_tensors(value: Any, levels: int = _DEEPEST) -> bool:

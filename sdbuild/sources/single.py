@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from sdbuild.errors import SourceError
+from sdbuild.sources.averages import AVERAGE, averages_alone, averages_beside
 from sdbuild.sources.layouts import components_in, layouts
 from sdbuild.sources.layouts.base import Component
 from sdbuild.sources.leftovers import WEIGHT_TYPES, check_names, listed, type_problem, unused
@@ -14,8 +15,6 @@ from sdbuild.sources.leftovers import WEIGHT_TYPES, check_names, listed, type_pr
 Tensors = Mapping[str, tuple[str, tuple[int, ...]]]
 """Type, by safetensors' names, and shape of what is in a file."""
 
-_UNET = "model.diffusion_model."
-_AVERAGE = "model_ema."
 _OF_TRAINING = (
     r"(sqrt_)?(one_minus_|recip_|recipm1_)?alphas_cumprod(_prev)?|sqrt_(recip|recipm1|one_minus)_alphas_cumprod",
     r"log_one_minus_alphas_cumprod|betas|logvar|scale_factor|lvlb_weights|posterior_\w+|denoiser\.sigmas|sigmas",
@@ -51,10 +50,12 @@ def read_contents(where: str, tensors: Tensors, metadata: Mapping[str, str], ema
         UserError: components that are not whole, weights in numbers that can't be some, or tensors that nothing is known of.
     """
     shapes = {key: shape for key, (_, shape) in tensors.items()}
+    alone = averages_alone(tensors) if ema else {}
     try:
-        found = components_in(shapes)
+        found = components_in(shapes | {key: shapes[average] for key, average in alone.items()})
     except SourceError as error:
         raise SourceError(f"{where}: {error}") from None
+    found = [_renamed(each, alone) for each in found]
     components: dict[str, Component] = {}
     for each in found:
         if each.folder in components:
@@ -63,8 +64,8 @@ def read_contents(where: str, tensors: Tensors, metadata: Mapping[str, str], ema
                 f"{each.prefix}…; save the one that is meant, alone"
             )
         components[each.folder] = each
-    averages = _averages(components.get("unet"), tensors)
-    if ema:
+    averages = averages_beside(components.get("unet"), tensors)
+    if ema and not alone:
         components["unet"] = _averaged(where, components.get("unet"), averages)
     prediction, said_by = _prediction(tensors, metadata)
     if components:
@@ -73,12 +74,10 @@ def read_contents(where: str, tensors: Tensors, metadata: Mapping[str, str], ema
     return Contents(components, prediction, said_by, _has_mark(tensors, "ztsnr"), bool(averages), _about(metadata))
 
 
-def _averages(unet: Component | None, tensors: Tensors) -> dict[str, str]:
-    """Key of the average by that of the weight: without the points, as LitEma of latent-diffusion has it."""
-    if unet is None or unet.prefix != _UNET:
-        return {}
-    keys = {taken.key: _AVERAGE + taken.key.removeprefix("model.").replace(".", "") for taken in unet.names.values()}
-    return {key: average for key, average in keys.items() if average in tensors}
+def _renamed(component: Component, keys: Mapping[str, str]) -> Component:
+    """A component that takes other keys for some of its own."""
+    names = {name: replace(taken, key=keys.get(taken.key, taken.key)) for name, taken in component.names.items()}
+    return replace(component, names=names)
 
 
 def _averaged(where: str, unet: Component | None, averages: Mapping[str, str]) -> Component:
@@ -89,8 +88,7 @@ def _averaged(where: str, unet: Component | None, averages: Mapping[str, str]) -
         )
     if missing := sorted(wanted - averages.keys()):
         raise SourceError(f"{where}: the average of the weights (EMA) lacks {listed(missing)}; remove `ema: true`")
-    names = {name: replace(taken, key=averages[taken.key]) for name, taken in unet.names.items()}
-    return replace(unet, names=names)
+    return _renamed(unet, averages)
 
 
 def _prediction(tensors: Tensors, metadata: Mapping[str, str]) -> tuple[str | None, str]:
@@ -133,7 +131,7 @@ def _check_unused(where: str, components: Collection[Component], tensors: Tensor
         for key, (_, shape) in tensors.items()
         if key not in used
         and key not in spare
-        and not key.startswith(_AVERAGE)
+        and not key.startswith(AVERAGE)
         and not any(pattern.fullmatch(key) for pattern in training)
     }
     suspects = {key: unused({_bare(key): int(all(shape))}, (), ()) for key, shape in left.items()}

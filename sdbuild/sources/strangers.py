@@ -67,6 +67,11 @@ def what_it_is(keys: Iterable[str], found: Iterable[str], guided: str = "") -> s
     ``found`` are the folders of the components that it does hold; ``guided`` is what a ControlNet was made for, if known.
     """
     keys, found = sorted(keys), set(found)
+    average = sum(_AVERAGE.search(key) is not None for key in keys)
+    if average >= _SEVERAL and not any(_UNET.search(key) for key in keys):
+        return (
+            "of the UNet it has the average that training kept (EMA) alone; write `ema: true` under `model:` for that"
+        )
     if found == {"vae"}:
         return "it is a VAE alone; name a model with a UNet here, and this file under `model.vae:`"
     if found and found <= {"text_encoder", "text_encoder_2"}:
@@ -80,6 +85,4 @@ def what_it_is(keys: Iterable[str], found: Iterable[str], guided: str = "") -> s
     for part, what in ((_UNET, "UNet"), (_VAE, "VAE"), (_TEXT, "text encoder")):
         if sum(part.search(key) is not None for key in keys) >= _SEVERAL:
             return f"it has only a part of a {what}: one of several files of a model, or not whole; get the whole model"
-    if sum(_AVERAGE.search(key) is not None for key in keys) >= _SEVERAL:
-        return "it has the average that training kept (EMA) alone, under names that can't be read back; get the model itself"
     return f"its tensors ({', '.join(keys[:3])} …) are of no model that is known; name a model of Stable Diffusion"

@@ -55,8 +55,8 @@ class Unfolding:
     """As the recipe says."""
     ema: bool | None = None
     allow_pickle: bool = False
-    read_pickle: Callable[[Path], Tensors] | None = field(default=None, compare=False)
-    """Of a file on this machine, what is in it."""
+    read_pickle: Callable[[str, Source], Tensors] | None = field(default=None, compare=False)
+    """What is in a file that is no safetensors; its name for messages comes first."""
 
 
 class Unfolded:
@@ -148,13 +148,8 @@ class Unfolded:
                 f"{where}: a pickle, and loading a pickle can run code that its author hid in it; name a file of safetensors "
                 "or, if you trust this one, write `allow_pickle: true` under `model:` in the recipe"
             )
-        path = getattr(self._file, "place", None)
-        if path is None or self._unfolding.read_pickle is None:
-            raise SourceError(
-                f"{where}: a pickle that is not on this machine, of which nothing can be known before it is; download it, and "
-                "name that file, or name one of safetensors"
-            )
-        return self._unfolding.read_pickle(path)
+        assert self._unfolding.read_pickle is not None, "who allows pickles says how they are read"
+        return self._unfolding.read_pickle(where, self._file)
 
     def _check(self, purpose: str, families: Families, warn: Callable[[str], None]) -> None:
         found, family = self._contents.components, self._unfolding.family

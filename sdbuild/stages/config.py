@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
+from functools import partial
 
 from sdbuild.families import Families
 from sdbuild.jobs.config import Config
 from sdbuild.recipe.family import every_family
 from sdbuild.sources import Source, SourceError, open_source
+from sdbuild.sources.file import FileSource
 from sdbuild.sources.single import Tensors
 from sdbuild.sources.survey import Family, Wanted, survey
 from sdbuild.sources.unfolded import Unfolded, Unfolding
@@ -83,13 +84,16 @@ def _unfolded(purpose: str, file: Source, job: Config, families: Families, warn:
         zero_terminal_snr=said.zero_terminal_snr if own else None,
         ema=said.ema if own else None,
         allow_pickle=job.allow_pickle,
-        read_pickle=_tensors_of,
+        read_pickle=tensors_of,
     )
     configs = open_source(asdict(said.config)) if said.config is not None and own else None
     return Unfolded(file, purpose, unfolding, families, warn, configs)
 
 
-def _tensors_of(pickle: Path) -> Tensors:
-    from sdbuild.modeling.pickles import tensors_in  # torch, which nothing else here needs
+def tensors_of(where: str, file: Source) -> Tensors:
+    """Of a pickle on this machine, or of one whose beginning can be read; ``where`` is for messages."""
+    from sdbuild.modeling.pickles import shapes_in, tensors_in  # torch, which nothing else here needs
 
-    return {name: (dtype, shape) for name, (dtype, shape, _) in tensors_in(pickle).items()}
+    if isinstance(file, FileSource):
+        return {name: (dtype, shape) for name, (dtype, shape, _) in tensors_in(file.place).items()}
+    return shapes_in(where, partial(file.read_start, str(file.single)))

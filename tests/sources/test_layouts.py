@@ -17,6 +17,7 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from sdbuild.modeling.checkpoint import Checkpoint, weight_files
+from sdbuild.sources.averages import average_of, averages_alone
 from sdbuild.sources.layouts import components_in
 from sdbuild.sources.layouts.base import Component
 from sdbuild.sources.single import read_contents
@@ -307,6 +308,15 @@ def test_the_average_is_taken_on_request() -> None:
     assert plain.keys() == averaged.keys() and plain == contents(shapes)["unet"].names
     assert averaged["conv_in.weight"].key == "model_ema.diffusion_modelinput_blocks00weight"
     assert all(both[averaged[name].key] == shapes[taken.key] for name, taken in plain.items())
+
+
+@pytest.mark.parametrize("family", FULL)
+def test_an_average_alone_gets_its_points_back(family: str) -> None:
+    weights = prefixed(UNET, behind(UNET, FULL[family]))
+    names = averages_alone(averages(weights))
+    assert names == {key: average_of(key) for key in weights}
+    alone, beside = contents(averages(weights), ema=True), contents(weights | averages(weights), ema=True)
+    assert alone == beside and list(alone) == ["unet"]
 
 
 def test_layouts_know_one_another_apart() -> None:

@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from sdbuild.errors import SourceError
 from sdbuild.recipe import RecipeError, load_recipe
 from sdbuild.sources.client import HubClient
+from sdbuild.sources.file import FileSource
 from sdbuild.sources.hub_file import HubFileSource
 from sdbuild.sources.web import WebSource
-from tests.single_files import shapes_model
+from sdbuild.stages.config import tensors_of
+from tests.single_files import drawn, shapes_model, small
 from tests.sources.hub_server import Fault, HubServer
 
 ROOT = Path(__file__).parents[2]
@@ -116,6 +119,45 @@ def test_a_file_of_the_hub_and_one_at_an_address_give_the_same_weights(
         assert len(content) < json.loads(stamp.read_text())["size"] < 1.5 * len(content)
         records.append([json.loads((made / name).read_text()) for name in ("names.json", "files.json")])
     assert records[0] == records[1]
+
+
+def pickled(path: Path, **options: Any) -> bytes:
+    state = {key: torch.from_numpy(value) for key, value in drawn(small("sd1")).items()}
+    torch.save({"global_step": 3, "callbacks": {}, "state_dict": state}, path, **options)
+    return path.read_bytes()
+
+
+def test_a_pickle_of_the_hub_is_known_by_its_beginning(
+    hub: HubServer, client: HubClient, tmp_path: Path, output: Path, scratch: Path
+) -> None:
+    whole = pickled(tmp_path / "x.ckpt")
+    hub.add(NAME, {"x.ckpt": whole})
+    source = HubFileSource(f"{NAME}/x.ckpt", None, client)
+    found = tensors_of("x", source)
+    assert found == tensors_of("x", FileSource(tmp_path / "x.ckpt", "x.ckpt")) and len(found) == len(small("sd1"))
+    assert len(hub.requests("x.ckpt")) == 1  # broken off once the beginning is there
+    source.fetch(source.files["x.ckpt"], output, scratch, lambda done: None)
+    assert (output / "x.ckpt").read_bytes() == whole
+
+
+def test_odd_pickles_of_the_hub_are_refused(hub: HubServer, client: HubClient, tmp_path: Path) -> None:
+    torch.save({"state_dict": {"a": torch.zeros(1)}, "path": Path("x")}, tmp_path / "code.ckpt")
+    commit = hub.add(
+        NAME,
+        {
+            "old.ckpt": pickled(tmp_path / "old.ckpt", _use_new_zipfile_serialization=False),
+            "half.ckpt": pickled(tmp_path / "half.ckpt")[:1000],
+            "code.ckpt": (tmp_path / "code.ckpt").read_bytes(),
+        },
+    )
+    for name, words in {
+        "old": "does not begin as those of torch 1.6 and newer do",
+        "half": "download it, and name that file",
+        "code": "to load that could run code hidden in the file",
+    }.items():
+        with pytest.raises(SourceError, match=words) as failure:
+            tensors_of(f"{name}.ckpt", HubFileSource(f"{NAME}/{name}.ckpt", commit, client))
+        assert str(failure.value).startswith(f"{name}.ckpt: ")
 
 
 @pytest.mark.parametrize(

@@ -161,6 +161,16 @@ def test_the_average_is_offered_and_never_taken_unasked(tmp_path: Path) -> None:
     assert "there is no average of the weights (EMA) in it" in refusal(plain, "sd1", ema=True)
 
 
+def test_an_average_alone_is_read_as_the_model(tmp_path: Path) -> None:
+    shapes = small("sd1")
+    others = {key: shape for key, shape in shapes.items() if not key.startswith("model.diffusion_model.")}
+    path = write(tmp_path / "x.safetensors", others | averages(shapes))
+    record = json.loads(look(path, "sd1", ema=True)["components/unet/files.json"])["names"]
+    assert record["unet"]["conv_out.weight"]["key"] == "model_ema.diffusion_modelout2weight" and "vae" in record
+    for ema in (None, False):
+        assert "write `ema: true` under `model:` for that" in refusal(path, "sd1", ema=ema)
+
+
 def test_a_controlnet_beside_the_model_is_not_dropped_in_silence(tmp_path: Path) -> None:
     warnings: list[str] = []
     path = write(tmp_path / "x.safetensors", small("sd1") | CONTROL)
@@ -255,7 +265,7 @@ CONFUSING: dict[str, tuple[Shapes, str, str]] = {
     "an average alone": (
         only(averages(small("sd1")), "model_ema."),
         "sd1",
-        "the average that training kept (EMA) alone",
+        "of the UNet it has the average that training kept (EMA) alone; write `ema: true` under `model:` for that",
     ),
     "something else": ({"a.weight": (4,), "b.weight": (4,)}, "sd1", "are of no model that is known"),
     "a LoRA beside the model": (small("sd1") | LORA, "sd1", "LoRA or other adapter weights that were not merged"),
