@@ -10,6 +10,7 @@
 The token that a file names is not read: a recipe says which word it is to be.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,10 @@ from sdbuild.sources.base import shown
 from sdbuild.sources.contents import are_safetensors, opening
 from sdbuild.sources.leftovers import listed
 
+_PARAMETER = re.compile(
+    r".*[./][A-Za-z_]\w*|(.*_)?(weights?|bias|alpha|ids|scale|mean|std|rows|embeddings?|projection|proj|table|codebook|centroids|features)"
+)
+"""Names of tensors in other files: an embedding's is ``emb_params``, or the token that it was trained as."""
 _FOR_EACH_ENCODER = (("clip_l", "clip_g"), ("text_encoders_0", "text_encoders_1"))
 _ADVICE = "an embedding is one tensor, or clip_l and clip_g for SDXL's two text encoders"
 
@@ -38,7 +43,16 @@ def read_embedding(file: Path, allow_pickle: bool) -> tuple[Array, ...]:
     names = next((names for names in _FOR_EACH_ENCODER if set(names) & set(tensors)), tuple(tensors))
     if set(names) != set(tensors) or (names not in _FOR_EACH_ENCODER and len(names) != 1):
         raise SourceError(f"{file}: holds {listed(list(tensors)) or 'no tensors'}; {_ADVICE}")
+    if len(names) == 1 and _PARAMETER.fullmatch(names[0]):
+        raise SourceError(
+            f"{file}: holds one tensor, {shown(names[0])} {list(tensors[names[0]].shape)}, which is called as a network's are; "
+            "that of an embedding is emb_params, *, or the token that it was trained as, such as <style>"
+        )
     found = tuple(_vectors(file, name, tensors[name]) for name in names)
+    if not any(vectors.any() for vectors in found):
+        raise SourceError(
+            f"{file}: all its numbers are 0, which mean nothing to a text encoder; get the embedding again"
+        )
     counts = {len(vectors) for vectors in found}
     if len(counts) > 1:
         raise SourceError(

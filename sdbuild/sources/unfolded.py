@@ -22,6 +22,9 @@ from sdbuild.sources.card import CARD
 from sdbuild.sources.clip_vocabulary import merges_text, vocabulary_json
 from sdbuild.sources.contents import are_safetensors
 from sdbuild.sources.header import read_header_and_metadata
+from sdbuild.sources.layouts.base import Component
+from sdbuild.sources.leftovers import check_names, listed, unused
+from sdbuild.sources.parameters import parameters_of
 from sdbuild.sources.single import Contents, Tensors, read_contents
 from sdbuild.sources.strangers import what_it_is
 from sdbuild.standins import ENOUGH
@@ -158,6 +161,9 @@ class Unfolded:
             raise SourceError(f"{self.name}: there is no {_CALLED[wanted]} in the file: {other}")
         if (unet := found.get("unet")) is not None and (wrong := mismatch(unet.config, family, families)):
             raise SourceError(f"{self.name}: {wrong[0]}, but the recipe says `pipeline: {family}`; {wrong[1]}")
+        for folder, component in found.items():
+            if folder in _CALLED and not (self._configs is not None and f"{folder}/config.json" in self._configs.files):
+                _check_whole(self.name, _CALLED[folder], component)
         if purpose == "vae" and unet is None and self._configs is None:
             warn(
                 f"{self.name}: a VAE alone, which does not say whose latent images it is for; it is taken for one of "
@@ -253,6 +259,32 @@ class Unfolded:
             if schedule.get("_class_name") in _CANT_RESCALE:
                 schedule["_class_name"] = _RESCALING
         return schedule
+
+
+def _check_whole(where: str, called: str, component: Component) -> None:
+    """Compare a component's names with those of a model of its sizes. A VAE may lack one of its halves.
+
+    Raises:
+        SourceError: some are missing, or there are others.
+    """
+    halves = {name.partition(".")[0] for name in component.names} & {"encoder", "decoder"}
+    wanted = {
+        name
+        for name in parameters_of(component.config)
+        if called != "VAE" or name.partition(".")[0] not in {"encoder", "decoder"} - halves
+    }
+    if missing := sorted(wanted - component.names.keys()):
+        raise SourceError(
+            f"{where}: its {called} lacks {len(missing)} of {len(wanted)} tensors: {listed(missing)} (by diffusers' names); "
+            "the file is not whole: get it again, or save the model again"
+        )
+    left = unused(dict.fromkeys(component.names, 1), wanted, wanted)[0]
+    check_names(where, left)
+    if left:
+        raise SourceError(
+            f"{where}: its {called} has {len(left)} tensors more than one of its sizes takes: {listed(left)} (by diffusers' "
+            "names); a build would leave out what they do: name a file of the plain model"
+        )
 
 
 def _text(source: Source, path: str) -> str:

@@ -32,6 +32,12 @@ def learn_embeddings(job: Config, place: Place, texts: Mapping[str, str]) -> dic
                 raise SourceError(str(error).replace(str(path), name)) from None
             with path.open("rb") as content:
                 origins.append(_origin(each, source, file, digest(content)))
+        for folder, of_encoder in zip(job.encoders, vectors, strict=False):
+            if empty := [number for number, vector in enumerate(of_encoder, 1) if not vector.any()]:
+                which = "all" if len(empty) == len(of_encoder) else f"number {', '.join(map(str, empty))}"
+                place.warn(
+                    f"{name}: of its {len(of_encoder)} vectors for {folder} {which} are 0, which mean nothing to it"
+                )
         given.append(Given(name, each.token, vectors))
     encoders = {
         folder: [name for name, each in job.components.items() if each.folder == folder] for folder in job.encoders

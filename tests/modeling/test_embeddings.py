@@ -122,6 +122,13 @@ class _Evil:
         (saved({"emb_params": torch.zeros(0, WIDTH)}), r"emb_params has shape \[0, 128\]; the vectors of an"),
         (saved({"emb_params": VECTORS / 0}), r"emb_params has numbers that are none \(NaN or infinity\); get the"),
         (saved({"emb_params": torch.zeros(3, WIDTH, dtype=torch.int8)}), "emb_params is of type I8; weights are of"),
+        (
+            saved({"proj.weight": VECTORS}),
+            r"one tensor, proj.weight \[3, 128\], which is called as a network's are; that",
+        ),
+        (saved({"positional_embedding": VECTORS}), r"positional_embedding \[3, 128\], which is called as a network's"),
+        (saved({"emb_params": VECTORS * 0}), "all its numbers are 0, which mean nothing to a text encoder; get the"),
+        (saved({"clip_l": VECTORS * 0, "clip_g": VECTORS * 0}), "all its numbers are 0"),
         (pickled(of_webui({"*": VECTORS, "+": VECTORS})), r"holds \*, \+; an embedding is one tensor"),
         (pickled(of_webui({"*": _Evil()})), "cannot be loaded as plain weights: it needs print, and to load"),
         (pickled([VECTORS]), "holds no tensors; an embedding is one tensor"),

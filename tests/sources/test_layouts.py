@@ -20,6 +20,7 @@ from sdbuild.modeling.checkpoint import Checkpoint, weight_files
 from sdbuild.sources.averages import average_of, averages_alone
 from sdbuild.sources.layouts import components_in
 from sdbuild.sources.layouts.base import Component
+from sdbuild.sources.parameters import parameters_of
 from sdbuild.sources.single import read_contents
 from tests.single_files import (
     MAKERS,
@@ -176,6 +177,20 @@ def module(config: dict[str, Any]) -> nn.Module:
             return AutoencoderKL.from_config(config)
         kind = {"CLIPTextModel": CLIPTextModel, "CLIPTextModelWithProjection": CLIPTextModelWithProjection}
         return kind[config["architectures"][0]](CLIPTextConfig(**config))
+
+
+@pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl", "refiner"])
+@pytest.mark.parametrize("sizes", ["full", "small"])
+def test_parameters_are_those_of_the_libraries_models(family: str, sizes: str) -> None:
+    shapes = FULL[family] if sizes == "full" else tiny(family)
+    for component in contents(shapes).values():
+        wanted = {name for name, _ in module(component.config).named_parameters()}
+        if component.folder.startswith("text"):  # with a level more or less, by the version of transformers
+            wanted = {
+                name if "projection" in name[:15] else f"text_model.{name.removeprefix('text_model.')}"
+                for name in wanted
+            }
+        assert parameters_of(component.config) == wanted
 
 
 @pytest.mark.parametrize("family", list(FULL))

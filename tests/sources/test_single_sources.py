@@ -135,7 +135,6 @@ def test_a_pickle_of_the_hub_is_known_by_its_beginning(
     source = HubFileSource(f"{NAME}/x.ckpt", None, client)
     found = tensors_of("x", source)
     assert found == tensors_of("x", FileSource(tmp_path / "x.ckpt", "x.ckpt")) and len(found) == len(small("sd1"))
-    assert len(hub.requests("x.ckpt")) == 1  # broken off once the beginning is there
     source.fetch(source.files["x.ckpt"], output, scratch, lambda done: None)
     assert (output / "x.ckpt").read_bytes() == whole
 

@@ -300,6 +300,33 @@ def test_half_a_file_is_damaged(tmp_path: Path) -> None:
     assert "its end is missing" in refusal(path, "sd1")
 
 
+_ONE = {
+    "the UNet's": ("model.diffusion_model.middle_block.1.transformer_blocks.0.ff.net.2.bias", "UNet lacks 1 of"),
+    "the VAE's": ("first_stage_model.decoder.up.1.block.1.norm2.weight", "VAE lacks 1 of"),
+    "the text encoder's": (
+        "cond_stage_model.transformer.text_model.encoder.layers.0.mlp.fc2.weight",
+        "text encoder lacks 1 of 36 tensors: text_model.encoder.layers.0.mlp.fc2.weight",
+    ),
+}
+
+
+@pytest.mark.parametrize("whose", _ONE)
+def test_a_tensor_that_is_missing_is_named_and_counted(whose: str, tmp_path: Path) -> None:
+    key, words = _ONE[whose]
+    shapes = {name: shape for name, shape in small("sd1").items() if name != key}
+    assert f"x.safetensors: its {words}" in refusal(write(tmp_path / "x.safetensors", shapes), "sd1")
+
+
+def test_tensors_that_no_model_takes_are_named_and_counted(tmp_path: Path) -> None:
+    place = "model.diffusion_model.middle_block.1.transformer_blocks.0"
+    more = small("sd1") | {f"{place}.gate.weight": (4,), f"{place}.gate.bias": (4,)}
+    assert "its UNet has 2 tensors more than one of its sizes takes: mid_block.attentions.0.trans" in refusal(
+        write(tmp_path / "x.safetensors", more), "sd1"
+    )
+    normed = small("sd1") | {f"{place}.attn1.norm_q.weight": (4,)}
+    assert "norms of queries and keys" in refusal(write(tmp_path / "x.safetensors", normed), "sd1")
+
+
 def test_heads_that_shapes_do_not_tell_are_asked_for(tmp_path: Path) -> None:
     odd = sd2(Sizes((96, 96), (1, 1), 1, 1, 128, linear=True, vae=(32, 32), width=128, text_layers=2))
     assert "which don't tell the number of attention's heads; name a model" in refusal(

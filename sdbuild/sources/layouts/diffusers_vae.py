@@ -1,14 +1,21 @@
-"""The VAE in diffusers' own names, those from before 0.18 included, which checkpoints are read with anyway."""
+"""The VAE in diffusers' own names, those from before 0.18 included."""
 
 from __future__ import annotations
 
 from sdbuild.sources.inferred import vae_config
-from sdbuild.sources.layouts.base import Layout, Names, Shapes, Taken, by_rules
+from sdbuild.sources.layouts.base import Layout, Names, Rules, Shapes, Taken, by_rules
+
+_RULES: Rules = (
+    *(
+        (rf"((?:en|de)coder\.mid_block\.attentions\.\d+)\.{old}\.(.+)", rf"\1.{new}.\2")
+        for old, new in (("query", "to_q"), ("key", "to_k"), ("value", "to_v"), ("proj_attn", "to_out.0"))
+    ),
+    (r"((?:(?:en|de)coder|(?:post_)?quant_conv)\..+)", r"\1"),
+)
 
 
 def _names(tensors: Shapes) -> Names:
-    known = r"((?:(?:en|de)coder|(?:post_)?quant_conv)\..+)"
-    return {name: Taken(key) for key, name in by_rules(tensors, ((known, r"\1"),))}
+    return {name: Taken(key) for key, name in by_rules(tensors, _RULES)}
 
 
 LAYOUT = Layout(
