@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -30,8 +31,10 @@ def start() -> None:
     """What no other program of Python's needs: this one is so short that its end counts.
 
     Python's own end looks twice through all objects for cycles that could be collected; the system takes all back at once.
+    Before its first model pydantic looks through everything that is installed for plugins, which are for other programs.
     """
     atexit.register(gc.freeze)
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 
 def run(argv: Sequence[str], here: Path, program: str = "sdbuild") -> int:

@@ -34,6 +34,21 @@ STARTING = {
 """Of builds that start processes."""
 
 
+def test_plugins_of_pydantic_are_not_looked_for(tmp_path: Path) -> None:
+    """They would be found among all that is installed, and may do anything."""
+    about = tmp_path / "spy-1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Name: spy\nVersion: 1\n")
+    (about / "entry_points.txt").write_text("[pydantic]\nspy = spy:plugin\n")
+    (tmp_path / "spy.py").write_text(f"open({str(tmp_path / 'seen')!r}, 'w').close()\nplugin = None\n")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(Path(__file__).parents[2]), str(tmp_path)))}
+    command = [sys.executable, "-m", "sdbuild", "validate", "shapes"]
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True)
+    assert not (tmp_path / "seen").exists()
+    subprocess.run(command, cwd=tmp_path, env=environment | {"PYDANTIC_DISABLE_PLUGINS": "others"}, check=False)
+    assert (tmp_path / "seen").exists()  # what the user says counts
+
+
 def imported(here: Path, *words: str) -> set[str]:
     """The modules that a command line has imported when it ends, by Python's own account."""
     result = subprocess.run(
