@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from tests.single_files import shapes_model
+from tests.test_end_to_end import take_store
 
 SHAPES = Path(__file__).parents[1] / "sdbuild" / "shapes" / "model"
 BASE = {
@@ -35,6 +36,7 @@ def recipe(folder: Path, name: str, model: dict[str, Any], **others: Any) -> Non
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("single")
+    take_store(folder)  # what comes before weights is there
     shapes_model(folder / "shapes.safetensors")
     about = {"author": "Somebody", "license": "mit", "version": "1"}  # a file has no model card
     recipe(folder, "folder", {"source": "builtin:shapes", **about})
