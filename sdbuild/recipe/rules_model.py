@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from sdbuild.families import mismatch
 from sdbuild.recipe.document import Location
 from sdbuild.recipe.family import Family, every_family
-from sdbuild.recipe.fields import EVERYTHING
+from sdbuild.recipe.fields import EVERYTHING, Resolution
 from sdbuild.recipe.local import local_config
 from sdbuild.recipe.model import Recipe
 from sdbuild.recipe.problems import allowed, hint
@@ -209,6 +209,27 @@ def resolution_fits(recipe: Recipe, _written: WrittenRecipe) -> Iterator[Finding
         )
 
 
+@rule("resolution", "pipeline", "model")
+def resolution_is_the_models_own(recipe: Recipe, written: WrittenRecipe) -> Iterator[Finding]:
+    """Where a recipe gives none it is the family's, which a local model may not have been made for."""
+    denoiser = recipe.family.denoiser
+    if written.resolution is not None or denoiser is None:
+        return
+    side = local_config(recipe.model.source, denoiser.folder).get("sample_size")
+    if not isinstance(side, int) or isinstance(side, bool) or not 1 <= side <= _MOST_LATENTS:
+        return
+    own = Resolution(width=side * recipe.family.vae_factor, height=side * recipe.family.vae_factor)
+    if own != recipe.resolution:
+        yield Finding(
+            f"without a resolution images are {recipe.resolution}, as is usual for {recipe.family.title}, and the UNet of "
+            f"'{recipe.model.source.id}' was made for {own}",
+            (("model",),),
+            (f"write resolution: {own}, or resolution: {recipe.resolution} if that is meant",),
+            warning=True,
+            on_key=True,
+        )
+
+
 @rule("resolution", "pipeline", "components")
 def sizes_are_told(recipe: Recipe, _written: WrittenRecipe) -> Iterator[Finding]:
     """The Swift package tells SDXL's UNet of one number for both sides (``originalSize``, ``targetSize``)."""
@@ -220,13 +241,14 @@ def sizes_are_told(recipe: Recipe, _written: WrittenRecipe) -> Iterator[Finding]
             "the app sets another",
             (("resolution",),),
             (
-                "write a square resolution, or see what the app will generate: doit generate … sizes=app, or sizes=N for "
+                "write a square resolution, or see what the app will generate: sdbuild generate … sizes=app, or sizes=N for "
                 "another number",
             ),
             warning=True,
         )
 
 
+_MOST_LATENTS = 512  # on a side; more is no size of a UNet
 _MOST_BLOCKS = 8  # more is no UNet, as a stage will tell
 
 

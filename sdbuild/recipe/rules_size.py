@@ -72,6 +72,8 @@ def _chunk(recipe: Recipe, written: WrittenRecipe, name: str) -> Iterator[Findin
     size = weight_bytes(component, steps)
     weights, _ = compressed(steps, full_bits(component))
     packed = weights.size <= CHUNK_BITS and recipe.target.year >= stays.year
+    loaded = _in_memory(recipe, name)
+    halves_fit = loaded <= 2 * CHUNK_BYTES
     if recipe.chunk and steps and size <= CHUNK_BYTES and recipe.target.year >= stays.year:
         yield Finding(
             f"the compressed {name} has about {_gigabytes(size)} of weights: {recipe.os} loads it in one piece, so "
@@ -80,16 +82,27 @@ def _chunk(recipe: Recipe, written: WrittenRecipe, name: str) -> Iterator[Findin
             ("remove the key",),
             warning=True,
         )
-    if recipe.chunk or packed or _in_memory(recipe, name) <= CHUNK_BYTES:
+    if packed or loaded <= CHUNK_BYTES or (recipe.chunk and halves_fit):
         return
-    advice = f"write chunk: true, or compress: {{{name}: [{{palettize: {{bits: {CHUNK_BITS}}}}}]}}"
+    advice = f"compress: {{{name}: [{{palettize: {{bits: {CHUNK_BITS}}}}}]}}"
+    if halves_fit:
+        advice = f"write chunk: true, or {advice}"
     if recipe.target.year < stays.year:
         advice += f" with os: {target_of('iOS', stays.year).name}"
+    if recipe.chunk:
+        yield Finding(
+            f"the two chunks of {name} have about {_gigabytes(loaded / 2)} of weights each, and {recipe.os} loads about 1 GB a "
+            f"model, unless it is palettized with {CHUNK_BITS} bits or fewer",
+            (("chunk",),),
+            (advice,),
+            warning=True,
+        )
+        return
     on_engine = recipe.compute_units in ("all", "cpuAndNeuralEngine")
     warning = not on_engine or written.chunk is False
     way_out = "for a model smaller than the usual one, write chunk: false to turn this into a warning"
     yield Finding(
-        f"{name} has about {_gigabytes(_in_memory(recipe, name))} of weights, and {recipe.os} loads about 1 GB "
+        f"{name} has about {_gigabytes(loaded)} of weights, and {recipe.os} loads about 1 GB "
         f"a model, unless it is palettized with {CHUNK_BITS} bits or fewer",
         (("chunk",), ("compress", name), ("target", "device"), ("target", "os")),
         (advice,) if warning else (advice, way_out),
@@ -107,9 +120,10 @@ def memory(recipe: Recipe, _written: WrittenRecipe) -> Iterator[Finding]:
     largest = max(recipe.components, key=lambda name: _in_memory(recipe, name), default=None)
     if limit is None or largest is None or (size := _in_memory(recipe, largest)) <= limit:
         return
+    together = ", both chunks together" if recipe.chunk and recipe.family.components[largest].chunkable else ""
     yield Finding(
-        f"{largest} has about {_gigabytes(size)} of weights in memory, and an app on {device.title} with "
-        f"{device.memory} GB is likely to be ended above about {_gigabytes(limit)}",
+        f"{largest} has about {_gigabytes(size)} of weights in memory{together}, and iOS is likely to end an app on "
+        f"{device.title} with {device.memory} GB above about {_gigabytes(limit)}",
         (("compress", largest), ("target", "device")),
         ("compress it with fewer bits, or name a device with more memory",),
         warning=True,
@@ -128,5 +142,5 @@ def _in_memory(recipe: Recipe, name: str) -> int:
     return weight_bytes(recipe.component(name), () if expands else recipe.compress.get(name, ()))
 
 
-def _gigabytes(size: int) -> str:
+def _gigabytes(size: float) -> str:
     return f"{size / GB:.1f} GB"

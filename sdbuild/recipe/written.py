@@ -204,15 +204,22 @@ class Bundle(Strict):
 
 def _everywhere(value: Any) -> Any:
     """A number alone stands for everything that is measured."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return {EVERYTHING: float(value)} if number else value
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return {EVERYTHING: float(value)}
+    if value is not None and not isinstance(value, dict):
+        found = f", found the text '{value}'" if isinstance(value, str) and len(value) <= 40 else ""
+        raise wrong(
+            f"expected a number of dB, or one for each of several components{found}",
+            "write the PSNR that what ships must reach, such as 35, or {unet: 35, image: 30}",
+        )
+    return value
 
 
 _Decibels = Annotated[float, Field(ge=0, le=200)]
 
 
 class Verify(Strict):
-    """Hold what every stage makes against PyTorch, before anything is bundled."""
+    """Compare what every stage makes with PyTorch, before anything is bundled."""
 
     min_psnr: Annotated[
         dict[str, _Decibels],

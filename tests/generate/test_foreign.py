@@ -53,6 +53,19 @@ def apples(whole: Path, tmp_path: Path) -> Path:
     return resources(whole, tmp_path / "Resources")
 
 
+def test_the_manifest_beside_resources_is_found(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert find_place(whole / "Resources").folder == whole
+    monkeypatch.chdir(whole / "Resources")
+    assert open_bundle(Path()).facts == open_bundle(whole).facts
+    other = tmp_path / "Resources"
+    other.symlink_to(whole / "Resources")  # somebody's link is read for where it leads
+    assert find_place(other).folder == whole
+    (tmp_path / "copy/Resources/Unet.mlmodelc").mkdir(parents=True)
+    for text in ("{", "[]", '{"schema": 1}'):  # of a web page, say
+        (tmp_path / "copy/manifest.json").write_text(text)
+        assert find_place(tmp_path / "copy/Resources").folder == tmp_path / "copy/Resources"
+
+
 def zipped(folder: Path, path: Path, stem: str = "") -> Path:
     with zipfile.ZipFile(path, "w") as archive:
         for file in sorted(each for each in folder.rglob("*") if each.is_file()):
@@ -60,7 +73,7 @@ def zipped(folder: Path, path: Path, stem: str = "") -> Path:
     return path
 
 
-def test_it_draws_what_it_draws_with_a_manifest(whole: Path, apples: Path) -> None:
+def test_it_generates_what_it_does_with_a_manifest(whole: Path, apples: Path) -> None:
     options: dict[str, Any] = {"seed": 3, "steps": 3, "guidance": 2, "scheduler": "ddim"}
     known = Pipeline.open(whole).generate(CIRCLE, **options)
     found = Pipeline.open(apples, **SAID).generate(CIRCLE, **options)
