@@ -53,7 +53,7 @@ def test_the_commands_make_images_of_what_was_learned(built: Path) -> None:
     assert tally(images, [Scene("large", "purple", "cross", "orange")] * len(files))["all"] == 1
 
 
-def test_the_app_would_draw_it_before_backgrounds_that_it_was_not_learned_with(built: Path) -> None:
+def test_the_app_would_show_it_before_backgrounds_that_it_was_not_learned_with(built: Path) -> None:
     import numpy as np
 
     pipeline = Pipeline.open(built / "build/shapes-embedding")

@@ -83,7 +83,7 @@ def _run_for_json(argv: Sequence[str], here: Path, program: str) -> int:
             if isinstance(error, KeyboardInterrupt):
                 status = 128 + signal.SIGINT
             if not errors:
-                errors.append({"message": "interrupted" if status > 128 else f"a fault of sdbuild: {error!r}"})
+                errors.append({"message": "interrupted" if status > 128 else f"a bug in sdbuild: {error!r}"})
             show(Answer(status=status))
             raise
     show(answer)

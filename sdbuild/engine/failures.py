@@ -44,7 +44,7 @@ def failure(outcome: Outcome, work: Workplace, store: Store) -> UserError:
     if (outcome.status < 0 or outcome.status == _ABORTED) and any(map(tells_of_no_memory, ending)):
         return UserError(NO_MEMORY)
     killed = outcome.status < 0
-    how = f"killed by {signal.Signals(-outcome.status).name}" if killed else "crashed: a fault of sdbuild"
+    how = f"killed by {signal.Signals(-outcome.status).name}" if killed else "crashed: a bug in sdbuild"
     shown = "".join(f"\n    {line}" for line in ending)
     text = f"{how}; the end of its log:{shown}\n  the whole log: {log}"
     return UserError(text, status=Status.FAILED if killed else Status.FAULT)

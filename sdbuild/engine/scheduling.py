@@ -46,7 +46,7 @@ class Action(BaseAction):  # type: ignore[misc]
             return _Failure(UserError(NO_MEMORY))
         except Exception as error:
             report_fault(error)
-            return _Failure(UserError("this is a fault of sdbuild; its traceback is above", status=Status.FAULT))
+            return _Failure(UserError("this is a bug in sdbuild; its traceback is above", status=Status.FAULT))
         return None
 
 

@@ -1,7 +1,7 @@
 """Generate with a bundle: prompt → text encoders → denoiser, step by step → decoder.
 
 One model is in memory at a time, but for the two halves of a chunked denoiser: all prompts are encoded, then all latent
-images are drawn, then all are decoded, then all are looked at by the safety checker, if there is one.
+images are generated, then all are decoded, then all are looked at by the safety checker, if there is one.
 """
 
 import json

@@ -41,7 +41,7 @@ def _uses(job: Originals) -> set[str]:
 
 @stage(
     "originals",
-    version=3,
+    version=4,
     title="run the originals in PyTorch",
     tools=("torch", "diffusers", "transformers"),
     uses=_uses,

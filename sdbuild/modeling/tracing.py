@@ -50,7 +50,7 @@ def trace(component: Component, path: Path) -> int:
             raise
         raise SourceError(
             f"trace: a model of this config.json can't be run: {in_brief(error)}; name another source or, if the library "
-            "draws with it, report a fault of sdbuild"
+            "runs it, report a bug in sdbuild"
         ) from error
     if constants:
         raise TypeError(f"{', '.join(constants)}: tensors made in Python have no place in a graph without weights")

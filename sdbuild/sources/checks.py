@@ -41,7 +41,7 @@ _OPTIONS: dict[str, tuple[Any, ...]] = {
     "timestep_post_act": (None,),
 }
 """What some options of a UNet may say, the default first. Else it takes more than a latent image, a time and a prompt (such as
-boxes to draw in, by a gated ``attention_type``), or brings them to its blocks in another way."""
+boxes to place things in, by a gated ``attention_type``), or brings them to its blocks in another way."""
 
 
 def check_index(source: str, index: Config, families: Families) -> None:

@@ -1,4 +1,4 @@
-"""Where a source has a learned embedding: textual inversions come as single files, alone in a repository or beside pictures."""
+"""Where a source has a learned embedding: textual inversions come as single files, alone in a repository or beside images."""
 
 from sdbuild.errors import SourceError
 from sdbuild.sources.base import Source, SourceFile

@@ -36,7 +36,7 @@ KINDS = (
     (r"_custom_diffusion(\.|$)", "weights of Custom Diffusion", "name the model without them"),
     (
         r"(^|\.)(fuser|position_net)\.",
-        "layers of GLIGEN, which takes boxes to draw in",
+        "layers of GLIGEN, which takes boxes to place things in",
         "apps have none to give: name the model without it",
     ),
     (

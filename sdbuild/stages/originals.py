@@ -9,7 +9,7 @@ from sdbuild.modeling.markers import markers_in
 from sdbuild.sources.schedulers import with_markers
 from sdbuild.stages import Place, learned_in
 from sdbuild.verify.cases import write_cases
-from sdbuild.verify.drawing import Drawing
+from sdbuild.verify.generation import Generation
 from sdbuild.verify.pipeline import Pipeline, Subject
 from sdbuild.verify.recording import count_runs, run_originals
 
@@ -36,8 +36,8 @@ def run(job: Originals, place: Place) -> None:
         )
         for each in job.components
     ]
-    drawing = Drawing(job.sizes, scheduler, job.scheduler_overrides, job.steps, job.guidance, job.scheduler_name)
-    pipeline = Pipeline(subjects, drawing, learned_in(job.embeddings))
+    generation = Generation(job.sizes, scheduler, job.scheduler_overrides, job.steps, job.guidance, job.scheduler_name)
+    pipeline = Pipeline(subjects, generation, learned_in(job.embeddings))
     for name, cases in run_originals(pipeline, place.counter(count_runs(pipeline), "runs")).items():
         write_cases(cases, place.output / name)
     (place.output / "scheduler.json").write_text(json.dumps(scheduler), encoding="utf-8")

@@ -7,8 +7,8 @@ from sdbuild.jobs.verify import Verify
 from sdbuild.memory import reuse_freed_blocks
 from sdbuild.stages import Place, learned_in
 from sdbuild.verify.cases import read_cases
-from sdbuild.verify.draw import count_drawing, draw
-from sdbuild.verify.drawing import Drawing
+from sdbuild.verify.generate import count_generating, generate
+from sdbuild.verify.generation import Generation
 from sdbuild.verify.pipeline import Pipeline, Subject
 from sdbuild.verify.report import Report, kept, read_measured
 
@@ -22,7 +22,7 @@ def run(job: Verify, place: Place) -> None:
     """Write ``verify.json`` and the same as text, ``verify.txt``."""
     reuse_freed_blocks()
     scheduler = json.loads((job.originals.path / "scheduler.json").read_text(encoding="utf-8"))
-    drawing = Drawing(job.sizes, scheduler, job.scheduler_overrides, job.steps, job.guidance, job.scheduler_name)
+    generation = Generation(job.sizes, scheduler, job.scheduler_overrides, job.steps, job.guidance, job.scheduler_name)
     subjects = [
         Subject(
             name=each.name,
@@ -34,20 +34,20 @@ def run(job: Verify, place: Place) -> None:
         )
         for each in job.components
     ]
-    pipeline, image = Pipeline(subjects, drawing, learned_in(job.embeddings)), None
-    if job.image and pipeline.draws:
+    pipeline, image = Pipeline(subjects, generation, learned_in(job.embeddings)), None
+    if job.image and pipeline.generates:
         needed = [part.name for part in (*pipeline.facts.text_encoders, pipeline.facts.decoder) if part is not None]
         cases = {name: read_cases(job.originals.path / name) for name in needed}
-        image = draw(pipeline, cases, job.precision, place.counter(count_drawing(pipeline), "runs"))
-    drawn = {
+        image = generate(pipeline, cases, job.precision, place.counter(count_generating(pipeline), "runs"))
+    generated = {
         "prompt": pipeline.prompts["prompt"],
-        "steps": drawing.steps,
-        "guidance": drawing.guidance,
-        "seed": drawing.seed,
-        **({"scheduler": drawing.scheduler_name} if drawing.scheduler_name else {}),
+        "steps": generation.steps,
+        "guidance": generation.guidance,
+        "seed": generation.seed,
+        **({"scheduler": generation.scheduler_name} if generation.scheduler_name else {}),
     }
     measured = {each.name: read_measured(each.measured.path) for each in job.components}
-    report = Report(job.precision, measured, image, drawn, job.min_psnr, kept(job.min_converted_psnr))
+    report = Report(job.precision, measured, image, generated, job.min_psnr, kept(job.min_converted_psnr))
     report.check()
     (place.output / "verify.json").write_text(report.json(), encoding="utf-8")
     (place.output / "verify.txt").write_text(report.table(), encoding="utf-8")

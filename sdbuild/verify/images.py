@@ -29,7 +29,7 @@ def looked_at(image: Array, size: int) -> dict[str, Array]:
     }
 
 
-def picture(height: int, width: int) -> Array:
+def synthetic_image(height: int, width: int) -> Array:
     """An image to encode, float32 [1, 3, height, width] in [-1, 1]: soft light, a disc with a sharp edge, fine stripes."""
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     disc = np.hypot(x + 0.2, y - 0.1) < 0.5

@@ -19,7 +19,7 @@ from sdbuild.networks import Network
 from sdbuild.overlay import Overlays
 from sdbuild.scheduler_kinds import SCHEDULERS, own_kind
 from sdbuild.verify.artifact import Made
-from sdbuild.verify.drawing import Drawing
+from sdbuild.verify.generation import Generation
 from sdbuild.wiring import Part
 
 PROMPTS = {
@@ -29,10 +29,10 @@ PROMPTS = {
     "scene": "a photograph of an astronaut riding a horse on the moon, 35mm, golden hour",
     "long prompt": "an oil painting of a lighthouse above a stormy sea, gulls in the wind, " * 8,
 }
-"""What text encoders are given, by name: the first two are those of the drawing, the last is longer than they take. Words that
+"""What text encoders are given, by name: the first two are those of the image, the last is longer than they take. Words that
 the model has learned are added to one of them, see `Pipeline.prompts`."""
 
-DRAWN = ("negative prompt", "prompt")
+PROMPTED = ("negative prompt", "prompt")
 """Those that the denoiser is given, in this order; the first with guidance alone."""
 
 
@@ -61,28 +61,28 @@ class Pipeline:
     """What is built of a pipeline, in the order it runs, and what to generate with it."""
 
     subjects: Sequence[Subject]
-    drawing: Drawing
+    generation: Generation
     learned: tuple[str, ...] = ()
     """Tokens of learned embeddings."""
 
     @property
     def prompts(self) -> dict[str, str]:
-        """What text encoders are given: `PROMPTS`, and in the one that is drawn every learned word."""
+        """What text encoders are given: `PROMPTS`, and in that of the image every learned word."""
         return PROMPTS | {"prompt": ", ".join([PROMPTS["prompt"], *self.learned])}
 
     @property
-    def drawn(self) -> tuple[str, ...]:
-        """The names of the prompts that the denoiser is given: `DRAWN`, or without guidance the last of these alone."""
-        return DRAWN if self.drawing.guided else DRAWN[-1:]
+    def prompted(self) -> tuple[str, ...]:
+        """The names of the prompts that the denoiser is given: `PROMPTED`, or without guidance the last of these alone."""
+        return PROMPTED if self.generation.guided else PROMPTED[-1:]
 
     @cached_property
     def facts(self) -> Facts:
         """What its flow goes by."""
-        drawing = self.drawing
+        generation = self.generation
         return Facts(
-            **asdict(drawing.sizes),
-            scheduler=drawing.scheduler,
-            scheduler_overrides=drawing.scheduler_overrides,
+            **asdict(generation.sizes),
+            scheduler=generation.scheduler,
+            scheduler_overrides=generation.scheduler_overrides,
             parts=tuple(subject.part for subject in self.subjects),
         )
 
@@ -91,7 +91,7 @@ class Pipeline:
         return next(subject for subject in self.subjects if subject.part is part)
 
     @property
-    def draws(self) -> bool:
+    def generates(self) -> bool:
         """Whether it has all that an image takes."""
         return bool(self._speaks and self.facts.decoder)
 
@@ -107,45 +107,45 @@ class Pipeline:
     def latents(self, network: Network, encoded: Sequence[Condition]) -> Array:
         """The latent image [1, channels, h, w] that the denoiser's network makes.
 
-        ``encoded`` are the conditions of the prompts that are `drawn`; where its text encoders are not all there, normal
+        ``encoded`` are the conditions of the prompts that are `prompted`; where its text encoders are not all there, normal
         numbers stand for them.
         """
-        facts, drawing = self.facts, self.drawing
+        facts, generation = self.facts, self.generation
         assert facts.denoiser is not None
-        noise, scheduler = Noise("numpy", drawing.seed), self._scheduler()
+        noise, scheduler = Noise("numpy", generation.seed), self._scheduler()
         return denoise(
             network,
             facts.denoiser,
             facts.batch,
             scheduler,
             encoded if self._speaks else self._arbitrary(facts.denoiser),
-            drawing.guidance,
+            generation.guidance,
             begin(scheduler, noise, facts.latent_shape),
             noise.generator,
         )
 
     def denoiser_runs(self) -> int:
         """How often `latents` runs the network."""
-        return count_runs(self._scheduler(), self.facts.batch, len(self.drawn))
+        return count_runs(self._scheduler(), self.facts.batch, len(self.prompted))
 
     def _scheduler(self) -> Any:
-        numbers, name = self.facts.scheduler, self.drawing.scheduler_name
+        numbers, name = self.facts.scheduler, self.generation.scheduler_name
         kind = own_kind(numbers) if name is None else SCHEDULERS[name]
-        return make_scheduler(kind, numbers, self.drawing.steps, self.facts.scheduler_overrides)
+        return make_scheduler(kind, numbers, self.generation.steps, self.facts.scheduler_overrides)
 
     def _arbitrary(self, denoiser: Part) -> list[Condition]:
         """Normal numbers in the form of conditions, for a denoiser that is built without its text encoders."""
-        config, random = self._config(denoiser), np.random.RandomState(self.drawing.seed)
+        config, random = self._config(denoiser), np.random.RandomState(self.generation.seed)
         given: dict[str, tuple[int, ...]] = {"hidden": (2, _context_width(config), 1, self.facts.tokens)}
         sizes = size_condition(self.facts)
         if denoiser.input("pooled"):
             numbers = sum(array.size for array in sizes.values()) * config["addition_time_embed_dim"]
             given["pooled"] = (2, config["projection_class_embeddings_input_dim"] - numbers)
-        drawn = {signal: random.standard_normal(shape).astype(np.float32) for signal, shape in given.items()}
+        normal = {signal: random.standard_normal(shape).astype(np.float32) for signal, shape in given.items()}
         rows: list[Condition] = [
-            {signal: array[row : row + 1] for signal, array in drawn.items()} | sizes for row in range(2)
+            {signal: array[row : row + 1] for signal, array in normal.items()} | sizes for row in range(2)
         ]
-        return rows[-len(self.drawn) :]
+        return rows[-len(self.prompted) :]
 
     def _config(self, part: Part) -> dict[str, Any]:
         return read_config(self.subject(part).config)

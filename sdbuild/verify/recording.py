@@ -1,4 +1,4 @@
-"""What the PyTorch originals give for the inputs that a drawing meets: the cases that artifacts are compared with."""
+"""What PyTorch's originals are given and give while an image is generated: the cases that artifacts are compared with."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from sdbuild.modeling.checkpoint import read_config
 from sdbuild.networks import Network
 from sdbuild.verify.artifact import telling_of
 from sdbuild.verify.cases import Case, Cases
-from sdbuild.verify.images import looked_at, picture
+from sdbuild.verify.images import looked_at, synthetic_image
 from sdbuild.verify.pipeline import Pipeline
 from sdbuild.verify.recorder import Recorder
 from sdbuild.verify.reference import Reference
@@ -58,9 +58,9 @@ class Originals:
 def run_originals(pipeline: Pipeline, tick: Callable[[], None]) -> dict[str, Cases]:
     """The cases of every component, by their names.
 
-    Text encoders get prompts; the denoiser the latent images of a drawing, as the original denoises them, at several of its
-    times (and normal numbers for a prompt, if its text encoders are not built); the VAE what came of that, and a picture; the
-    safety checker the same two images. ``tick`` is called after each run.
+    Text encoders get prompts; the denoiser the latent images on the way to an image, as the original denoises them, at several
+    times (and normal numbers for a prompt, if its text encoders are not built); the VAE what came of that, and a synthetic
+    image; the safety checker the same two images. ``tick`` is called after each run.
 
     Raises:
         UserError: weights that cannot be read, do not fit their configuration, or give infinities.
@@ -70,8 +70,8 @@ def run_originals(pipeline: Pipeline, tick: Callable[[], None]) -> dict[str, Cas
     latents = decoded = None
     if facts.denoiser is not None:
         with recorder.network(facts.denoiser) as network:
-            latents = pipeline.latents(network, [encoded[name] for name in pipeline.drawn if name in encoded])
-    image = picture(facts.height, facts.width)
+            latents = pipeline.latents(network, [encoded[name] for name in pipeline.prompted if name in encoded])
+    image = synthetic_image(facts.height, facts.width)
     if facts.decoder is not None:
         mean = _encoded(pipeline, facts.decoder, image)
         with recorder.network(facts.decoder) as network:
@@ -107,10 +107,10 @@ def _named(pipeline: Pipeline, part: Part, recorder: Recorder) -> Cases:
     if part.role == "text_encoder":
         return dict(zip(pipeline.prompts, calls, strict=True))
     if part.role != "denoiser":
-        return dict(zip(["drawing", "picture"][-len(calls) :], calls, strict=True))
+        return dict(zip(["generated image", "synthetic image"][-len(calls) :], calls, strict=True))
     port = part.input("time")
     assert port is not None
-    return _of_denoiser(calls, port, pipeline.facts.batch, pipeline.drawing.guided)
+    return _of_denoiser(calls, port, pipeline.facts.batch, pipeline.generation.guided)
 
 
 def _of_denoiser(calls: Sequence[Case], time: str, batch: int, guided: bool) -> Cases:

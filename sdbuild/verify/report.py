@@ -10,8 +10,8 @@ Keys of ``verify.json`` (PSNR in dB, to 0.01; null for what is not finite)::
         own_psnr    against what the stage before gave, of the first stage against PyTorch
         outputs     by name: the lowest psnr and its case, the largest max_error (a share of the original's largest
                     magnitude), the lowest cosine
-    image       null where none was drawn; prompt, seed, steps, guidance, scheduler if the recipe names one; psnr against the
-                image that PyTorch draws, white being the peak; min_psnr, asked for (null: nothing)
+    image       null where none was generated; prompt, seed, steps, guidance, scheduler if the recipe names one; psnr against
+                PyTorch's image, white being the peak; min_psnr, asked for (null: nothing)
 """
 
 import json
@@ -106,8 +106,8 @@ class Report:
     Attributes:
         precision: of the models' arithmetic, "float32" or "float16".
         components: by name, the stages in the order they were built.
-        image: PSNR in dB of the bundle's image against PyTorch's, the peak being white; None where none was drawn.
-        drawn: how that image was drawn.
+        image: PSNR in dB of the bundle's image against PyTorch's, the peak being white; None where none was generated.
+        generated: how that image was generated.
         min_psnr: what was asked for, in dB, of what ships, by component, and for "image".
         keeps: what a stage must keep of what it was given, in dB, whatever is asked for in the end.
     """
@@ -115,7 +115,7 @@ class Report:
     precision: str
     components: Mapping[str, Sequence[Measured]]
     image: float | None
-    drawn: Mapping[str, Any]
+    generated: Mapping[str, Any]
     min_psnr: Mapping[str, float]
     keeps: Mapping[str, float]
 
@@ -139,7 +139,7 @@ class Report:
         }
         image = None
         if self.image is not None:
-            image = dict(self.drawn) | {"psnr": _finite(self.image), "min_psnr": self.min_psnr.get("image")}
+            image = dict(self.generated) | {"psnr": _finite(self.image), "min_psnr": self.min_psnr.get("image")}
         whole = {"schema": _SCHEMA, "precision": self.precision, "components": components, "image": image}
         return json.dumps(whole, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
@@ -161,7 +161,7 @@ class Report:
                     )
                 )
         if self.image is not None:
-            rows.append(("image", "", _decibels(self.image), "", "", "", self.drawn["prompt"]))
+            rows.append(("image", "", _decibels(self.image), "", "", "", self.generated["prompt"]))
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         lines = [
             "  ".join(
@@ -182,7 +182,7 @@ class Report:
         wanted = self.min_psnr.get("image")
         if self.image is not None and wanted is not None and self.image < wanted:
             found.append(
-                f"image: {_decibels(self.image)} against the one that PyTorch draws, {wanted:g} dB wanted; compress less, or "
+                f"image: {_decibels(self.image)} against PyTorch's image, {wanted:g} dB wanted; compress less, or "
                 "lower verify.min_psnr"
             )
         if found:
@@ -194,7 +194,7 @@ class Report:
         course = ", ".join(f"{stage.stage} {_decibels(stage.psnr)}" for stage in stages)
         for stage in stages:
             if stage.own_psnr < self.keeps.get(stage.stage, -math.inf):
-                reason = "the artifact is damaged, or it is a fault of sdbuild"
+                reason = "the artifact is damaged, or it is a bug in sdbuild"
                 if self.precision == "float16":
                     reason = "what it computes is too large or too fine for half precision"
                 given = "PyTorch" if stage is stages[0] else "what it was given"

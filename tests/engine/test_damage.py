@@ -307,7 +307,7 @@ def test_after_a_shortfall_the_recipe_is_to_be_changed(toy: Toy, capfd: pytest.C
     [
         ("user", "error: trace:a: the toy says no\n"),
         ("kill", "error: trace:a: killed by SIGKILL: most likely the system ran out of memory."),
-        ("bug", "error: trace:a: crashed: a fault of sdbuild; the end of its log:\n"),
+        ("bug", "error: trace:a: crashed: a bug in sdbuild; the end of its log:\n"),
     ],
 )
 def test_what_a_failure_says(toy: Toy, capfd: pytest.CaptureFixture[str], wrong: str, expected: str) -> None:

@@ -97,7 +97,7 @@ def test_notes_are_told(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "note: the app's tokenizer does not know, and reads as the prompt's end: '日'\n" in capsys.readouterr().err
 
 
-def test_nothing_is_drawn_when_one_bundle_cannot(whole: Path, tmp_path: Path) -> None:
+def test_nothing_is_generated_when_one_bundle_cannot(whole: Path, tmp_path: Path) -> None:
     bundles = [BundleAt("shapes", whole, "a"), BundleAt("shapes", tmp_path / "missing", "b")]
     with pytest.raises(UserError, match="missing: no bundle there"):
         run(bundles, {"prompt": CIRCLE, **FEW}, tmp_path)

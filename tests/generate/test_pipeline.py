@@ -1,4 +1,4 @@
-"""What a bundle draws is what diffusers draws with the original, and what one way of building draws, another does."""
+"""What a bundle generates is what diffusers does with the original, and the same however it was built."""
 
 import gc
 import json
@@ -65,7 +65,7 @@ def test_low_guidance_is_the_prompt_alone(whole: Path, reference: Any, guidance:
     assert psnr(wanted, image.pixels / 255) > 55
 
 
-def test_batch_one_and_chunks_draw_the_same(whole: Path, chunked: Path) -> None:
+def test_batch_one_and_chunks_generate_the_same(whole: Path, chunked: Path) -> None:
     images = [Pipeline.open(path).generate(CROSS, guidance=3, steps=5).pixels for path in (whole, chunked)]
     assert psnr(images[0] / 255, images[1] / 255) > 50
     alone = [Pipeline.open(path).generate(CROSS, guidance=1, steps=5).pixels for path in (whole, chunked)]
@@ -140,7 +140,7 @@ def with_numbers(bundle: Path, folder: Path, **numbers: Any) -> Path:
     ],
     ids=["v", "v-ztsnr", "euler-v-ztsnr", "dpm-v-linspace", "euler-trailing"],
 )
-def test_each_kind_of_prediction_and_schedule_as_diffusers_draws_it(
+def test_each_kind_of_prediction_and_schedule_as_in_diffusers(
     whole: Path, reference: Any, numbers: dict[str, Any], tmp_path: Path
 ) -> None:
     folder = with_numbers(whole, tmp_path / "bundle", **numbers)
@@ -341,15 +341,15 @@ def test_notes_on_what_the_app_cannot_read(whole: Path) -> None:
         ({"prompt": "a\0b"}, "prompt=: has a NUL"),
     ],
 )
-def test_what_cannot_be_is_said_before_drawing(whole: Path, options: dict[str, Any], message: str) -> None:
+def test_what_cannot_be_is_said_before_generating(whole: Path, options: dict[str, Any], message: str) -> None:
     def forbidden(*told: Any) -> None:
-        raise AssertionError("drawing began")
+        raise AssertionError("generating began")
 
     with pytest.raises(UsageError, match=message):
         Pipeline.open(whole).generate(**{"prompt": CIRCLE, "progress": forbidden} | options)
 
 
-def test_steps_that_the_scheduler_cannot_take_are_refused_before_drawing(whole: Path) -> None:
+def test_steps_that_the_scheduler_cannot_take_are_refused_before_generating(whole: Path) -> None:
     with pytest.raises(UserError, match="scheduler DDIMScheduler: can't take 1000 steps"):
         Pipeline.open(whole).check(Options(steps=1000, scheduler="ddim"))
 

@@ -98,7 +98,7 @@ class Matrix:
                 assert {name: str(feature) for name, feature in found.items()} == expected
 
     @pytest.mark.parametrize("guidance", [4.0, 1.0])
-    def test_the_picture_is_the_one_that_diffusers_draws(self, guidance: float, bundles: dict[str, Path]) -> None:
+    def test_the_image_is_that_of_diffusers(self, guidance: float, bundles: dict[str, Path]) -> None:
         prompt, options = "a large red circle", {"num_inference_steps": 4, "guidance_scale": guidance}
         generator = torch.Generator().manual_seed(5)
         theirs = self._pipeline()

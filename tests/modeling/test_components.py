@@ -102,7 +102,7 @@ def test_a_configuration_that_the_libraries_refuse_is_the_users_matter(
 
 def test_a_model_that_cannot_be_run_is_told_in_a_line(tmp_path: Path) -> None:
     config = CONFIGS["vae_decoder"] | {"up_block_types": ["UpDecoderBlock2D"]}
-    with pytest.raises(UserError, match=r"^trace: a model of this config.json can't be run: [^\n]+fault of sdbuild$"):
+    with pytest.raises(UserError, match=r"^trace: a model of this config.json can't be run: [^\n]+bug in sdbuild$"):
         trace(build("vae_decoder", config, Shape(64, 64)), tmp_path / "graph.json")
     assert list(tmp_path.iterdir()) == []
 

@@ -37,7 +37,7 @@ def test_a_variant_is_verified_as_if_it_were_alone(tmp_path: Path) -> None:
     assert both.tasks["verify@bits6"] != alone.tasks["verify"]
 
 
-def test_originals_depend_on_the_model_and_the_drawing_alone(tmp_path: Path) -> None:
+def test_originals_depend_on_the_model_and_how_to_generate_alone(tmp_path: Path) -> None:
     one = graph(tmp_path, verify={}).tasks["originals"]
     others = {"verify": {"min_psnr": 20, "image": False}, "chunk": True, "attention": "split_einsum", **palettes(6)}
     assert graph(tmp_path, **others).tasks["originals"] == one

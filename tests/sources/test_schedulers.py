@@ -122,7 +122,7 @@ def test_times_that_one_scheduler_of_the_package_visits(tmp_path: Path) -> None:
         ({"trained_betas": []}, r"trained_betas: \[\]"),
     ],
 )
-def test_what_no_pipeline_draws_is_refused_by_name(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+def test_what_no_pipeline_can_do_is_refused_by_name(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"^./model: .*{message}"):
         surveyed(tmp_path, with_scheduler(**changes), "sdxl")
 

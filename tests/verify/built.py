@@ -20,8 +20,8 @@ from sdbuild.graphs import read_graph
 from sdbuild.modeling.checkpoint import Checkpoint, weight_files
 from sdbuild.opset import Opset
 from sdbuild.recipe import load_family
-from sdbuild.verify.draw import count_drawing, draw
-from sdbuild.verify.drawing import Drawing
+from sdbuild.verify.generate import count_generating, generate
+from sdbuild.verify.generation import Generation
 from sdbuild.verify.measure import measure, unchanged
 from sdbuild.verify.pipeline import PROMPTS, Pipeline, Subject
 from sdbuild.verify.recording import count_runs, run_originals
@@ -124,8 +124,8 @@ def with_stage(subject: Subject, stage: str, paths: list[Path]) -> Subject:
     return replace(subject, stages={**kept, stage: paths, **last})
 
 
-def drawing(shape: Shape) -> Drawing:
-    """A drawing in few steps."""
+def generation(shape: Shape) -> Generation:
+    """How to generate in few steps."""
     sizes = Sizes(
         height=shape.height,
         width=shape.width,
@@ -135,18 +135,18 @@ def drawing(shape: Shape) -> Drawing:
         vae_factor=8,
         vae_scale=VAE_SCALE,
     )
-    return Drawing(sizes, SCHEDULER, steps=4)
+    return Generation(sizes, SCHEDULER, steps=4)
 
 
 def verify(
     subjects: list[Subject],
-    drawing: Drawing,
+    generation: Generation,
     precision: Precision = "float32",
     min_psnr: Mapping[str, float] | None = None,
     min_converted_psnr: float = 50,
 ) -> Report:
     """What the stages originals, measure and verify do, in one process. They announce as many runs as they make."""
-    pipeline, runs = Pipeline(subjects, drawing), []
+    pipeline, runs = Pipeline(subjects, generation), []
     cases = run_originals(pipeline, lambda: runs.append("original"))
     equal = {subject.name: unchanged(subject) for subject in subjects}
     measured = {
@@ -154,15 +154,20 @@ def verify(
         for name, subject in ((each.name, each) for each in subjects)
     }
     image = None
-    if pipeline.draws:
-        image = draw(pipeline, cases, precision, lambda: runs.append("drawing"))
-        assert runs.count("drawing") == count_drawing(pipeline)
+    if pipeline.generates:
+        image = generate(pipeline, cases, precision, lambda: runs.append("generating"))
+        assert runs.count("generating") == count_generating(pipeline)
     assert runs.count("original") == count_runs(pipeline)
     assert runs.count("measured") == sum(
         len(cases[subject.name]) * (len(subject.stages) - len(equal[subject.name])) for subject in subjects
     )
-    drawn = {"prompt": PROMPTS["prompt"], "steps": drawing.steps, "guidance": drawing.guidance, "seed": drawing.seed}
-    return Report(precision, measured, image, drawn, min_psnr or {}, kept(min_converted_psnr))
+    generated = {
+        "prompt": PROMPTS["prompt"],
+        "steps": generation.steps,
+        "guidance": generation.guidance,
+        "seed": generation.seed,
+    }
+    return Report(precision, measured, image, generated, min_psnr or {}, kept(min_converted_psnr))
 
 
 def _compress(source: Path, path: Path, bits: int) -> Path:

@@ -21,7 +21,7 @@ from sdbuild.verify.recording import run_originals
 from tests.coreml.runtime.support import mb, write
 from tests.verify.breaking import broken, renamed
 from tests.verify.built import compiled, finished
-from tests.verify.test_shapes import DRAWING, FAULTS
+from tests.verify.test_shapes import FAULTS, GENERATION
 
 X = np.linspace(-1, 1, 64, dtype=np.float32).reshape(1, 64)
 
@@ -55,7 +55,7 @@ def test_compiling_and_chunking_change_no_program(subjects: dict[str, Subject], 
 
 def test_what_is_not_run_is_reported_as_if_it_were(subjects: dict[str, Subject]) -> None:
     unet = subjects["unet"]
-    cases, runs = run_originals(Pipeline([unet], DRAWING), lambda: None)["unet"], []
+    cases, runs = run_originals(Pipeline([unet], GENERATION), lambda: None)["unet"], []
     skipped = measure(unet, unchanged(unet), cases, "float32", lambda: runs.append(1))
     assert len(runs) == len(cases)
     assert [stage.run for stage in skipped] == [True, False, False]

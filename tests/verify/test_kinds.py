@@ -21,7 +21,7 @@ from sdbuild.verify.recording import run_originals
 from sdbuild.verify.reference import Reference
 from tests.architectures import CHECKER, TEXT, TEXT_XL, UNET_2, UNET_XL, VAE, Shape, make
 from tests.verify.breaking import broken, renamed
-from tests.verify.built import SCHEDULER, SHAPES, Source, built, drawing, finished, saved, verify, with_stage
+from tests.verify.built import SCHEDULER, SHAPES, Source, built, finished, generation, saved, verify, with_stage
 
 SHAPE = Shape(height=64, width=32, batch=2)
 WORDS = {"vocab_size": 653, "bos_token_id": 651, "eos_token_id": 652, "pad_token_id": 652}  # of the shapes' tokenizer
@@ -44,7 +44,7 @@ def xl(tmp_path_factory: pytest.TempPathFactory) -> list[Subject]:
 
 
 def test_sdxl_is_as_pytorch(xl: list[Subject]) -> None:
-    report = verify(xl, drawing(SHAPE))
+    report = verify(xl, generation(SHAPE))
     report.check()
     assert report.image is not None
     assert report.image >= 45
@@ -53,7 +53,7 @@ def test_sdxl_is_as_pytorch(xl: list[Subject]) -> None:
     assert set(report.components["text_encoder_2"][0].outputs) == {"hidden_embeds", "pooled_outputs"}
 
 
-def test_sdxl_is_drawn_as_diffusers_draws_it(xl: list[Subject]) -> None:
+def test_sdxl_generates_as_diffusers_does(xl: list[Subject]) -> None:
     """Two tokenizers, both text encoders' embeddings, sizes and guidance, in diffusers' own pipeline."""
     text, text_2, unet, vae = (make(*CONFIGS[name]) for name in CONFIGS)
     tokenizers = [
@@ -69,7 +69,7 @@ def test_sdxl_is_drawn_as_diffusers_draws_it(xl: list[Subject]) -> None:
         vae, text, text_2, *tokenizers, unet, DDIMScheduler.from_config(SCHEDULER), add_watermarker=False
     )
     theirs.set_progress_bar_config(disable=True)
-    facts = drawing(SHAPE)
+    facts = generation(SHAPE)
     noise = np.random.RandomState(facts.seed).standard_normal((1, 4, 8, 4)).astype(np.float32)
     image = theirs(
         PROMPTS["prompt"],
@@ -81,7 +81,7 @@ def test_sdxl_is_drawn_as_diffusers_draws_it(xl: list[Subject]) -> None:
         guidance_scale=facts.guidance,
         output_type="np",
     ).images
-    ours = run_originals(Pipeline(xl, facts), lambda: None)["vae_decoder"]["drawing"].outputs["image"]
+    ours = run_originals(Pipeline(xl, facts), lambda: None)["vae_decoder"]["generated image"].outputs["image"]
     np.testing.assert_allclose(shown(ours), image.transpose(0, 3, 1, 2), atol=1e-5)
 
 
@@ -89,7 +89,7 @@ def test_batch_one_takes_both_halves_of_guidance(tmp_path: Path) -> None:
     shape = replace(SHAPE, batch=1)
     subject = one(tmp_path, "unet", "unet", UNET_2, shape)
     text = one(tmp_path / "text", "text_encoder", "clip_text", TEXT | WORDS)
-    facts = drawing(shape)
+    facts = generation(shape)
     cases = run_originals(Pipeline([text, subject], facts), lambda: None)["unet"]
     assert len({case.split(",")[0] for case in cases}) > 1
     assert {case.split(", ")[1] for case in cases} == {"guided", "unguided"}
@@ -100,7 +100,7 @@ def test_batch_one_takes_both_halves_of_guidance(tmp_path: Path) -> None:
 def test_a_case_of_both_halves_is_of_two_times(xl: list[Subject]) -> None:
     """Each row is what the original gives at its own time, whatever the other row is."""
     subject = xl[2]
-    cases = run_originals(Pipeline([subject], drawing(SHAPE)), lambda: None)["unet"]
+    cases = run_originals(Pipeline([subject], generation(SHAPE)), lambda: None)["unet"]
     times = [list(case.inputs["timestep"]) for case in cases.values()]
     assert len({time for both in times for time in both}) == 4
     assert list(cases) == [f"timestep {early:g}, unguided; {late:g}, guided" for early, late in times]
@@ -113,7 +113,7 @@ def test_a_case_of_both_halves_is_of_two_times(xl: list[Subject]) -> None:
 
 def test_too_few_bits_are_named(xl: list[Subject], tmp_path: Path) -> None:
     subject = finished(tmp_path, xl[2], bits=2, chunked=True)
-    report = verify([subject], drawing(SHAPE), min_psnr={"unet": 35})
+    report = verify([subject], generation(SHAPE), min_psnr={"unet": 35})
     stages = {stage.stage: stage.psnr for stage in report.components["unet"]}
     assert list(stages) == ["convert", "compress", "chunk", "compile"]
     course = ", ".join(f"{stage} {psnr:.2f} dB" for stage, psnr in stages.items())
@@ -130,8 +130,8 @@ def test_overflow_shows_in_half_precision_and_only_there(tmp_path: Path) -> None
     source = saved(tmp_path / "saved", "vae_decoder", VAE)
     _edit(source, "decoder.conv_out.weight", lambda weight: weight.clamp(-1, 1) * 6e4)
     subject = built(tmp_path / "built", "vae_decoder", source, SHAPE)
-    verify([subject], drawing(SHAPE)).check()
-    halves = verify([subject], drawing(SHAPE), precision="float16")
+    verify([subject], generation(SHAPE)).check()
+    halves = verify([subject], generation(SHAPE), precision="float16")
     message = "vae_decoder: convert gives not finite against PyTorch, where 50 dB are wanted of it .* half precision"
     with pytest.raises(UserError, match=message):
         halves.check()
@@ -153,7 +153,7 @@ def test_a_component_alone_is_verified_too(xl: list[Subject], tmp_path: Path) ->
     encoder = built(tmp_path / "built", "vae_encoder", saved(tmp_path / "saved", "vae_encoder", VAE), SHAPE)
     checker = one(tmp_path / "checker", "safety_checker", "safety_checker", CHECKER)
     for subject in (*xl, encoder, checker):
-        report = verify([subject], drawing(SHAPE))
+        report = verify([subject], generation(SHAPE))
         report.check()
         assert report.components[subject.name][-1].psnr >= 55
         assert json.loads(report.json())["image"] is None
@@ -165,7 +165,7 @@ def test_a_component_alone_is_verified_too(xl: list[Subject], tmp_path: Path) ->
     ["EulerAncestralDiscreteScheduler", "EulerDiscreteScheduler", "PNDMScheduler", "DPMSolverMultistepScheduler"],
 )
 def test_other_schedulers_denoise_too(scheduler: str, xl: list[Subject]) -> None:
-    facts = replace(drawing(SHAPE), scheduler=SCHEDULER | {"_class_name": scheduler, "skip_prk_steps": True})
+    facts = replace(generation(SHAPE), scheduler=SCHEDULER | {"_class_name": scheduler, "skip_prk_steps": True})
     pipeline = Pipeline(xl[:3], facts)
     first, again = (run_originals(pipeline, lambda: None)["unet"] for _ in range(2))
     assert sum(len(name.split("; ")) for name in first) == 4
@@ -174,7 +174,7 @@ def test_other_schedulers_denoise_too(scheduler: str, xl: list[Subject]) -> None
 
 
 def test_a_scheduler_that_there_is_not(xl: list[Subject]) -> None:
-    facts = replace(drawing(SHAPE), scheduler={"_class_name": "MagicScheduler"})
+    facts = replace(generation(SHAPE), scheduler={"_class_name": "MagicScheduler"})
     with pytest.raises(UserError, match=r"^scheduler_config\.json names MagicScheduler, which"):
         verify(xl, facts)
 
@@ -187,16 +187,16 @@ def test_models_that_cannot_be_run_name_component_and_stage(xl: list[Subject], t
     ):
         other = broken(package, tmp_path / str(number), renamed(old, new))
         with pytest.raises(UserError, match=rf"^vae_decoder: convert: .*Model.mlpackage: {message}"):
-            verify([with_stage(decoder, "convert", [other])], drawing(SHAPE))
+            verify([with_stage(decoder, "convert", [other])], generation(SHAPE))
     cut = broken(package, tmp_path / "cut")
     with (cut / "Data/com.apple.CoreML/weights/weight.bin").open("r+b") as file:
         file.truncate(1000)
     with pytest.raises(UserError, match=r"^vae_decoder: convert: .*weight.bin"):
-        verify([replace(decoder, stages={"convert": [cut]})], drawing(SHAPE))
+        verify([replace(decoder, stages={"convert": [cut]})], generation(SHAPE))
 
 
 def test_a_model_of_another_size_names_component_and_stage(xl: list[Subject]) -> None:
-    other = drawing(replace(SHAPE, width=64))
+    other = generation(replace(SHAPE, width=64))
     with pytest.raises(UserError, match=r"^vae_decoder: convert: input z: has shape \[1, 4, 8, 8\], the model takes"):
         verify(xl[3:], other)
 
@@ -205,4 +205,4 @@ def test_weights_that_are_not_there_name_the_component(xl: list[Subject], tmp_pa
     source = saved(tmp_path / "saved", "vae_decoder", VAE)
     _edit(source, "decoder.conv_out.bias", None)
     with pytest.raises(UserError, match=r"^vae_decoder: weights: decoder\.conv_out\.bias is not in"):
-        verify([replace(xl[3], weights=source.weights)], drawing(SHAPE))
+        verify([replace(xl[3], weights=source.weights)], generation(SHAPE))

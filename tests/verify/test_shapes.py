@@ -11,24 +11,24 @@ from diffusers import StableDiffusionPipeline
 
 from sdbuild.errors import UserError
 from sdbuild.flow.latents import shown
-from sdbuild.verify.draw import shipped_image
+from sdbuild.verify.generate import shipped_image
 from sdbuild.verify.metrics import psnr
 from sdbuild.verify.pipeline import PROMPTS, Pipeline, Subject
 from sdbuild.verify.recording import run_originals
 from sdbuild.verify.report import Report
 from tests.architectures import Shape
 from tests.verify.breaking import Fault, broken, epsilon, swapped, zeroed
-from tests.verify.built import SHAPES, built, compiled, drawing, shapes, verify, with_stage
+from tests.verify.built import SHAPES, built, compiled, generation, shapes, verify, with_stage
 
 SHAPE = Shape(height=64, width=64, batch=2)
-DRAWING = drawing(SHAPE)
+GENERATION = generation(SHAPE)
 COMPONENTS = ("text_encoder", "unet", "vae_decoder", "vae_encoder")
 WANTED = dict.fromkeys(COMPONENTS, 60.0) | {"image": 45.0}
 
 
 @pytest.fixture(scope="module")
 def report(subjects: dict[str, Subject]) -> Report:
-    return verify(list(subjects.values()), DRAWING, min_psnr=WANTED)
+    return verify(list(subjects.values()), GENERATION, min_psnr=WANTED)
 
 
 def test_every_stage_of_every_component_is_as_pytorch(report: Report) -> None:
@@ -45,25 +45,25 @@ def test_the_chunks_compute_what_the_whole_does(report: Report) -> None:
 
 
 @pytest.mark.parametrize("prompt", ["a small green cross on a white background", PROMPTS["prompt"]])
-def test_the_image_is_the_one_that_diffusers_draws(
+def test_the_image_is_that_of_diffusers(
     prompt: str, subjects: dict[str, Subject], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Diffusers' own pipeline draws here, from its own reading of the folder."""
+    """Diffusers' own pipeline generates here, from its own reading of the folder."""
     monkeypatch.setitem(PROMPTS, "prompt", prompt)
     theirs = StableDiffusionPipeline.from_pretrained(SHAPES, dtype=torch.float32, local_files_only=True)
     theirs.set_progress_bar_config(disable=True)
-    noise = np.random.RandomState(DRAWING.seed).standard_normal((1, 4, 8, 8)).astype(np.float32)
+    noise = np.random.RandomState(GENERATION.seed).standard_normal((1, 4, 8, 8)).astype(np.float32)
     image = theirs(
         prompt,
         negative_prompt=PROMPTS["negative prompt"],
         latents=torch.from_numpy(noise),
-        num_inference_steps=DRAWING.steps,
-        guidance_scale=DRAWING.guidance,
+        num_inference_steps=GENERATION.steps,
+        guidance_scale=GENERATION.guidance,
         output_type="np",
     ).images.transpose(0, 3, 1, 2)
-    pipeline = Pipeline(list(subjects.values()), DRAWING)
+    pipeline = Pipeline(list(subjects.values()), GENERATION)
     cases = run_originals(pipeline, lambda: None)
-    original = cases["vae_decoder"]["drawing"].outputs["image"]
+    original = cases["vae_decoder"]["generated image"].outputs["image"]
     np.testing.assert_allclose(shown(original), image, atol=1e-5)
     bundle = shipped_image(pipeline, cases, "float32", lambda: None)
     assert psnr(image, shown(bundle), peak=1.0) >= 45
@@ -73,7 +73,7 @@ def test_the_report_is_the_same_every_time_and_tells_no_place(
     report: Report, subjects: dict[str, Subject], tmp_path: Path
 ) -> None:
     moved = built(tmp_path / "elsewhere", "vae_decoder", shapes("vae", "vae_decoder"), SHAPE)
-    again = verify(list((subjects | {"vae_decoder": moved}).values()), DRAWING, min_psnr=WANTED)
+    again = verify(list((subjects | {"vae_decoder": moved}).values()), GENERATION, min_psnr=WANTED)
     assert again.json() == report.json()
     assert str(tmp_path.parent) not in report.json() + report.table()
     written = json.loads(report.json())
@@ -116,7 +116,9 @@ FAULTS: dict[str, tuple[str, Fault]] = {
 def test_a_fault_of_conversion_is_caught_and_named(what: str, subjects: dict[str, Subject], tmp_path: Path) -> None:
     name, fault = FAULTS[what]
     package = broken(subjects[name].stages["convert"][0], tmp_path, fault)
-    found = verify([with_stage(subjects[name], "convert", [package])], DRAWING, min_psnr=WANTED, min_converted_psnr=0)
+    found = verify(
+        [with_stage(subjects[name], "convert", [package])], GENERATION, min_psnr=WANTED, min_converted_psnr=0
+    )
     measured = found.components[name][-1].psnr
     course = rf"\(convert {measured:.2f} dB, compile {measured:.2f} dB\)"
     message = rf"^{name}: {measured:.2f} dB against PyTorch, 60 dB wanted; lost in convert {course}, at "
@@ -134,7 +136,7 @@ def test_a_fault_of_compilation_is_caught_and_named(what: str, subjects: dict[st
     name, fault = FAULTS[what]
     whole = with_stage(subjects[name], "convert", list(subjects[name].stages["convert"]))
     package = broken(whole.stages["convert"][0], tmp_path, fault)
-    found = verify([with_stage(whole, "compile", [compiled(package)])], DRAWING, min_psnr={name: 0})
+    found = verify([with_stage(whole, "compile", [compiled(package)])], GENERATION, min_psnr={name: 0})
     with pytest.raises(
         UserError, match=rf"^{name}: compile gives [\d.-]+ dB against what it was given, where 80 dB are"
     ):
@@ -146,7 +148,7 @@ def test_a_fault_of_a_chunk_is_caught_and_named(part: int, subjects: dict[str, S
     weight = ("conv_in_weight_to_fp16", "conv_out_weight_to_fp16")[part]
     chunks = list(subjects["unet"].stages["chunk"])
     chunks[part] = broken(chunks[part], tmp_path, zeroed(weight))
-    found = verify([with_stage(subjects["unet"], "chunk", chunks)], DRAWING, min_psnr={"unet": 0})
+    found = verify([with_stage(subjects["unet"], "chunk", chunks)], GENERATION, min_psnr={"unet": 0})
     with pytest.raises(UserError, match=r"^unet: chunk gives [\d.-]+ dB against what it was given, where 80 dB are"):
         found.check()
 
@@ -158,7 +160,7 @@ def test_everything_that_falls_short_is_told_in_one_error(subjects: dict[str, Su
     first, *lines = str(failure.value).splitlines()
     assert first == "3 fall short:"
     assert [line.split(":")[0].strip() for line in lines] == ["unet", "vae_decoder", "image"]
-    assert "against the one that PyTorch draws, 101 dB wanted" in lines[2]
+    assert "against PyTorch's image, 101 dB wanted" in lines[2]
 
 
 @pytest.mark.parametrize("batch", [1, 2])
@@ -167,7 +169,7 @@ def test_an_image_of_few_steps_without_guidance(batch: int, subjects: dict[str, 
     shape = Shape(height=64, width=64, batch=batch)
     if batch == 1:
         subjects = subjects | {"unet": built(tmp_path / "unet", "unet", shapes("unet", "unet"), shape)}
-    facts = replace(drawing(shape), steps=2, guidance=1.0, scheduler_name="lcm")
+    facts = replace(generation(shape), steps=2, guidance=1.0, scheduler_name="lcm")
     report = verify(list(subjects.values()), facts, min_psnr=WANTED)
     report.check()
     case = report.components["unet"][0].worst.case

@@ -16,7 +16,7 @@ from sdbuild.jobs.measure import Measure, Written
 from sdbuild.jobs.originals import Original, Originals
 from sdbuild.jobs.verify import Built, Verify
 from sdbuild.modeling.checkpoint import read_config
-from sdbuild.verify.drawing import Drawing
+from sdbuild.verify.generation import Generation
 from sdbuild.verify.pipeline import Subject
 from sdbuild.wiring import Sizes
 from tests.execute import run
@@ -177,7 +177,7 @@ def test_the_report_is_written_twice(recipe: list[Subject], done: Done) -> None:
 def test_files_between_the_stages_change_no_number(recipe: list[Subject], done: Done) -> None:
     """The report is that of one process, to the last digit, as it always was."""
     output = done.stages.verify(recipe, done.originals, done.measured)
-    facts = Drawing(SIZES, read_config(SHAPES / "scheduler" / "scheduler_config.json"), steps=STEPS)
+    facts = Generation(SIZES, read_config(SHAPES / "scheduler" / "scheduler_config.json"), steps=STEPS)
     whole = in_one_process(recipe, facts, min_psnr={"text_encoder": 60, "unet": 20, "vae_decoder": 60, "image": 10})
     assert (output / "verify.json").read_text() == whole.json()
     assert (output / "verify.txt").read_text() == whole.table()
@@ -199,7 +199,7 @@ def test_only_what_is_built_is_verified(recipe: list[Subject], tmp_path: Path) -
     assert report["image"] is None
 
 
-def test_the_drawing_heeds_marks_among_the_weights(recipe: list[Subject], tmp_path: Path) -> None:
+def test_generating_heeds_marks_among_the_weights(recipe: list[Subject], tmp_path: Path) -> None:
     weights = tmp_path / "weights"
     assert recipe[1].weights is not None
     shutil.copytree(recipe[1].weights, weights)

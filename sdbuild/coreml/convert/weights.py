@@ -202,7 +202,7 @@ def _materialise(source: Weight | Folded | Array, dtype: int, load: LoadWeight, 
         )  # what was rounded at once may have been finite
         why = "overflows float16" if np.isfinite(exact).all() else "holds infinities or NaNs"
         raise SourceError(
-            f"weights: {name} {why}; the model would draw black images. Use other weights for this component"
+            f"weights: {name} {why}; the model would generate black images. Use other weights for this component"
         )
     return data
 

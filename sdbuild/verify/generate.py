@@ -51,35 +51,35 @@ class Shipped:
             yield network
 
 
-def draw(pipeline: Pipeline, cases: Mapping[str, Cases], precision: Precision, tick: Callable[[], None]) -> float:
-    """dB of the image that the models which ship make, compared with that among the cases of the decoder's original.
+def generate(pipeline: Pipeline, cases: Mapping[str, Cases], precision: Precision, tick: Callable[[], None]) -> float:
+    """dB of the image that the models which ship generate, compared with that among the cases of the decoder's original.
 
     ``pipeline`` has all that an image takes, ``cases`` are those of text encoders and decoder; ``tick`` is called after each
-    of `count_drawing` runs.
+    of `count_generating` runs.
 
     Raises:
         UserError: something cannot be read or run; the message names the component and the stage.
     """
     decoder = pipeline.facts.decoder
     assert decoder is not None
-    (original,) = cases[decoder.name]["drawing"].outputs.values()
+    (original,) = cases[decoder.name]["generated image"].outputs.values()
     return psnr(shown(original), shown(shipped_image(pipeline, cases, precision, tick)), peak=1.0)
 
 
 def shipped_image(
     pipeline: Pipeline, cases: Mapping[str, Cases], precision: Precision, tick: Callable[[], None]
 ) -> Array:
-    """The image that the models which ship make, [1, 3, height, width] in [-1, 1]; see `draw`."""
+    """The image that the models which ship generate, [1, 3, height, width] in [-1, 1]; see `generate`."""
     backend, facts = Shipped(pipeline, cases, precision, tick), pipeline.facts
     assert facts.denoiser is not None
     assert facts.decoder is not None
-    encoded = encode(backend, facts, [pipeline.prompts[name] for name in pipeline.drawn])
+    encoded = encode(backend, facts, [pipeline.prompts[name] for name in pipeline.prompted])
     with backend.network(facts.denoiser) as network:
         latents = pipeline.latents(network, encoded)
     with backend.network(facts.decoder) as network:
         return decode(network, facts.decoder, latents, facts.vae_scale)
 
 
-def count_drawing(pipeline: Pipeline) -> int:
-    """How many runs of networks `draw` takes."""
-    return len(pipeline.drawn) * len(pipeline.facts.text_encoders) + pipeline.denoiser_runs() + 1
+def count_generating(pipeline: Pipeline) -> int:
+    """How many runs of networks `generate` takes."""
+    return len(pipeline.prompted) * len(pipeline.facts.text_encoders) + pipeline.denoiser_runs() + 1

@@ -8,7 +8,7 @@ from sdbuild.wiring import Sizes
 
 
 @dataclass(frozen=True)
-class Drawing:
+class Generation:
     """How an image is generated, by the originals and by what ships alike."""
 
     sizes: Sizes
