@@ -1,3 +1,3 @@
-"""For `doit`: `doit list` tells what there is; `sdbuild` offers the same from any folder."""
+"""For `doit`: `doit list` prints what there is; `sdbuild` offers the same from any folder."""
 
 from sdbuild.engine.dodo import DOIT_CONFIG, task_sdbuild  # noqa: F401

@@ -6,7 +6,7 @@ One image of each held-out caption through ``Resources/*.mlmodelc``, 20 steps, g
 ``sdbuild.shapes.score``: share of images in which size, colour, shape, background, and all four are right.
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +22,11 @@ BUNDLES = {"16": "build/shapes"} | {str(bits): f"build/shapes-bits/{bits}bit" fo
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("captions", type=int, nargs="?", default=200, help="how many of them (200)")
+    count = parser.parse_args().captions
     torch.set_num_threads(1)
-    scenes = list(held_out_scenes()[: int(sys.argv[1]) if len(sys.argv) > 1 else 200])
+    scenes = list(held_out_scenes()[:count])
     captions = [scene.caption() for scene in scenes]
     print("| bits | UNet MB | size | colour | shape | background | all four |\n|---|---|---|---|---|---|---|")
     for bits, folder in BUNDLES.items():

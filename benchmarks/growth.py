@@ -1,12 +1,13 @@
 """How trace and convert grow with a model: time and peak memory against its parameters, and against its operations.
 
-    python -m benchmarks.growth PICTURE.svg [--folder FOLDER]      (needs matplotlib: pip install -e '.[benchmarks]')
+    python -m benchmarks.growth IMAGE.svg [--folder FOLDER]      (needs matplotlib: pip install -e '.[benchmarks]')
 
 UNets of Stable Diffusion's form with random weights. Parameters: original attention, four widths up to the real SD 1.5, and
 SDXL. Operations: one UNet, the real SDXL, cut into ever more attention. Each stage is a process of its own.
 """
 
 import argparse
+import importlib.util
 import os
 import tempfile
 from collections.abc import Sequence
@@ -55,7 +56,7 @@ def measure(bench: Bench, name: str, family: str, unet: dict[str, Any], attentio
     return point
 
 
-def draw(by_parameters: Sequence[Point], by_operations: Sequence[Point], path: Path) -> None:
+def plot(by_parameters: Sequence[Point], by_operations: Sequence[Point], path: Path) -> None:
     import matplotlib
 
     matplotlib.use("svg")
@@ -82,9 +83,11 @@ def draw(by_parameters: Sequence[Point], by_operations: Sequence[Point], path: P
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("picture", type=Path)
+    parser.add_argument("image", type=Path, help="the SVG to write")
     parser.add_argument("--folder", type=Path, help="where models and stores go; models are kept")
     given = parser.parse_args()
+    if importlib.util.find_spec("matplotlib") is None:  # before hours of measuring
+        parser.error("matplotlib is missing: pip install -e '.[benchmarks]'")
     with tempfile.TemporaryDirectory(prefix="sdbuild-bench-") as temporary:
         bench = Bench((given.folder or Path(temporary)).resolve())
         print(
@@ -103,7 +106,7 @@ def main() -> None:
                 for attention, size in (("split_einsum", 512), ("split_einsum_v2", 512), ("split_einsum_v2", 768))
             ),
         ]
-        draw(by_parameters, by_operations, given.picture)
+        plot(by_parameters, by_operations, given.image)
 
 
 if __name__ == "__main__":

@@ -28,11 +28,11 @@ class Agenda:
         self._count = 0
 
     def left(self) -> list[Node]:
-        """Those that are not done, or are at it. What was spared, as its inputs came to the same content as before, is done."""
+        """Those that are running or still to do. A task that need not run, as its inputs are as before, is done."""
         return [node for node in self._due if not isinstance(self._states.get(node), Ready)]
 
     def begin(self, node: Node) -> Place:
-        """Where a task that begins stands: numbers go up one by one, and the total goes down when tasks are spared."""
+        """Where a task that begins stands: numbers go up one by one, and the total goes down when tasks need not run."""
         with self._lock:
             self._begun.add(node)
             self._count += 1

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sdbuild.engine.answer import Answer
     from sdbuild.engine.arguments import Arguments
 
-Group = Literal["Build", "Ask", "Keep order", "Use the command line"]
+Group = Literal["Build", "Ask", "Clean up", "Use the command line"]
 """The heading that help lists a command under."""
 
 Kind = Literal["text", "recipe", "variant", "task", "device", "command", "file", "folder"]

@@ -13,7 +13,7 @@ from sdbuild.engine.command import Command
 from sdbuild.job import stage_of
 
 _WIDTH = 100
-_GROUPS = ("Build", "Ask", "Keep order", "Use the command line")
+_GROUPS = ("Build", "Ask", "Clean up", "Use the command line")
 _OFFERED = (("-h, --help", "this help, or that of the command in the line"), ("--version", "the version of sdbuild"))
 _FORMS = (
     "A word alone is the recipe: a file, or a name from `list`. Every name=value may be written as --name value, too. Without "

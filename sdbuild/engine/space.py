@@ -27,7 +27,7 @@ def surely_due(
 ) -> list[Node]:
     """Of the tasks that are due, those that nothing can spare.
 
-    A task that waits for its inputs is spared if they come to the same content as before, so it counts only where
+    A task that waits for its inputs need not run if they turn out as before, so it counts only where
     its artifact of last time is gone. ``last`` gives a task's entry in the record of its recipe.
     """
     found = []

@@ -1,4 +1,4 @@
-"""What a build came to, reported at its end."""
+"""The outcome of a build, reported at its end."""
 
 from __future__ import annotations
 

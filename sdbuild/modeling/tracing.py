@@ -1,4 +1,4 @@
-"""Trace a component: which operations of ATen its module comes to, in which order, on tensors of which shapes."""
+"""Trace a component: the ATen operations of its module, in order, with the shapes of their tensors."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ class Model:
 
 @dataclass(frozen=True, eq=False)
 class Build:
-    """What one recipe, or one variant of it, comes to."""
+    """What is built of one recipe, or of one variant of it."""
 
     name: str
     """The recipe's."""

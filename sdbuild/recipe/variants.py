@@ -13,7 +13,7 @@ _VARIANT = "write - {name: small, compress: {unet: [{palettize: {bits: 4}}]}}"
 
 
 def builds(top: Mapping, problems: list[Problem]) -> list[tuple[str | None, Mapping]]:
-    """Each variant's name with the recipe that it amounts to; a single None for a recipe without variants.
+    """Each variant's name with its whole recipe; a single None for a recipe without variants.
 
     What is wrong with the variants themselves is added to `problems`.
     """

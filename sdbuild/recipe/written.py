@@ -290,7 +290,7 @@ class WrittenRecipe(Strict):
     precision: dict[str, Precision] = Field(
         default_factory=dict,
         description="Precision of single components: float16, or float32 for one whose numbers outgrow float16; default: the "
-        "family's, and float16 for a VAE that says that it bears it.",
+        "family's, and float16 for a VAE that says it is made for that.",
         examples=[{"vae_decoder": "float16"}],
     )
     compress: dict[str, tuple[Step, ...] | None] = Field(

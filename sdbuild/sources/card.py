@@ -23,7 +23,7 @@ _METADATA = re.compile(r"\A\s*---[ \t]*\r?\n(.*?)^---[ \t]*\r?$", re.DOTALL | re
 def read_card(source: Source, warn: Callable[[str], None]) -> dict[str, str]:
     """``author``, ``license`` and ``version`` for the models made of a source; those that nobody says are left out.
 
-    A model of the hub has its id as version, and for want of an author the reader is sent to its card, as in the models that
+    A model of the hub has its id as version, and where no author is named the reader is sent to its card, as in the models that
     Apple published. ``warn`` is told of a card that can't be read; it is no reason to stop.
     """
     said = _metadata(source, warn)

@@ -151,7 +151,7 @@ class HubSource:
         commit = self._cache.commit(self._revision)
         if commit is None:
             raise SourceError(
-                f"{self.name}: HF_HUB_OFFLINE forbids to ask {self._client.host} for it, and revision '{self._revision}' is "
+                f"{self.name}: HF_HUB_OFFLINE forbids asking {self._client.host} for it, and revision '{self._revision}' is "
                 f"not in {self._cache}; unset it, or name a local folder"
             )
         return commit, self._cache.files(commit)

@@ -21,7 +21,7 @@ def explain(error: Exception, client: HubClient, repository: str, revision: str 
         other = _elsewhere(error, client)
         return _refused(error, client, host, repository, revision, path) if other is None else other
     if isinstance(error, OfflineModeIsEnabled):
-        return f"HF_HUB_OFFLINE forbids to ask {host} for {path or 'it'}; unset it, or name a local folder"
+        return f"HF_HUB_OFFLINE forbids asking {host} for {path or 'it'}; unset it, or name a local folder"
     if isinstance(error, TooSlowError):
         return (
             f"{host} sent fewer than {LEAST_RATE:,} bytes a second for {client.window:.0f} s, and was given up; check the "

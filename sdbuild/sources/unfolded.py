@@ -120,7 +120,7 @@ class Unfolded:
         raise AssertionError("an unfolded file has no weight files")
 
     def lacks(self, folder: str) -> str:
-        """What to do for want of a component."""
+        """What to do about a component that is missing."""
         what = _CALLED.get(folder)
         if what is None:
             return f"{self.name}: a single file has no {folder}: leave it out of `components:`"

@@ -125,7 +125,7 @@ def test_offline_damage_is_noticed(hub: HubServer, client: HubClient, cache: Pat
     with pytest.raises(SourceError) as failure:
         fetch(HubSource(NAME, None, client), output, scratch)
     assert (
-        f"HF_HUB_OFFLINE forbids to ask 127.0.0.1:{client.host.rpartition(':')[2]} for {WEIGHTS}; unset it, or"
+        f"HF_HUB_OFFLINE forbids asking 127.0.0.1:{client.host.rpartition(':')[2]} for {WEIGHTS}; unset it, or"
         in str(failure.value)
     )
     assert str(failure.value).endswith(f"; {cache} has no whole copy of it")

@@ -195,7 +195,7 @@ def test_nobody_answers(hub: HubServer, monkeypatch: pytest.MonkeyPatch, output:
 def test_offline_mode(hub: HubServer, client: HubClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert message_of(client) == (
-        f"{NAME}: HF_HUB_OFFLINE forbids to ask HUB-HOST for it, and revision 'main' is not in "
+        f"{NAME}: HF_HUB_OFFLINE forbids asking HUB-HOST for it, and revision 'main' is not in "
         f"{constants.HF_HUB_CACHE}/models--someone--small; unset it, or name a local folder"
     )
     assert hub.log == []

@@ -142,7 +142,7 @@ def _count(number: int) -> str:
 
 COMMAND = Command(
     "check",
-    "Keep order",
+    "Clean up",
     "read the whole store and compare every byte with what was made",
     """What is damaged is named, and made again by the next build that needs it. A build itself checks what its stages
 read; this reads everything. Links to models of your own are left out: they may change, and builds compare them with

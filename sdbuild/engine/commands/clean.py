@@ -46,7 +46,7 @@ def run(arguments: Arguments, here: Path) -> Answer:
 
 COMMAND = Command(
     "clean",
-    "Keep order",
+    "Clean up",
     "remove build/<recipe>/; the store keeps everything",
     """Only what a build wrote is removed: packages, Resources, the manifest, the report of `verify` and the zip. Other
 files in the folder are left alone. The next build puts the results back at once, as the store keeps what they were made

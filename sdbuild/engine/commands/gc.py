@@ -98,7 +98,7 @@ def _count(number: int, what: str) -> str:
 
 COMMAND = Command(
     "gc",
-    "Keep order",
+    "Clean up",
     "remove from the store what no recipe in use needs and no build has used for 30 days",
     """Recipes in use are those that were built here and still exist; what they were last built from stays. Of the rest,
 what a build has used lately stays, too. It prints how large the store is, what is kept and why, and what was removed.

@@ -59,7 +59,7 @@ def _as_command(graph: Graph, node: Node, variables: Mapping[str, str]) -> str:
 COMMAND = Command(
     "graph",
     "Ask",
-    "the operations that a component comes to, as they were traced",
+    "the operations of a component, as they were traced",
     """A line an operation, with shapes and the names of weights, as docs/graph.md describes it. The task is a trace, or one
 whose package is made from it.""",
     run,

@@ -81,7 +81,7 @@ def _text(
         if len(rows) > _MANY:
             lines.append(f"  and {len(rows) - _MANY} more")
         if waiting:
-            lines.append("  A task that waits for others is spared if they come to the same content as before.")
+            lines.append("  A task that waits for others need not run if they turn out as before.")
     if models:
         shown = [
             (
