@@ -1,6 +1,7 @@
 """Where a bundle lies: a folder of ``doit build``, a Resources folder, a repository as on the hub, or a zip of these."""
 
 import fcntl
+import json
 import os
 import shutil
 import stat
@@ -11,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from sdbuild.delivered import MANIFEST, RESOURCES
 from sdbuild.errors import UsageError, UserError
 from sdbuild.standins import stand_in_at
 
@@ -72,7 +74,7 @@ def _only(path: Path, folder: Path) -> Path:
     """The one bundle in ``folder``, which messages call ``path``."""
     found = list(_bundles(folder, _DEPTH))
     if len(found) == 1:
-        return found[0]
+        return found[0] if found[0] != folder else _with_manifest(folder)
     if found:
         inside = [place.relative_to(folder).as_posix() for place in found]
         how = f"name one, such as {path / inside[0]}" if folder == path else "unpack it, and name one"
@@ -85,6 +87,19 @@ def _only(path: Path, folder: Path) -> Path:
             "python -m sdbuild.coreml.compiler, and give them the Swift package's names"
         )
     raise UserError(f"{path}: no bundle there (it has no manifest.json, and no compiled models): {_NAME}")
+
+
+def _with_manifest(folder: Path) -> Path:
+    """A build's folder for its ``Resources``, as the manifest lies beside them."""
+    above = folder.resolve().parent
+    if folder.resolve().name != RESOURCES or (folder / MANIFEST).is_file():
+        return folder
+    try:
+        manifest = json.loads((above / MANIFEST).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return folder
+    ours = isinstance(manifest, dict) and {"schema", "pipeline", "sha256"} <= manifest.keys()
+    return above if ours else folder
 
 
 def _listed(names: Sequence[str]) -> str:
