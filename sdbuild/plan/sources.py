@@ -30,14 +30,15 @@ class LocalFiles:
     def of(self, source: Source, folders: Iterable[str]) -> dict[str, str]:
         """Relative path → state of the files anywhere in the sub-folders named; "" is for those right in the source.
 
-        The state of a local file is "size:mtime in ns". A built-in one is small, and its place and time are nobody's choice:
-        its state is its SHA-256, so that clones share what they build from it.
+        The state of a local file is "size:mtime:ctime", times in ns: where content changed while size and time stayed, or were
+        put back, the time of the last change of any kind did not stay, which nobody can put back. A built-in one is small, and
+        its place and time are nobody's choice: its state is its SHA-256, so that clones share what they build from it.
 
         Raises:
             UserError: the model can't be read.
         """
         root, found = local_folder(source), {}
-        state = _digest if source.shipped else _size_and_time
+        state = _digest if source.shipped else _state
         for folder in folders:
             place = root / folder
             try:
@@ -57,15 +58,15 @@ class LocalFiles:
         """The same of a single file, by its name. Raises UserError: it can't be read."""
         if file not in self._seen:
             try:
-                self._seen[file] = {file.name: _size_and_time(file)}
+                self._seen[file] = {file.name: _state(file)}
             except OSError as error:
                 raise SourceError(f"{file}: can't be read: {error.strerror}") from None
         return self._seen[file]
 
 
-def _size_and_time(file: Path) -> str:
+def _state(file: Path) -> str:
     stat = file.stat()
-    return f"{stat.st_size}:{stat.st_mtime_ns}"
+    return f"{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ctime_ns}"
 
 
 def _digest(file: Path) -> str:
@@ -102,19 +103,19 @@ def embedding_facts(embedding: Embedding, files: LocalFiles) -> tuple[SourceFact
         if source.shipped:
             name = str(file)
             return SourceFacts(kind=source.kind, id=source.id, files={name: _digest(path / name)}), name
-        known = {path.name: _size_and_time(path)}
+        known = {path.name: _state(path)}
     except OSError as error:
         raise SourceError(f"{error.filename}: the embedding can't be read: {error.strerror}") from None
     return SourceFacts(kind=source.kind, id=source.id, path=str(path.parent), files=known), path.name
 
 
-def outside_files(job: object) -> dict[str, tuple[int, int]]:
-    """The files of the user's that a job's stage may read: path → size and modification time in ns, as they are in its key."""
+def outside_files(job: object) -> dict[str, tuple[int, ...]]:
+    """The files of the user's that a job's stage may read: path → size, and times of modification and of the last change of any
+    kind in ns, as they are in its key."""
     found = {}
     for facts in parts(job, SourceFacts):
         for path, state in facts.files.items() if facts.path is not None else ():
-            size, _, time = state.partition(":")
-            found[f"{facts.path}/{path}"] = int(size), int(time)
+            found[f"{facts.path}/{path}"] = tuple(map(int, state.split(":")))
     return found
 
 

@@ -7,9 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from sdbuild.digests import digest_written
 from sdbuild.jobs.download import Download
 from sdbuild.sources import Source, SourceFile, open_source
-from sdbuild.sources.base import digest
 from sdbuild.stages import Place
 
 
@@ -48,8 +48,7 @@ def _fetch(
     source: Source, file: SourceFile, folder: Path, scratch: Path, progress: Callable[[int], None]
 ) -> dict[str, Any]:
     source.fetch(file, folder, scratch, progress)
-    with (folder / file.name).open("rb") as content:
-        return {"name": file.name, "size": file.size, "sha256": file.sha256 or digest(content)}
+    return {"name": file.name, "size": file.size, "sha256": file.sha256 or digest_written(folder / file.name)}
 
 
 def _link(file: Path, to: Path) -> None:

@@ -41,9 +41,9 @@ class Inputs:
         self.artifacts = list({artifact.path: artifact for artifact, _ in self._parts}.values())
         """Each once."""
         self._outside = {path: _state(path) for path in map(Path, job["outside"])}
-        for text, (size, time) in job["outside"].items():
+        for text, planned in job["outside"].items():
             state = self._outside[Path(text)]
-            if state is None or state[2:4] != (size, time):
+            if state is None or state[2:] != tuple(planned):
                 raise _changed(Path(text))
         self._inside: dict[tuple[Path, str], _State | None] = {}
         for artifact in self.artifacts:

@@ -180,7 +180,7 @@ def test_an_edit_of_results_fails_aloud(toy: Toy) -> None:
 
 def _of_mine(file: Path) -> dict[str, Any]:
     stat = file.stat()
-    state = {file.name: f"{stat.st_size}:{stat.st_mtime_ns}"}
+    state = {file.name: f"{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ctime_ns}"}
     return {"source": {"kind": "local", "path": str(file.parent), "files": state}}
 
 

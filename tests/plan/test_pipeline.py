@@ -166,6 +166,14 @@ def test_an_edit_of_a_local_model_is_noticed_where_it_matters(tmp_path: Path, ed
     assert differing(before, graph(tmp_path, model={"source": "./model"})) == expected
 
 
+def test_an_edit_that_keeps_size_and_time_is_noticed(tmp_path: Path) -> None:
+    file = local_model(tmp_path / "model") / "unet/diffusion_pytorch_model.safetensors"
+    before, state = graph(tmp_path, model={"source": "./model"}), file.stat()
+    file.write_bytes(bytes(state.st_size))
+    os.utime(file, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert differing(before, graph(tmp_path, model={"source": "./model"})) == {"config", "download:unet"}
+
+
 def test_clones_share_what_they_build_of_the_builtin_model() -> None:
     found = plan(load_recipe(configs_folder() / "shapes.yaml").recipes)
     assert not any(str(configs_folder().parent) in node.parameters for node in found.tasks.values())
