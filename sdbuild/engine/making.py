@@ -92,7 +92,9 @@ def job_of(node: Node, due: Due, states: Mapping[Node, State], store: Store, mad
         DamagedInputsError: another task found an input damaged, and makes it again.
     """
     inputs, paths = [], {}
+    taken_in: dict[str, tuple[int, ...]] = {}
     for item in node.inputs:
+        taken_in |= outside_files(item.node.job)
         state = states[item.node]
         if not isinstance(state, Ready):
             raise DamagedInputsError(f"{item.node.label} is being made again")
@@ -109,12 +111,13 @@ def job_of(node: Node, due: Due, states: Mapping[Node, State], store: Store, mad
         "job": node.with_paths(paths),
         "inputs": inputs,
         "outside": outside_files(node.job) | _added_files(node),
+        "taken_in": taken_in,
         "links": node.stage.links,
         "made_for": made_for,
     }
 
 
-def _added_files(node: Node) -> dict[str, tuple[int, int]]:
+def _added_files(node: Node) -> dict[str, tuple[int, ...]]:
     """The files of extensions that may do a part of the work: they are in the key, as they were when it was made."""
     return {
         path: state for code in outside(node.stage.code_for(node.job)).values() for path, state in code.files.items()

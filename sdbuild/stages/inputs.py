@@ -25,7 +25,8 @@ class Inputs:
     Artifacts are compared with their stamps by a thread, byte by byte, beside the stage, which is faster than before it: what
     one reads the other finds in the system's cache. A stage that makes hard links to its inputs is waited for, as what it
     links to then is what it ships. All files may change at any time, those of the user's at their will: the status of each
-    is compared before and after, with the time of its last change, which nobody can put back.
+    is compared before and after, with the time of its last change, which nobody can put back. A file of the user's that has
+    the times which it had when it was taken in was hashed then, and is not read whole again beside each stage.
     """
 
     def __init__(self, store: Store, job: Mapping[str, Any]) -> None:
@@ -43,8 +44,14 @@ class Inputs:
         self._outside = {path: _state(path) for path in map(Path, job["outside"])}
         for text, planned in job["outside"].items():
             state = self._outside[Path(text)]
-            if state is None or state[2:] != tuple(planned):
+            if state is None or state[2 : 2 + len(planned)] != tuple(planned):
                 raise _changed(Path(text))
+        states = {path: _state(Path(path)) for path in job["taken_in"]}
+        self._trusted = {
+            (state[0], state[1])
+            for path, state in states.items()
+            if state is not None and state[2:] == tuple(job["taken_in"][path])
+        }
         self._inside: dict[tuple[Path, str], _State | None] = {}
         for artifact in self.artifacts:
             for file in artifact.stamp.files:
@@ -62,7 +69,7 @@ class Inputs:
 
     def _read(self) -> None:
         try:
-            self._damages = find_damage(self._parts)
+            self._damages = find_damage(self._parts, trusted=self._trusted)
         except BaseException as error:
             self._error = error
 

@@ -34,6 +34,21 @@ def test_what_a_look_does_not_see_reading_finds(store: Store) -> None:
     assert find_damage([(made, "model.mil")]) == find_damage([(made, "weight")]) == []
 
 
+def test_a_linked_file_that_is_known_is_not_read(store: Store, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.write_bytes(bytes(100))
+    work = Workplace(store.root, "l" * 64)
+    work.prepare()
+    (work.output / "mine").symlink_to(mine)
+    (work.output / "own").write_bytes(bytes(100))
+    made = store.commit(work, Stamp.of(work.output, {}, stage="play", key="l" * 64, ingredients={}))
+    flip(mine)
+    flip(made.path / "own")
+    known = {(each.stat().st_dev, each.stat().st_ino) for each in (mine, made.path / "own")}
+    assert [each.path for each in find_damage([(made, None)])] == ["mine", "own"]
+    assert [each.path for each in find_damage([(made, None)], trusted=known)] == ["own"]  # of the store all is read
+
+
 def commit_linked(store: Store, key: str, other: Artifact) -> Artifact:
     """An artifact with a hard link to ``other``'s file b, as a bundle has them to compiled models."""
     work = Workplace(store.root, key)
