@@ -9,7 +9,8 @@ Keys (all paths relative to Resources, sizes in bytes, digests SHA-256 in hexade
                 (`sdbuild.wiring.SIGNALS`); padding, of a text encoder: the token that fills a short prompt up
     sources     by component: {hub, commit}, {builtin}, or {local}, the digest of the tree of weight files
     loras       where there are any, by name what was merged into the weights: {hub, commit, file} or {builtin}, sha256 of the
-                file, weight (a number, or by component), blocks
+                file, weight (a number, or by component), blocks; distilled, of one for few steps: what it wants of whoever
+                generates, and by what it was recognized
     image       height, width in pixels
     latents     channels; vae_factor, image pixels for one latent pixel along a side; vae_scale, by which latents are
                 multiplied after encoding and divided before decoding

@@ -40,6 +40,8 @@ class Merged:
     """What the stage lora recorded of its file."""
     file: Artifact
     """What download did."""
+    about: Artifact | None = None
+    """What the stage lora says of it: what it wants of whoever generates, among other things."""
 
 
 @stage(

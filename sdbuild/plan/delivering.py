@@ -71,6 +71,7 @@ def _merged(sourcing: Sourcing, lora: Lora) -> Merged:
         blocks=lora.blocks,
         found=looked_at(sourcing, lora).part("files.json"),
         file=lora_file(sourcing, lora).part("files.json"),
+        about=looked_at(sourcing, lora).part("about.json"),
     )
 
 

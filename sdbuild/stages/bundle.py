@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from sdbuild.bundle.assemble import assemble
 from sdbuild.bundle.contract import ContractError, Expectations, check_resources
 from sdbuild.bundle.manifest import Description, make_manifest, tree_digest, write_manifest
 from sdbuild.bundle.zip import write_zip
+from sdbuild.distillation import Wants
 from sdbuild.jobs.bundle import Bundle, Merged, Shipped
 from sdbuild.modeling.markers import markers_in
 from sdbuild.recipe.fields import EVERYTHING
@@ -65,6 +66,7 @@ def _description(job: Bundle, warn: Callable[[str], None]) -> Description:
     )
     for note in schedule.notes:
         warn(note)
+    distilled = list(_distilled_notes(job, schedule.config, warn))
     return Description(
         pipeline=job.pipeline,
         sources={name: _source(each) for name, each in job.components.items()},
@@ -75,7 +77,7 @@ def _description(job: Bundle, warn: Callable[[str], None]) -> Description:
         scheduler_overrides=job.scheduler_overrides,
         defaults=job.defaults,
         guidance_embedding=job.guidance_embedding,
-        notes=list(dict.fromkeys([*_read(job.notes.path), *schedule.notes, *_notes(job)])),
+        notes=list(dict.fromkeys([*_read(job.notes.path), *schedule.notes, *_notes(job), *distilled])),
         os=job.os,
         compute_units=job.compute_units,
         compiler={name: each for name, each in asdict(job.compiler).items() if each is not None},
@@ -104,7 +106,29 @@ def _lora(merged: Merged) -> dict[str, Any]:
     public = {kind: text for kind, text in merged.origin.items() if text}
     named = {"commit": commit, "file": file["name"]} if commit else {}
     blocks = {"blocks": list(merged.blocks)} if merged.blocks is not None else {}
-    return {**public, **named, "sha256": file["sha256"], "weight": weight, **blocks}
+    distilled = {"distilled": wants} if (wants := _about(merged).get("distilled")) is not None else {}
+    return {**public, **named, "sha256": file["sha256"], "weight": weight, **blocks, **distilled}
+
+
+def _about(merged: Merged) -> dict[str, Any]:
+    about: dict[str, Any] = _read(merged.about.path) if merged.about is not None else {}
+    return about
+
+
+def _distilled_notes(job: Bundle, scheduler: Mapping[str, Any], warn: Callable[[str], None]) -> Iterator[str]:
+    """Of LoRAs for few steps that the recipe's defaults are not for; the recipe's rules warn of those known by name."""
+    for name, merged in job.loras.items():
+        if (data := _about(merged).get("distilled")) is None:
+            continue
+        wants = Wants.read(data)
+        if missing := wants.missing(job.defaults, scheduler.get("timestep_spacing")):
+            text = (
+                f"{name} is a LoRA of {wants.kind}, by {data['recognized_by']}, which wants {wants.text()}; the recipe has "
+                f"{', '.join(missing)}"
+            )
+            if data["recognized_by"].startswith("its metadata"):
+                warn(f"{text}; {wants.advice()}")
+            yield text
 
 
 def _notes(job: Bundle) -> list[str]:

@@ -2,12 +2,13 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from sdbuild.distillation import TITLES, recognize
 from sdbuild.graphs import read_graph
 from sdbuild.jobs.lora import Lora
 from sdbuild.modeling.adapters.configs import find_strengths
@@ -42,7 +43,12 @@ def run(job: Lora, place: Place) -> None:
         }
         _write(place.output / f"{each}.json", plain)
     _write(place.output / "files.json", {"commit": source.commit, "files": [file.record()]})
-    _write(place.output / "about.json", _about(found, metadata))
+    names = [
+        ("its file's name", file.name),
+        *_published(job),
+        *(("its metadata", metadata.get(key, "")) for key in TITLES),
+    ]
+    _write(place.output / "about.json", _about(found) | _distilled(names))
 
 
 def _choose(source: Source, wanted: str | None) -> SourceFile:
@@ -122,7 +128,7 @@ def _judge(name: str, found: Resolved, shapes: Mapping[str, Any], job: Lora, pla
     place.warn(f"{name}: {count}; the build goes on without them")
 
 
-def _about(found: Resolved, metadata: Mapping[str, str]) -> dict[str, Any]:
+def _about(found: Resolved) -> dict[str, Any]:
     """What was found, in brief."""
     changes = [change for each in found.changes.values() for parts in each.values() for change in parts]
     return {
@@ -131,6 +137,17 @@ def _about(found: Resolved, metadata: Mapping[str, str]) -> dict[str, Any]:
         "changes": {place: len(each) for place, each in sorted(found.changes.items())},
         "unused": sorted(found.unused),
     }
+
+
+def _published(job: Lora) -> list[tuple[str, str]]:
+    """The name that others know it by: of a file here that is no more than its own."""
+    return [] if job.source.path is not None else [("its source's name", job.source.id.partition("?")[0])]
+
+
+def _distilled(names: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """What it asks of whoever generates, if it is known to be for few steps."""
+    found = recognize(names)
+    return {"distilled": found[0].data(found[1])} if found is not None else {}
 
 
 def _plain(change: dict[str, Any]) -> dict[str, Any]:

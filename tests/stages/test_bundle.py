@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from sdbuild.distillation import Wants
 from sdbuild.errors import UserError
 from sdbuild.job import Found
-from sdbuild.jobs.bundle import Bundle, Shipped
+from sdbuild.jobs.bundle import Bundle, Merged, Shipped
 from sdbuild.jobs.compile import Compiler
 from sdbuild.recipe import load_family
 from sdbuild.wiring import Sizes
@@ -128,6 +129,25 @@ def test_how_to_generate(tmp_path: Path) -> None:
     assert first == "bring a scheduler"
     assert second.startswith("images come out wrong with the Swift package's schedulers")
     assert "as the model wants LCMScheduler" in second
+
+
+def test_what_a_lora_for_few_steps_wants(tmp_path: Path) -> None:
+    wants, by = Wants("LCM", ("lcm",)), "its metadata, lcm-lora"
+    lora = Merged(
+        origin={},
+        weight={"*": 1.0},
+        blocks=None,
+        found=Found(_write(tmp_path / "lora" / "found.json", {"commit": None})),
+        file=Found(_write(tmp_path / "lora" / "file.json", {"files": [{"name": "x.safetensors", "sha256": "3" * 64}]})),
+        about=Found(_write(tmp_path / "lora" / "about.json", {"distilled": wants.data(by)})),
+    )
+    given = job(tmp_path, chunked(), zip=None, loras={"mine": lora}, defaults={"steps": 4, "scheduler": "lcm"})
+    warned: list[str] = []
+    manifest = json.loads((run(given, tmp_path, warn=warned.append) / "manifest.json").read_text())
+    assert manifest["loras"]["mine"]["distilled"] == wants.data(by)
+    note = "mine is a LoRA of LCM, by its metadata, lcm-lora, which wants 2 to 8 steps, no guidance, and the scheduler lcm; "
+    assert manifest["notes"][-1] == f"{note}the recipe has guidance of 7.5 by default"
+    assert warned[-1] == f"{manifest['notes'][-1]}; write generate: {{steps: 4, guidance: 1, scheduler: lcm}}"
 
 
 def test_without_a_zip_there_is_none(tmp_path: Path) -> None:

@@ -73,6 +73,17 @@ def test_every_tensor_is_for_a_parameter(look: Callable[..., tuple[Path, list[st
     assert record["path"] == "x.safetensors"
 
 
+def test_one_for_few_steps_is_known_by_what_its_trainer_wrote(look: Callable[..., tuple[Path, list[str]]]) -> None:
+    made, _ = look(pair(), {"ss_output_name": "lcm-lora-v2"})
+    assert json.loads((made / "about.json").read_text())["distilled"] == {
+        "kind": "LCM",
+        "schedulers": ["lcm"],
+        "steps": [2, 8],
+        "guidance": [0.0, 2.0],
+        "recognized_by": "its metadata, lcm-lora-v2",
+    }
+
+
 LAYER = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
 ONES = np.ones((2, 128), np.float32)
 PEFT = {f"unet.{LAYER}.lora_A.weight": ONES, f"unet.{LAYER}.lora_B.weight": ONES.T}
