@@ -43,7 +43,7 @@ class Wants:
     @classmethod
     def read(cls, data: Mapping[str, Any]) -> Wants:
         """From what `data` made."""
-        own = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+        own: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
         return cls(**{key: value for key, value in own.items() if key != "recognized_by"})
 
     def recommended(self) -> dict[str, Any]:

@@ -18,7 +18,7 @@ class Built:
 
 @stage(
     "lora",
-    version=2,
+    version=3,
     title="look at a LoRA: what it changes",
     fetches=True,
     uses=lambda job: (f"sources.{job.source.kind}", "modeling.adapters"),
