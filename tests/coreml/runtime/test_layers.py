@@ -10,6 +10,7 @@ from coremltools.converters.mil.mil.ops.defs._utils import aggregated_pad
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sdbuild.coreml.runtime.ops import conv
 from tests.coreml.runtime.support import (
     IOS16,
     IOS17,
@@ -294,6 +295,30 @@ def test_gru_and_rnn(reverse: bool) -> None:
             lambda x, h, make=make, kind=kind: make(x=x, initial_h=h, **weights[kind], **extra), {"x": x, "h": h}, IOS16
         )
         assert_close(actual, [(out.flip(0) if reverse else out).numpy(), last[0].numpy()])
+
+
+@pytest.mark.parametrize("rows", [1, 7, 40])
+@pytest.mark.parametrize(
+    ("pad", "dilation", "groups"), [([1, 1, 1, 1], 1, 1), ([3, 0, 1, 2], 2, 2), ([0, 0, 0, 0], 1, 1)]
+)
+def test_a_large_image_is_convolved_in_strips(
+    monkeypatch: pytest.MonkeyPatch, rows: int, pad: list[int], dilation: int, groups: int
+) -> None:
+    x, weight, bias = floats((2, 4, 37, 11)), floats((6, 4 // groups, 3, 3), 1), floats((6,), 2)
+    parameters = {"pad_type": "custom", "pad": pad, "dilations": [dilation] * 2, "groups": groups}
+
+    def result() -> list[Array]:
+        return run(lambda x: mb.conv(x=x, weight=weight, bias=bias, **parameters), {"x": x})
+
+    whole, calls = result(), []
+    conv2d = F.conv2d
+    monkeypatch.setattr(conv, "_LARGE", x.nbytes)
+    monkeypatch.setattr(conv, "_STRIP", rows * x.nbytes // 37)
+    monkeypatch.setattr(F, "conv2d", lambda *given, **named: calls.append(given[0].shape[2]) or conv2d(*given, **named))
+    assert_close(result(), whole)
+    height = 37 + pad[0] + pad[1] - 2 * dilation
+    assert len(calls) == -(-height // rows)
+    assert max(calls) <= rows + 2 * dilation
 
 
 def test_conv_refuses_what_it_cannot() -> None:

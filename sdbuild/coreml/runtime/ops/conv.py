@@ -11,6 +11,10 @@ _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _CONV_TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 PAD_TYPES = ("valid", "custom", "same", "same_lower")
 
+_LARGE = 128 << 20
+_STRIP = 32 << 20
+"""Bytes: images from the first on are convolved in strips of about the second."""
+
 Padding = list[tuple[int, int]]
 """Elements before and after each spatial dimension."""
 
@@ -55,13 +59,40 @@ def _conv(call: Call) -> Bound:
     amounts = padding(call, [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)], strides)
     function = _CONV[dims]
 
+    in_strips = dims == 2 and strides == [1, 1]
+
     def conv(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         around = amounts(x)
+        if in_strips and x.nbytes >= _LARGE and x.device.type == "cpu":
+            return _strips(x, weight, bias, around, dilations, groups)
         if all(before == after for before, after in around):
             return function(x, weight, bias, strides, [before for before, _ in around], dilations, groups)
         return function(pad(x, around), weight, bias, strides, 0, dilations, groups)
 
     return call.bind(conv, "x", "weight", "bias?")
+
+
+def _strips(
+    x: Tensor, weight: Tensor, bias: Tensor | None, around: Padding, dilations: Sequence[int], groups: int
+) -> Tensor:
+    """A convolution of stride 1, some rows at a time: on a CPU torch copies what it convolves and what comes of it.
+
+    The last layers of a decoder take and give half a gigabyte and more each, and twice that with the copies.
+    """
+    (top, bottom), sides = around
+    height = int(x.shape[2])
+    below = (int(weight.shape[2]) - 1) * dilations[0]  # rows that the last row of a strip needs beyond its own
+    rows = height + top + bottom - below
+    width = int(x.shape[3]) + sum(sides) - (int(weight.shape[3]) - 1) * dilations[1]
+    out = x.new_empty((int(x.shape[0]), int(weight.shape[0]), rows, width))
+    step = max(1, _STRIP * height // x.nbytes)
+    for start in range(0, rows, step):
+        end = min(start + step, rows)
+        first, last = start - top, end - top + below
+        strip = x[:, :, max(0, first) : min(height, last)]
+        strip = pad(strip, [(max(0, -first), max(0, last - height)), sides])
+        out[:, :, start:end] = F.conv2d(strip, weight, bias, dilation=dilations, groups=groups)
+    return out
 
 
 def _pointwise(call: Call) -> Bound:
