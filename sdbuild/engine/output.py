@@ -44,6 +44,9 @@ class Quiet:
         """Write it."""
         self._plain.say(text)
 
+    def remark(self, text: str) -> None:
+        """Not shown."""
+
     def end(self, task: str, text: str) -> None:
         """Not shown."""
 
@@ -72,6 +75,11 @@ class Several:
         """Pass it on."""
         for each in self._displays:
             each.say(text)
+
+    def remark(self, text: str) -> None:
+        """Pass it on."""
+        for each in self._displays:
+            each.remark(text)
 
     def end(self, task: str, text: str) -> None:
         """Pass it on."""

@@ -48,6 +48,9 @@ class Display(Protocol):
     def say(self, text: str) -> None:
         """A line that stays."""
 
+    def remark(self, text: str) -> None:
+        """The same, for those who follow a build."""
+
     def end(self, task: str, text: str) -> None:
         """A stage ended; ``text`` is the line that stays."""
 
@@ -93,6 +96,10 @@ class PlainDisplay:
         """Write it."""
         with self._lock:
             self._write(text)
+
+    def remark(self, text: str) -> None:
+        """Write it."""
+        self.say(text)
 
     def end(self, task: str, text: str) -> None:
         """Say so."""
@@ -150,6 +157,10 @@ class LiveDisplay:
     def say(self, text: str) -> None:
         """Print above the live lines."""
         self._console.print(printable(text), soft_wrap=True)
+
+    def remark(self, text: str) -> None:
+        """Print above the live lines."""
+        self.say(text)
 
     def end(self, task: str, text: str) -> None:
         """Replace its line by one that stays."""

@@ -210,7 +210,7 @@ class Session:
             if self._last(node) is not None and not any(
                 self.graph.names[item.node] in self.ran for item in node.inputs
             ):
-                self._say(f"{name}: runs again: {self._reasons[node]}")
+                display.remark(f"{name}: runs again: {self._reasons[node]}")
             display.start(name, node.stage.title, self._agenda.begin(node))
             assert self._in_use is not None
             made_for = f"{self.graph.users[node][0].recipe}: {name}"
