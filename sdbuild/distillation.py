@@ -1,7 +1,8 @@
 """LoRAs that make a model need few steps, and what they ask of whoever generates. Nothing heavy is imported here.
 
 Nothing in their tensors tells them from others. They are recognized by words in names and in what a trainer wrote of them, and
-what recognized them is always said. Sources are their authors' model cards: latent-consistency/lcm-lora-sdxl,
+what recognized them is always said. The numbers are those that their authors are known to
+recommend; their model cards have the last word: latent-consistency/lcm-lora-sdxl,
 ByteDance/SDXL-Lightning, ByteDance/Hyper-SD, h1t/TCD-SDXL-LoRA, tianweiy/DMD2, wangfuyun/PCM_Weights, jasperai/flash-sdxl,
 stabilityai/sdxl-turbo.
 """
@@ -12,6 +13,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from sdbuild.scheduler_kinds import SCHEDULERS
 
 _STEPS, _GUIDANCE = 20, 7.5
 """What `generate` takes where nobody says."""
@@ -64,20 +67,27 @@ class Wants:
         spacing = f", with timestep_spacing {self.timestep_spacing}" if self.timestep_spacing else ""
         return f"{steps}, {guidance}, and the scheduler {' or '.join(self.schedulers)}{spacing}"
 
-    def missing(self, said: Mapping[str, Any], spacing: str | None) -> list[str]:
-        """What is otherwise in ``said``, keys of ``generate:`` with their values, None for what is not said."""
+    def missing(self, said: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
+        """What is otherwise in ``said``, keys of ``generate:`` with their values, None for what is not said.
+
+        ``config`` is the model's own configuration of the scheduler, as far as it is known.
+        """
         found = []
         steps, guidance, scheduler = said.get("steps"), said.get("guidance"), said.get("scheduler")
+        spacing, own = config.get("timestep_spacing"), config.get("_class_name")
         if not self.steps[0] <= (steps or _STEPS) <= self.steps[1]:
             found.append(f"{steps or _STEPS} steps{'' if steps else ' by default'}")
         given = _GUIDANCE if guidance is None else guidance
         if not (self.guidance[0] if self.guidance[0] > 1 else 0) <= given <= self.guidance[1]:
             found.append(f"guidance of {given:g}{' by default' if guidance is None else ''}")
-        if scheduler not in self.schedulers:
+        if scheduler not in self.schedulers and (scheduler or own not in self._classes()):
             found.append(f"the scheduler {scheduler}" if scheduler else "the model's own scheduler by default")
         if self.timestep_spacing not in (None, spacing):
             found.append(f"timestep_spacing {spacing}" if spacing else "no timestep_spacing")
         return found
+
+    def _classes(self) -> list[str]:
+        return [SCHEDULERS[name].class_name for name in self.schedulers]
 
     def advice(self) -> str:
         """What to write."""

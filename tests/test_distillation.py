@@ -30,7 +30,7 @@ def test_names_of_authors_are_known(name: str) -> None:
     wants, by = found
     assert (wants.kind, wants.steps, wants.schedulers[0], by) == (kind, steps, scheduler, f"its name, {name}")
     assert Wants.read(wants.data(by)) == wants
-    assert wants.missing(wants.recommended(), wants.timestep_spacing) == []
+    assert wants.missing(wants.recommended(), {"timestep_spacing": wants.timestep_spacing}) == []
 
 
 @pytest.mark.parametrize(
@@ -53,13 +53,18 @@ def test_what_is_otherwise_is_named() -> None:
     found = recognize([("its name", "sdxl_lightning_4step_lora")])
     assert found is not None
     wants, _ = found
-    assert wants.missing({}, None) == [
+    assert wants.missing({}, {}) == [
         "20 steps by default",
         "guidance of 7.5 by default",
         "the model's own scheduler by default",
         "no timestep_spacing",
     ]
-    assert wants.missing({"steps": 2, "guidance": 0, "scheduler": "euler"}, "leading") == [
+    assert wants.missing(
+        {"steps": 4, "guidance": 0}, {"_class_name": "PNDMScheduler", "timestep_spacing": "trailing"}
+    ) == ["the model's own scheduler by default"]
+    euler = {"_class_name": "EulerDiscreteScheduler", "timestep_spacing": "trailing"}
+    assert wants.missing({"steps": 4, "guidance": 0}, euler) == []
+    assert wants.missing({"steps": 2, "guidance": 0, "scheduler": "euler"}, {"timestep_spacing": "leading"}) == [
         "2 steps",
         "timestep_spacing leading",
     ]

@@ -47,7 +47,7 @@ def distilled_loras_get_what_they_want(recipe: Recipe, _written: WrittenRecipe) 
         if found is None:
             continue
         wants, by = found
-        if missing := wants.missing(recipe.generate.model_dump(), recipe.model.scheduler.get("timestep_spacing")):
+        if missing := wants.missing(recipe.generate.model_dump(), recipe.model.scheduler):
             yield Finding(
                 f"by {by}, this is a LoRA of {wants.kind}, which wants {wants.text()}; the recipe has {', '.join(missing)}",
                 (("model", "loras", number, "source"), ("model", "loras", number)),

@@ -121,7 +121,7 @@ def _distilled_notes(job: Bundle, scheduler: Mapping[str, Any], warn: Callable[[
         if (data := _about(merged).get("distilled")) is None:
             continue
         wants = Wants.read(data)
-        if missing := wants.missing(job.defaults, scheduler.get("timestep_spacing")):
+        if missing := wants.missing(job.defaults, scheduler):
             text = (
                 f"{name} is a LoRA of {wants.kind}, by {data['recognized_by']}, which wants {wants.text()}; the recipe has "
                 f"{', '.join(missing)}"
