@@ -79,7 +79,7 @@ def test_a_withheld_image_does_not_save(checked: Path, tmp_path: Path) -> None:
 def test_the_command_names_what_it_withholds(checked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     written = run(
         [BundleAt("shapes", checked)], {"prompt": PROMPT, "count": "2", "out": str(tmp_path), **FEW}, tmp_path
-    )
+    ).written
     stem = "a-large-red-circle-on-a-blue-background"
     assert [path.name for path in written] == [f"{stem}-93.png"]
     told = capsys.readouterr().err
