@@ -14,7 +14,7 @@ from sdbuild.generate.pipeline import Pipeline
 from sdbuild.shapes.scenes import Floats, Scene, held_out_scenes
 from sdbuild.shapes.score import tally
 from sdbuild.shapes.train_lora import at_night, subjects
-from tests.test_end_to_end import command, environment, ran
+from tests.test_end_to_end import command, environment, ran, take_store
 
 DOCS = Path(__file__).parents[2] / "docs" / "loras.md"
 COUNT = 4
@@ -36,6 +36,7 @@ variants:
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what the commands of the how-to made, and the other weights."""
     folder = tmp_path_factory.mktemp("night")
+    take_store(folder)
     (block,) = re.findall(r"```sh\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
     for line in block.splitlines():
         program, *arguments = shlex.split(line)
@@ -44,7 +45,10 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "weights.yaml").write_text(VARIANTS)
     done = ran(output(folder, "build", "weights.yaml"))
     assert not {task for task in done if task.startswith(("trace", "download", "lora"))}
-    assert {"convert:unet@none", "convert:unet@half"} <= done
+    assert "convert:unet@half" in done
+    assert not {
+        task for task in done if task.startswith("convert") and task.endswith("@none")
+    }  # as shapes itself has it
     return folder
 
 
