@@ -172,6 +172,8 @@ def measure(name: str, case: Case, sides: Sequence[Side], folder: Path, times: i
                     side.do(recipe, words)
             os.sync()  # what was just written is not to be waited for in what is measured
             side.runs.append(side.do(recipe, case.words, case.limit))
+            if case.fresh:
+                side.forget()  # twelve variants of SDXL take 35 GB
     for side in sides:
         side.forget()
     return _row(case, {side.name: side.runs for side in sides})
