@@ -17,11 +17,13 @@ def warm() -> None:
     """Import the libraries of every kind: most builds take all of them.
 
     transformers and diffusers do without SciPy, which they need for losses and schedulers alone, and not for a model's forward.
-    Should one insist on it, the server ends, and stages are new processes, where nothing is hidden.
+    Should one insist on it, the server ends, and stages are new processes, where nothing is hidden; nor is it from extensions.
     """
     with _hidden("scipy"):
-        for kind in components.names():
+        for kind in components.own_names():
             components.find(kind)
+    for kind in components.names():
+        components.find(kind)
 
 
 @contextmanager

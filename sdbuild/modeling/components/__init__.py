@@ -37,6 +37,11 @@ def names() -> list[str]:
     return extensions.names(__path__)
 
 
+def own_names() -> list[str]:
+    """Those that come with sdbuild."""
+    return extensions.names(__path__[:1])
+
+
 def find(name: str) -> Kind:
     """The kind of a name that `names` has, with the libraries that it takes."""
     return cast(Kind, import_module(f"{__name__}.{name}"))
