@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 
 from sdbuild.generate_variables import MAX_GUIDANCE, MAX_STEPS
-from sdbuild.recipe.fields import Strict, wrong
+from sdbuild.recipe.fields import Strict, offer, wrong
 from sdbuild.recipe.problems import allowed, hint
 from sdbuild.scheduler_kinds import SCHEDULERS, key_of
 
@@ -16,13 +16,6 @@ def _scheduler(name: str) -> str:
         near = (f"did you mean '{known}'?",) if known else hint(name, SCHEDULERS)
         raise wrong(f"no scheduler '{name}'", *near, allowed(SCHEDULERS))
     return name
-
-
-def _choices(schema: dict[str, Any]) -> None:
-    """Offer the names to an editor."""
-    for branch in schema["anyOf"]:
-        if branch["type"] == "string":
-            branch["enum"] = list(SCHEDULERS)
 
 
 class Generate(Strict):
@@ -42,7 +35,7 @@ class Generate(Strict):
         default=None,
         description="Which scheduler takes the steps, by the names of `generate`; default: the model's own.",
         examples=["lcm"],
-        json_schema_extra=_choices,
+        json_schema_extra=lambda schema: offer(schema, list(SCHEDULERS)),
     )
 
     @property

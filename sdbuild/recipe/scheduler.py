@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from sdbuild.recipe.fields import Strict, wrong
+from sdbuild.recipe.fields import Strict, offer, wrong
 from sdbuild.recipe.problems import allowed, hint
 from sdbuild.scheduler_kinds import SCHEDULERS, key_of
 
@@ -19,13 +19,6 @@ def _class_name(name: str) -> str:
     return name
 
 
-def _choices(schema: dict[str, Any]) -> None:
-    """Offer the classes to an editor."""
-    for branch in schema["anyOf"]:
-        if branch["type"] == "string":
-            branch["enum"] = _CLASSES
-
-
 _Beta = Annotated[float, Field(gt=0, lt=1)]
 _Sigma = Annotated[float, Field(ge=0, le=1e4)]
 
@@ -37,7 +30,7 @@ class Scheduler(Strict):
         default=None,
         alias="_class_name",
         description="The scheduler of diffusers that the model is for.",
-        json_schema_extra=_choices,
+        json_schema_extra=lambda schema: offer(schema, _CLASSES),
     )
     timestep_spacing: Literal["linspace", "leading", "trailing"] | None = Field(
         default=None,

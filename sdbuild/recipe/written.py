@@ -19,6 +19,7 @@ from sdbuild.recipe.fields import (
     Strict,
     check_name,
     form,
+    offer,
     wrong,
 )
 from sdbuild.recipe.files import family_files
@@ -184,12 +185,12 @@ class WrittenTarget(Strict):
     device: Annotated[str, AfterValidator(_device)] | None = Field(
         default=None,
         description="A device of the catalogue: the weakest one that the app supports.",
-        json_schema_extra=lambda schema: _choices(schema, list(catalogue().devices)),
+        json_schema_extra=lambda schema: offer(schema, list(catalogue().devices)),
     )
     os: Annotated[str, AfterValidator(_os)] | None = Field(
         default=None,
         description="Oldest system that the models must load on; default: from the device.",
-        json_schema_extra=lambda schema: _choices(schema, list(TARGETS)),
+        json_schema_extra=lambda schema: offer(schema, list(TARGETS)),
     )
     compute_units: ComputeUnits | None = Field(
         default=None, description="Processors that the app will load the models for; default: from the device."
@@ -261,7 +262,7 @@ class WrittenRecipe(Strict):
     )
     pipeline: Annotated[str, AfterValidator(_pipeline)] = Field(
         description="The model family: a file of pipelines/.",
-        json_schema_extra=lambda schema: _choices(schema, list(family_files())),
+        json_schema_extra=lambda schema: offer(schema, list(family_files())),
     )
     model: Model = Field(description="Which weights to build from.")
     components: tuple[str, ...] | None = Field(
@@ -317,10 +318,3 @@ class WrittenRecipe(Strict):
         description="Builds to make from this recipe instead of one: each has a name of its own and the keys that "
         "differ. Mappings merge, anything else replaces, null goes back to the default.",
     )
-
-
-def _choices(schema: dict[str, Any], values: list[str]) -> None:
-    """Offer values to an editor, in a field's JSON Schema."""
-    for branch in schema.get("anyOf", [schema]):
-        if branch.get("type") == "string":
-            branch["enum"] = values
