@@ -1,10 +1,9 @@
 """LoRAs that make a model need few steps, and what they ask of whoever generates. Nothing heavy is imported here.
 
 Nothing in their tensors tells them from others. They are recognized by words in names and in what a trainer wrote of them, and
-what recognized them is always said. The numbers are those that their authors are known to
-recommend; their model cards have the last word: latent-consistency/lcm-lora-sdxl,
-ByteDance/SDXL-Lightning, ByteDance/Hyper-SD, h1t/TCD-SDXL-LoRA, tianweiy/DMD2, wangfuyun/PCM_Weights, jasperai/flash-sdxl,
-stabilityai/sdxl-turbo.
+what recognized them is always said. The numbers are those that their authors are known to recommend; their model cards have the
+last word: latent-consistency/lcm-lora-sdxl, ByteDance/SDXL-Lightning, ByteDance/Hyper-SD, h1t/TCD-SDXL-LoRA, tianweiy/DMD2,
+wangfuyun/PCM_Weights, jasperai/flash-sdxl, stabilityai/sdxl-turbo.
 """
 
 from __future__ import annotations
@@ -14,10 +13,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from sdbuild.generate_variables import GUIDANCE, STEPS
 from sdbuild.scheduler_kinds import SCHEDULERS
-
-_STEPS, _GUIDANCE = 20, 7.5
-"""What `generate` takes where nobody says."""
 
 TITLES = ("ss_output_name", "modelspec.title")
 """Keys of a file's metadata that have the name it was trained or published under."""
@@ -75,9 +72,9 @@ class Wants:
         found = []
         steps, guidance, scheduler = said.get("steps"), said.get("guidance"), said.get("scheduler")
         spacing, own = config.get("timestep_spacing"), config.get("_class_name")
-        if not self.steps[0] <= (steps or _STEPS) <= self.steps[1]:
-            found.append(f"{steps or _STEPS} steps{'' if steps else ' by default'}")
-        given = _GUIDANCE if guidance is None else guidance
+        if not self.steps[0] <= (steps or STEPS) <= self.steps[1]:
+            found.append(f"{steps or STEPS} steps{'' if steps else ' by default'}")
+        given = GUIDANCE if guidance is None else guidance
         if not (self.guidance[0] if self.guidance[0] > 1 else 0) <= given <= self.guidance[1]:
             found.append(f"guidance of {given:g}{' by default' if guidance is None else ''}")
         if scheduler not in self.schedulers and (scheduler or own not in self._classes()):

@@ -4,6 +4,10 @@ nothing heavy.
 
 from collections.abc import Mapping
 
+from sdbuild.scheduler_kinds import SCHEDULERS
+
+STEPS, GUIDANCE = 20, 7.5
+"""Where neither the user nor a bundle says them."""
 MAX_STEPS = 1000
 MAX_GUIDANCE = 100.0
 
@@ -32,10 +36,7 @@ VARIABLES: Mapping[str, str] = {
 
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "prediction": ("epsilon", "v_prediction"),
-    "scheduler": (
-        *("ddim", "ddpm", "pndm", "dpmpp", "dpmpp_karras", "dpmpp_sde", "dpmpp_single", "deis", "unipc"),
-        *("euler", "euler_a", "heun", "lms", "dpm2", "dpm2_a", "lcm", "tcd"),
-    ),
+    "scheduler": tuple(SCHEDULERS),
     "rng": ("numpy", "torch"),
     "sizes": ("image", "app"),
     "precision": ("float32", "float16"),

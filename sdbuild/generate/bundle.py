@@ -11,6 +11,7 @@ from sdbuild.errors import UserError
 from sdbuild.flow.facts import Facts
 from sdbuild.generate.inference import FAMILIES, infer_denoiser, infer_parts
 from sdbuild.generate.options import MAX_SCALE, MIN_SCALE, PREDICTIONS
+from sdbuild.generate_variables import GUIDANCE, STEPS
 from sdbuild.noise_schedule import find_fault
 from sdbuild.scheduler_kinds import SCHEDULERS
 from sdbuild.standins import ENOUGH, stand_in, stand_in_at
@@ -21,8 +22,6 @@ _SCHEMA, _WITHOUT_NETWORKS = 2, 1
 _AGAIN = "run `doit build` again, or get the bundle again where it is not of your own making"
 _PREDICTIONS = (*PREDICTIONS, "sample")
 """What diffusers' schedulers know."""
-GUIDANCE, STEPS = 7.5, 20
-"""For a bundle that says nothing of them."""
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,11 @@ from typing import Any
 from sdbuild.bundle.manifest import tree_digest
 from sdbuild.errors import UsageError, UserError
 from sdbuild.flow.facts import Facts
-from sdbuild.generate.bundle import GUIDANCE, STEPS, Bundle, read_bundle
+from sdbuild.generate.bundle import Bundle, read_bundle
 from sdbuild.generate.inference import SUFFIX, Denoiser, family_of, infer_denoiser, infer_parts, open_compiled
 from sdbuild.generate.options import MAX_SCALE, MIN_SCALE, PREDICTIONS
 from sdbuild.generate.places import find_place
+from sdbuild.generate_variables import GUIDANCE, STEPS
 from sdbuild.standins import stand_in_at
 
 _VAE_FACTOR = 8  # of all families, where no shape says it
