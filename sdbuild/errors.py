@@ -10,7 +10,7 @@ class Status(IntEnum):
     FAILED = 1
     """Something else than what follows: a stage, the disk, the output."""
     FAULT = 2
-    """a bug in sdbuild."""
+    """A bug in sdbuild."""
     USAGE = 3
     """The command line."""
     RECIPE = 4

@@ -53,8 +53,7 @@ def write_weights(
 ) -> None:
     """Write every promised weight of ``builder`` to ``path``, and complete its program.
 
-    ``progress`` is called with (tensors done, tensors in all). ``load_half`` is asked first for what
-    becomes float16.
+    ``progress`` is called with (tensors done, tensors in all). ``load_half`` is asked first for what becomes float16.
 
     Raises:
         UserError: a weight of another shape than promised, or one that overflows the program's precision.
@@ -197,9 +196,8 @@ def _materialise(source: Weight | Folded | Array, dtype: int, load: LoadWeight, 
     with np.errstate(over="ignore"):
         data: Array = np.ascontiguousarray(array, dtype=_NUMPY[dtype])
     if not _is_finite(data.reshape(-1)):
-        exact = (
-            load(source.name) if isinstance(source, Weight) else array
-        )  # what was rounded at once may have been finite
+        # What was rounded while it was read may have been finite before.
+        exact = load(source.name) if isinstance(source, Weight) else array
         why = "overflows float16" if np.isfinite(exact).all() else "holds infinities or NaNs"
         raise SourceError(
             f"weights: {name} {why}; the model would generate black images. Use other weights for this component"
