@@ -10,6 +10,7 @@ import functools
 import hashlib
 import os
 import pkgutil
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,10 +96,12 @@ def _read(extension: Path) -> Code:
     whole, files = hashlib.sha256(), {}
     try:
         for file in _files(extension):
-            stat = file.stat()
+            found = file.stat()
+            if not stat.S_ISREG(found.st_mode):
+                raise UserError(f"{file}: the extension can't be read: this is no file; remove it")
             with file.open("rb") as content:
                 own = hashlib.file_digest(content, "sha256").hexdigest()
-            files[str(file)] = stat.st_size, stat.st_mtime_ns
+            files[str(file)] = found.st_size, found.st_mtime_ns
             whole.update(f"{file.relative_to(extension).as_posix()}\0{own}\n".encode(errors="surrogateescape"))
     except OSError as error:
         raise UserError(f"{error.filename}: the extension can't be read: {error.strerror}") from None
@@ -126,8 +129,8 @@ def check() -> None:
     """Look at what `SDBUILD_EXTENSIONS` names, before anything of it is used.
 
     Raises:
-        UserError: it is no folder, there is nothing in it that sdbuild looks for, or a file that sdbuild or another extension
-            has already, so that one of the two would be ignored.
+        UserError: it is no folder, it can't be read, there is nothing in it that sdbuild looks for, or a file that sdbuild or
+            another extension has already, so that one of the two would be ignored.
     """
     known: dict[str, Path] = {}
     for folder in extensions():
@@ -140,13 +143,25 @@ def check() -> None:
                 f"{VARIABLE}: {folder} has none of the folders that an extension may have: {allowed}; see "
                 "docs/architecture.md"
             )
-        for place in places:
-            inner = place.relative_to(folder).as_posix()
-            for file in place.glob("*.y*ml" if inner == "pipelines" else "*.py"):
-                name = f"{inner}/{file.stem}"
-                if other := known.get(name) or _own(name):
-                    raise UserError(f"{VARIABLE}: {file} is called like {other}; give it another name")
-                known[name] = file
+        for name, file in _named(folder):
+            if other := known.get(name) or _own(name):
+                raise UserError(f"{VARIABLE}: {file} is called like {other}; give it another name")
+            known[name] = file
+
+
+def _named(extension: Path) -> Iterator[tuple[str, Path]]:
+    """Its families and all that can be imported of it, helpers too: each name, a package's being its folder's, and the file."""
+    try:
+        for file in _files(extension):
+            inner = file.relative_to(extension)
+            if inner.suffix == ".py" and inner.stem == "__init__":
+                inner = inner.parent
+            elif inner.suffix != ".py" and not (inner.parent == Path("pipelines") and inner.match("*.y*ml")):
+                continue
+            if inner.name:  # not the extension itself
+                yield inner.with_suffix("").as_posix(), file
+    except OSError as error:
+        raise UserError(f"{error.filename}: the extension can't be read: {error.strerror}") from None
 
 
 def _own(name: str) -> str | None:

@@ -120,6 +120,52 @@ def test_what_would_be_ignored_is_refused(
     assert message in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (["a/helpers.py", "b/helpers.py"], "b/helpers.py is called like {}/a/helpers.py; give it another name"),
+        (["a/arrays.py"], "a/arrays.py is called like sdbuild's own arrays; give it another name"),
+        (["a/recipe/steps/dup/__init__.py", "b/recipe/steps/dup.py"], "b/recipe/steps/dup.py is called like {}/a/"),
+        (
+            ["a/recipe/steps/palettize/__init__.py"],
+            "a/recipe/steps/palettize/__init__.py is called like sdbuild's own recipe/steps/palettize; give it another name",
+        ),
+    ],
+)
+def test_what_can_be_imported_has_one_name(
+    files: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for file in ("a/recipe/steps/one.py", "a/__init__.py", "b/recipe/steps/two.py", "b/__init__.py", *files):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    monkeypatch.setattr(sdbuild, "__path__", [*sdbuild.__path__, str(tmp_path / "a"), str(tmp_path / "b")])
+    with pytest.raises(UserError) as refused:
+        extensions.check()
+    assert message.format(tmp_path) in str(refused.value)
+    for file in files:
+        (tmp_path / file).unlink()
+    extensions.check()
+
+
+def test_an_edit_that_keeps_size_and_time_is_what_runs(tmp_path: Path) -> None:
+    """Python's own cache would give the code of before."""
+    file = tmp_path / "recipe/steps/factor.py"
+    file.parent.mkdir(parents=True)
+    found = []
+    for number in (1, 2):
+        file.write_text(f"STEP = {number}")
+        os.utime(file, (1_600_000_000, 1_600_000_000))
+        found.append(python([tmp_path], "-c", "from sdbuild.recipe.steps import factor; print(factor.STEP)").stdout)
+    assert found == ["1\n", "2\n"]
+
+
+def test_what_is_no_file_is_refused(extension: Path) -> None:
+    os.mkfifo(extension / "pipe")
+    extensions._read.cache_clear()
+    with pytest.raises(UserError, match=r"pipe: the extension can't be read: this is no file; remove it"):
+        extensions.outside(["modeling.components.mine"])
+
+
 def test_the_variable_names_folders_from_where_the_user_stands(tmp_path: Path) -> None:
     wrong = python([Path("nowhere")], "-m", "sdbuild", "list", cwd=tmp_path)
     assert (wrong.returncode, wrong.stderr.split(";")[0]) == (
