@@ -299,7 +299,8 @@ def test_gru_and_rnn(reverse: bool) -> None:
 
 @pytest.mark.parametrize("rows", [1, 7, 40])
 @pytest.mark.parametrize(
-    ("pad", "dilation", "groups"), [([1, 1, 1, 1], 1, 1), ([3, 0, 1, 2], 2, 2), ([0, 0, 0, 0], 1, 1)]
+    ("pad", "dilation", "groups"),
+    [([1, 1, 1, 1], 1, 1), ([3, 0, 1, 2], 2, 2), ([0, 0, 0, 0], 1, 1), ([50, 9, 1, 1], 1, 1), ([0, 60, 0, 0], 2, 1)],
 )
 def test_a_large_image_is_convolved_in_strips(
     monkeypatch: pytest.MonkeyPatch, rows: int, pad: list[int], dilation: int, groups: int

@@ -83,14 +83,17 @@ def _strips(
     height = int(x.shape[2])
     below = (int(weight.shape[2]) - 1) * dilations[0]  # rows that the last row of a strip needs beyond its own
     rows = height + top + bottom - below
+    if rows < 1:
+        return F.conv2d(pad(x, around), weight, bias, dilation=dilations, groups=groups)  # says that it is too small
     width = int(x.shape[3]) + sum(sides) - (int(weight.shape[3]) - 1) * dilations[1]
     out = x.new_empty((int(x.shape[0]), int(weight.shape[0]), rows, width))
     step = max(1, _STRIP * height // x.nbytes)
     for start in range(0, rows, step):
         end = min(start + step, rows)
         first, last = start - top, end - top + below
-        strip = x[:, :, max(0, first) : min(height, last)]
-        strip = pad(strip, [(max(0, -first), max(0, last - height)), sides])
+        strip = x[:, :, max(0, first) : max(0, min(height, last))]
+        before = min(max(0, -first), last - first)  # all of it, where the strip lies above the image
+        strip = pad(strip, [(before, last - first - before - int(strip.shape[2])), sides])
         out[:, :, start:end] = F.conv2d(strip, weight, bias, dilation=dilations, groups=groups)
     return out
 
