@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from sdbuild.flow.conditions import Condition, size_condition
 from sdbuild.flow.denoise import begin, count_runs, denoise
 from sdbuild.flow.facts import Facts
 from sdbuild.flow.noise import Noise
+from sdbuild.flow.rehearsal import rehearse
 from sdbuild.flow.schedulers import make_scheduler
 from sdbuild.modeling.checkpoint import read_config
 from sdbuild.networks import Network
@@ -131,7 +132,9 @@ class Pipeline:
     def _scheduler(self) -> Any:
         numbers, name = self.facts.scheduler, self.generation.scheduler_name
         kind = own_kind(numbers) if name is None else SCHEDULERS[name]
-        return make_scheduler(kind, numbers, self.generation.steps, self.facts.scheduler_overrides)
+        make = partial(make_scheduler, kind, numbers, self.generation.steps, self.facts.scheduler_overrides)
+        rehearse(make(), self.generation.steps)
+        return make()
 
     def _arbitrary(self, denoiser: Part) -> list[Condition]:
         """Normal numbers in the form of conditions, for a denoiser that is built without its text encoders."""

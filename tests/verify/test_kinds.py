@@ -127,6 +127,14 @@ def test_too_few_bits_are_named(xl: list[Subject], tmp_path: Path) -> None:
     replace(report, min_psnr={"unet": stages["compile"]}).check()
 
 
+@pytest.mark.parametrize(("name", "times"), [("dpmpp_single", 3), ("euler", 1)])
+def test_steps_that_the_scheduler_cannot_take_are_refused_first(name: str, times: int) -> None:
+    wanted = generation(SHAPE)
+    wanted = replace(wanted, scheduler={**wanted.scheduler, "num_train_timesteps": times}, scheduler_name=name)
+    with pytest.raises(UserError, match=f"can't take 4 steps on a schedule of noise of {times} time"):
+        Pipeline([], wanted).denoiser_runs()
+
+
 def test_overflow_shows_in_half_precision_and_only_there(tmp_path: Path) -> None:
     """As SDXL's VAE does it: sound in float32, too large for float16."""
     source = saved(tmp_path / "saved", "vae_decoder", VAE)
