@@ -48,10 +48,11 @@ class Wants:
 
     def recommended(self) -> dict[str, Any]:
         """What to write under ``generate:``."""
-        low, high = self.guidance
+        (few, many), (low, high) = self.steps, self.guidance
         guidance = 1 if low <= 1 else (low + high) / 2
+        named = many == 2 * few  # the number in a name, see `_counted`
         return {
-            "steps": min(max(4, self.steps[0]), self.steps[1]),
+            "steps": few if named else min(max(4, few), many),
             "guidance": guidance,
             "scheduler": self.schedulers[0],
         }
@@ -131,7 +132,7 @@ _KINDS = (
     (_word("flash-?sd(xl|15|3)?"), Wants("Flash Diffusion", ("lcm",), (2, 8), timestep_spacing="trailing")),
     (_word("lcm(-?lora)?"), Wants("LCM", ("lcm",), (2, 8), (0.0, 2.0))),
     (
-        r"(sd|sdxl|sd-xl|sd15|sd21?)-?turbo|turbo-?lora|lora-?turbo",
+        r"(sd|sdxl|sd-xl|sd15|sd21?)-?turbo|turbo-?lora|lora-?turbo(?![a-z])",
         Wants("Turbo", ("euler_a", "euler", "dpmpp", "lcm"), (1, 8), timestep_spacing="trailing"),
     ),
 )

@@ -39,6 +39,7 @@ def test_names_of_authors_are_known(name: str) -> None:
         "ink.safetensors",
         "lightning_strikes.safetensors",
         "turbocharged.safetensors",
+        "my_lora_turbocharged",
         "hyperrealism-xl",
         "welcome",
         "1500steps",
@@ -68,6 +69,9 @@ def test_what_is_otherwise_is_named() -> None:
         "2 steps",
         "timestep_spacing leading",
     ]
+    assert wants.recommended()["steps"] == 4
+    two = recognize([("its name", "sdxl_lightning_2step_lora")])
+    assert two is not None and two[0].recommended()["steps"] == 2
     assert wants.advice() == (
         "write generate: {steps: 4, guidance: 1, scheduler: euler}, and scheduler: {timestep_spacing: trailing} under model:"
     )
